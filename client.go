@@ -1,0 +1,192 @@
+package bothends
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http/httptrace"
+	"net/netip"
+	"time"
+)
+
+// A Client makes exchanges, each on a connection of its own. The zero value
+// expects a reply of sixteen octets within ten seconds. Its methods may be called
+// from several goroutines; its fields must not be changed meanwhile.
+type Client struct {
+	// Dial opens a connection; network is "tcp". Nil uses a net.Dialer, which
+	// tries a name's addresses after one another and in parallel (RFC 8305).
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// TLS, if not nil, secures the connection before the message is sent. Its
+	// ServerName defaults to the host in addr.
+	TLS *tls.Config
+
+	// ReplySize is the octets of a reply. 0 means 16; negative means that no
+	// reply is expected, and none read.
+	ReplySize int
+
+	// Expect, if not nil, is the only reply that is right: any other is a
+	// *MismatchError.
+	Expect []byte
+
+	// Timeout is for one whole exchange, from looking up the name to the last
+	// octet of the reply. 0 means 10 s; negative means none but ctx's own.
+	Timeout time.Duration
+}
+
+// Exchange connects to addr, a host:port, sends the request, reads the reply and
+// closes. An empty request is not sent at all.
+//
+// The error is an *[ExchangeError] with the step that failed, or a
+// *[MismatchError] together with the reply; [Classify] gives its Outcome. When ctx
+// ends, the exchange stops where it is, and the error wraps its cause.
+func (c *Client) Exchange(ctx context.Context, addr string, request []byte) (reply []byte, err error) {
+	trace := ContextTrace(ctx)
+	if trace == nil {
+		trace = new(Trace)
+	}
+	reply, err = c.exchange(ctx, trace, addr, request)
+	tell(trace.Done, err)
+	return reply, err
+}
+
+func (c *Client) exchange(ctx context.Context, trace *Trace, addr string, request []byte) ([]byte, error) {
+	if timeout := orDefault(c.Timeout, DefaultTimeout); timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	conn, err := c.connect(ctx, trace, addr)
+	if err != nil {
+		return nil, err
+	}
+	// One way out for the deadline and for cancelling: what blocks on the
+	// connection is woken by a deadline in the past.
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
+	secured, err := c.secure(ctx, trace, conn, addr)
+	if err != nil {
+		conn.Close()
+		return nil, &ExchangeError{"secure", conn.RemoteAddr().String(), withCause(ctx, err)}
+	}
+	reply, err := c.talk(ctx, trace, secured, request)
+	closeConn(secured, err)
+	if err == nil && c.Expect != nil && !bytes.Equal(reply, c.Expect) {
+		err = &MismatchError{Got: reply, Want: c.Expect}
+	}
+	return reply, err
+}
+
+func (c *Client) talk(ctx context.Context, trace *Trace, conn net.Conn, request []byte) ([]byte, error) {
+	if err := send(conn, request, trace.Sent); err != nil {
+		return nil, &ExchangeError{"send", conn.RemoteAddr().String(), withCause(ctx, err)}
+	}
+	reply, err := receive(conn, nil, max(0, orDefault(c.ReplySize, DefaultMessageSize)), trace.Received)
+	if err != nil {
+		return nil, &ExchangeError{"receive", conn.RemoteAddr().String(), withCause(ctx, err)}
+	}
+	tell(trace.Exchanged, Exchange{request, reply})
+	return reply, nil
+}
+
+// closeConn closes a connection whose exchange ended with err. TLS says goodbye
+// first, for which it allows a stuck peer five seconds: not after a failure.
+func closeConn(conn net.Conn, err error) {
+	if secured, ok := conn.(*tls.Conn); ok && err != nil {
+		secured.NetConn().Close()
+	}
+	conn.Close()
+}
+
+// connect resolves and connects. Its two events are told here, and not where net
+// calls back, because net also calls back when an attempt has lost its race.
+func (c *Client) connect(ctx context.Context, trace *Trace, addr string) (net.Conn, error) {
+	dial := c.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, &ExchangeError{"connect", addr, err}
+	}
+	start := time.Now()
+	resolving := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			tell(trace.Resolved, Resolution{start, host, addrs(info.Addrs), info.Err})
+			start = time.Now()
+		},
+	})
+	conn, err := dial(resolving, "tcp", addr)
+	if err == nil {
+		tell(trace.Connected, Connection{Start: start, Local: conn.LocalAddr(), Peer: conn.RemoteAddr()})
+		return conn, nil
+	}
+	err = withCause(ctx, err)
+	if is[*net.DNSError](err) {
+		return nil, &ExchangeError{"resolve", host, err}
+	}
+	tell(trace.Connected, Connection{Start: start, Err: err})
+	var op *net.OpError
+	if errors.As(err, &op) && op.Addr != nil {
+		addr = op.Addr.String() // the address behind the name
+	}
+	return nil, &ExchangeError{"connect", addr, err}
+}
+
+func (c *Client) secure(ctx context.Context, trace *Trace, conn net.Conn, addr string) (net.Conn, error) {
+	if c.TLS == nil {
+		return conn, nil
+	}
+	config := c.TLS
+	if config.ServerName == "" {
+		config = config.Clone()
+		config.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	secured := tls.Client(conn, config)
+	return secured, handshake(ctx, trace, secured)
+}
+
+func handshake(ctx context.Context, trace *Trace, conn *tls.Conn) error {
+	start := time.Now()
+	err := conn.HandshakeContext(ctx)
+	tell(trace.Secured, Handshake{start, conn.ConnectionState(), err})
+	return err
+}
+
+func addrs(from []net.IPAddr) (to []netip.Addr) {
+	for _, a := range from {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			to = append(to, ip.Unmap().WithZone(a.Zone))
+		}
+	}
+	return to
+}
+
+var longAgo = time.Unix(1, 0)
+
+// withCause adds to the error of an operation that ctx stopped why ctx ended.
+// The operation itself only noticed a deadline in the past.
+func withCause(ctx context.Context, err error) error {
+	if ctx.Err() == nil || !isTimeout(err) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if short, ok := err.(*ShortError); ok {
+		return &ShortError{short.Op, short.Done, short.Want, withCause(ctx, short.Err)}
+	}
+	return &stoppedError{[]error{err, ctx.Err(), context.Cause(ctx)}}
+}
+
+// A stoppedError is what an operation said, and why it was stopped.
+type stoppedError struct{ errs []error }
+
+func (e *stoppedError) Error() string   { return errors.Join(e.errs...).Error() }
+func (e *stoppedError) Unwrap() []error { return e.errs }
+
+// orDefault reads a setting: zero means the default, negative stays (it means none).
+func orDefault[T int | time.Duration](setting, def T) T {
+	if setting == 0 {
+		return def
+	}
+	return setting
+}

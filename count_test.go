@@ -1,0 +1,116 @@
+package bothends_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bothends/bothends"
+)
+
+// Ten thousand connections, cut, reset, silent or whole, at random places: each
+// one accepted ends in exactly one outcome, the outcomes are what the peers did,
+// and nothing is left.
+func TestEveryConnectionIsCounted(t *testing.T) {
+	const total, workers = 10_000, 100
+	files := openFiles(t)
+	routines := runtime.NumGoroutine()
+
+	results := new(score)
+	ln := loopback(t)
+	s := &bothends.Server{TraceConn: results.trace, Timeout: 500 * time.Millisecond, Log: quiet}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+
+	var left atomic.Int64
+	left.Store(total)
+	var mu sync.Mutex
+	want := make(map[bothends.Outcome]int)
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(w)))
+			for left.Add(-1) >= 0 {
+				outcome := misbehave(t, ln.Addr().String(), random)
+				mu.Lock()
+				want[outcome]++
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-served; !errors.Is(err, bothends.ErrServerClosed) {
+		t.Error(err)
+	}
+	sum := 0
+	for _, o := range bothends.Outcomes() {
+		sum += results.outcomes[o]
+		if results.outcomes[o] != want[o] {
+			t.Errorf("%v: counted %d, the peers made %d", o, results.outcomes[o], want[o])
+		}
+	}
+	if results.accepted != total || sum != total {
+		t.Errorf("accepted %d, outcomes %d, of %d", results.accepted, sum, total)
+	}
+	t.Logf("%v", results.outcomes)
+	if n := openFiles(t); n > files {
+		t.Errorf("%d descriptors before, %d after", files, n)
+	}
+	if n := runtime.NumGoroutine(); n > routines {
+		t.Errorf("%d goroutines before, %d after", routines, n)
+	}
+}
+
+// misbehave makes one connection and tells what the server must make of it.
+func misbehave(t *testing.T, addr string, random *rand.Rand) bothends.Outcome {
+	dialed, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Error(err)
+		return bothends.OK
+	}
+	conn := dialed.(*net.TCPConn)
+	defer conn.Close()
+	n := random.IntN(16)
+	switch random.IntN(20) {
+	case 0, 1:
+		conn.Write([]byte(sixteen[:n]))
+		conn.CloseWrite()
+		io.Copy(io.Discard, conn)
+		if n == 0 {
+			return bothends.Closed
+		}
+		return bothends.Short
+	case 2, 3:
+		conn.Write([]byte(sixteen[:n]))
+		conn.SetLinger(0)
+		return bothends.Reset
+	case 4:
+		conn.Write([]byte(sixteen[:n]))
+		io.Copy(io.Discard, conn) // until the server gives up
+		return bothends.Timeout
+	case 5, 6:
+		conn.Write([]byte(sixteen[:n]))
+		conn.Write([]byte(sixteen[n:]))
+		conn.SetLinger(0) // gone without its reply; the server has the whole request
+		io.ReadFull(conn, make([]byte, 16))
+		return bothends.OK
+	}
+	conn.Write([]byte(sixteen))
+	if reply, err := io.ReadAll(conn); string(reply) != farewell || err != nil {
+		t.Errorf("%q, %v", reply, err)
+	}
+	return bothends.OK
+}

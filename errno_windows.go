@@ -1,0 +1,41 @@
+package bothends
+
+import "syscall"
+
+// Winsock's error numbers (Windows Sockets Error Codes). The E... constants of
+// package syscall are inventions there and never come from the system.
+const (
+	wsaEMFILE        = syscall.Errno(10024)
+	wsaEADDRNOTAVAIL = syscall.Errno(10049)
+	wsaENETDOWN      = syscall.Errno(10050)
+	wsaENETUNREACH   = syscall.Errno(10051)
+	wsaENETRESET     = syscall.Errno(10052)
+	wsaENOBUFS       = syscall.Errno(10055)
+	wsaESHUTDOWN     = syscall.Errno(10058)
+	wsaECONNREFUSED  = syscall.Errno(10061)
+	wsaEHOSTDOWN     = syscall.Errno(10064)
+	wsaEHOSTUNREACH  = syscall.Errno(10065)
+
+	errorNetnameDeleted    = syscall.Errno(64)
+	errorConnectionAborted = syscall.Errno(1236)
+	errorConnectionRefused = syscall.Errno(1225)
+	errorNetworkUnreach    = syscall.Errno(1231)
+	errorHostUnreach       = syscall.Errno(1232)
+)
+
+var (
+	errnoRefused = []syscall.Errno{wsaECONNREFUSED, errorConnectionRefused}
+	errnoReset   = []syscall.Errno{
+		syscall.WSAECONNRESET, syscall.WSAECONNABORTED, wsaENETRESET, wsaESHUTDOWN,
+		errorNetnameDeleted, errorConnectionAborted,
+	}
+	errnoUnreachable = []syscall.Errno{
+		wsaEHOSTUNREACH, wsaENETUNREACH, wsaEHOSTDOWN, wsaENETDOWN, wsaEADDRNOTAVAIL,
+		errorNetworkUnreach, errorHostUnreach,
+	}
+	// Errors after which the listening socket still works.
+	errnoAccept = []syscall.Errno{
+		wsaEMFILE, wsaENOBUFS, syscall.WSAECONNRESET, syscall.WSAECONNABORTED, wsaENETDOWN,
+		errorNetnameDeleted, errorConnectionAborted,
+	}
+)

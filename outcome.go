@@ -1,0 +1,253 @@
+package bothends
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+)
+
+// An Outcome is how an exchange ended. The set is closed: transcripts, metrics,
+// exit codes and reports use these eleven and no others.
+type Outcome uint8
+
+// The outcomes. The zero value is OK.
+const (
+	OK          Outcome = iota // the whole message arrived, and the whole reply
+	Refused                    // connect was refused
+	Unreachable                // no route, no such host, network down, or no local address or port to connect from
+	Timeout                    // a deadline passed, this end's or the kernel's
+	Short                      // the peer closed inside a message
+	Closed                     // the peer closed before the first octet of a message
+	Reset                      // the peer reset the connection
+	Mismatch                   // a whole reply came, and it was not the expected one
+	TLS                        // the handshake failed, or the peer sent a TLS alert
+	Denied                     // turned away by an allow list or a limit
+	Canceled                   // stopped by the user, by shutdown, or because Reply gave none
+)
+
+var outcomeNames = [...]string{
+	OK: "ok", Refused: "refused", Unreachable: "unreachable", Timeout: "timeout", Short: "short",
+	Closed: "closed", Reset: "reset", Mismatch: "mismatch", TLS: "tls", Denied: "denied", Canceled: "canceled",
+}
+
+// Outcomes returns all outcomes, in the order of their declaration.
+func Outcomes() []Outcome {
+	all := make([]Outcome, len(outcomeNames))
+	for i := range all {
+		all[i] = Outcome(i)
+	}
+	return all
+}
+
+// String is the outcome's name in lower case, as it stands in JSON and metrics.
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return fmt.Sprintf("Outcome(%d)", uint8(o))
+}
+
+// MarshalText returns the outcome's name.
+func (o Outcome) MarshalText() ([]byte, error) {
+	if int(o) >= len(outcomeNames) {
+		return nil, fmt.Errorf("no such outcome: %d", uint8(o))
+	}
+	return []byte(outcomeNames[o]), nil
+}
+
+// UnmarshalText takes an outcome's name; any other text is an error.
+func (o *Outcome) UnmarshalText(text []byte) error {
+	i := slices.Index(outcomeNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("no such outcome: %q", text)
+	}
+	*o = Outcome(i)
+	return nil
+}
+
+// ErrDenied is the error of a peer that was turned away by an allow list or a
+// limit. A [Server.Reply] may return it, or wrap it.
+var ErrDenied = errors.New("denied")
+
+// A MismatchError is a whole reply other than the expected one.
+type MismatchError struct {
+	Got, Want []byte
+}
+
+// Error shows the beginning of both replies.
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("the reply %s is not the expected %s", excerpt(e.Got), excerpt(e.Want))
+}
+
+func excerpt(p []byte) string {
+	const most = 64
+	if len(p) <= most {
+		return fmt.Sprintf("%q", p)
+	}
+	return fmt.Sprintf("%q... (%d octets)", bytes.ToValidUTF8(p[:most], nil), len(p))
+}
+
+// An ExchangeError says in which step an exchange failed, with whom, and why.
+type ExchangeError struct {
+	Op   string // "resolve", "connect", "secure", "send", "receive" or "reply"
+	Peer string // the other end as host:port; while resolving, the name
+	Err  error
+}
+
+// Error is the operation, the peer and the reason: "receive from
+// 127.0.0.1:1060: connection reset by peer 10 bytes into a 16-byte message".
+func (e *ExchangeError) Error() string { return e.Describe(e.Peer) }
+
+// Describe is Error with another spelling of the peer.
+func (e *ExchangeError) Describe(peer string) string {
+	phrase, ok := map[string]string{
+		"connect": "connect to", "secure": "TLS handshake with", "send": "send to",
+		"receive": "receive from", "reply": "reply to",
+	}[e.Op]
+	if !ok {
+		phrase = e.Op
+	}
+	return fmt.Sprintf("%s %s: %s", phrase, peer, reason(e.Err))
+}
+
+// Unwrap returns the cause.
+func (e *ExchangeError) Unwrap() error { return e.Err }
+
+// Classify returns the outcome of the exchange that returned err.
+//
+// It knows the errors of this package, of net, crypto/tls, context and the
+// system. What none of the other outcomes covers is [Unreachable] when it came
+// from connecting, and [Canceled] otherwise: this end gave up, not the peer.
+func Classify(err error) Outcome {
+	if err == nil {
+		return OK
+	}
+	// A cancelled read also reports its deadline (net has no other way to stop
+	// it), and a failed handshake wraps what broke it: the order matters.
+	for _, c := range [...]struct {
+		is      func(error) bool
+		outcome Outcome
+	}{
+		{isDenied, Denied},
+		{is[*MismatchError], Mismatch},
+		{isCanceled, Canceled},
+		{isTimeout, Timeout},
+		{isRefused, Refused},
+		{isReset, Reset},
+		{isUnreachable, Unreachable},
+		{isTLS, TLS},
+		{isShort, Short},
+		{isEOF, Closed},
+		{isDial, Unreachable},
+	} {
+		if c.is(err) {
+			return c.outcome
+		}
+	}
+	return Canceled
+}
+
+func isDenied(err error) bool { return errors.Is(err, ErrDenied) }
+
+func isCanceled(err error) bool {
+	return isAny(err, context.Canceled, ErrServerClosed, net.ErrClosed)
+}
+
+func isTimeout(err error) bool {
+	if isAny(err, os.ErrDeadlineExceeded, context.DeadlineExceeded) {
+		return true
+	}
+	var ne net.Error // a resolver's, or the kernel's own ETIMEDOUT
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+func isRefused(err error) bool { return isErrno(err, errnoRefused) }
+
+func isReset(err error) bool { return isErrno(err, errnoReset) }
+
+func isUnreachable(err error) bool {
+	return isErrno(err, errnoUnreachable) || is[*net.DNSError](err) || is[*net.AddrError](err)
+}
+
+func isTLS(err error) bool {
+	if inStep(err, "secure") {
+		return !isEOF(err) // a peer that leaves instead of shaking hands has just closed
+	}
+	// crypto/tls wraps an alert's own type, which is not exported, in one of these.
+	var op *net.OpError
+	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error") ||
+		is[tls.RecordHeaderError](err) || is[*tls.CertificateVerificationError](err)
+}
+
+func isShort(err error) bool {
+	var short *ShortError
+	if errors.As(err, &short) {
+		return short.Done > 0 && isEOF(err)
+	}
+	return errors.Is(err, io.ErrUnexpectedEOF) && !inStep(err, "secure")
+}
+
+func isEOF(err error) bool { return isAny(err, io.EOF, io.ErrUnexpectedEOF) }
+
+func isDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" || inStep(err, "connect") || inStep(err, "resolve")
+}
+
+func inStep(err error, step string) bool {
+	var e *ExchangeError
+	return errors.As(err, &e) && e.Op == step
+}
+
+func is[E error](err error) bool {
+	var e E
+	return errors.As(err, &e)
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+}
+
+func isErrno(err error, set []syscall.Errno) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) && slices.Contains(set, errno)
+}
+
+// reason is the plain text of a cause, without the layers that name again what
+// was done and to whom.
+func reason(err error) string {
+	if short, ok := err.(*ShortError); ok {
+		return short.Error()
+	}
+	switch {
+	case errors.Is(err, ErrServerClosed):
+		return "stopped by shutdown"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case is[*net.DNSError](err) || !isTimeout(err):
+		return innermost(err)
+	}
+	return "timed out"
+}
+
+func innermost(err error) string {
+	switch e := err.(type) {
+	case *net.OpError:
+		return innermost(e.Err)
+	case *os.SyscallError:
+		return innermost(e.Err)
+	case *net.DNSError:
+		return e.Err
+	}
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return "socket closed"
+	}
+	return err.Error()
+}

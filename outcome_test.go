@@ -1,0 +1,127 @@
+package bothends_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/bothends/bothends"
+)
+
+func TestOutcomeNames(t *testing.T) {
+	const want = "ok refused unreachable timeout short closed reset mismatch tls denied canceled"
+	var names []string
+	for _, o := range bothends.Outcomes() {
+		names = append(names, o.String())
+		text, err := json.Marshal(o)
+		var back bothends.Outcome
+		if err != nil || json.Unmarshal(text, &back) != nil || back != o {
+			t.Errorf("%v as JSON: %s, %v, back %v", o, text, err, back)
+		}
+	}
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("outcomes: %s", got)
+	}
+	var o bothends.Outcome
+	if o.UnmarshalText([]byte("fine")) == nil {
+		t.Error("an unknown name is taken")
+	}
+	if _, err := bothends.Outcome(99).MarshalText(); err == nil || bothends.Outcome(99).String() != "Outcome(99)" {
+		t.Error("an unknown outcome has a name")
+	}
+}
+
+// Errors made by hand: what the tests of both ends do not get from real sockets.
+func TestClassify(t *testing.T) {
+	dial := func(err error) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", err)}
+	}
+	short := func(done int, err error) error { return &bothends.ShortError{Op: "read", Done: done, Want: 16, Err: err} }
+	secure := func(err error) error { return &bothends.ExchangeError{Op: "secure", Peer: "p", Err: err} }
+	for _, c := range []struct {
+		err  error
+		want bothends.Outcome
+	}{
+		{nil, bothends.OK},
+		{dial(syscall.ECONNREFUSED), bothends.Refused},
+		{dial(syscall.ENETUNREACH), bothends.Unreachable},
+		{dial(syscall.EHOSTUNREACH), bothends.Unreachable},
+		{dial(syscall.EADDRNOTAVAIL), bothends.Unreachable},
+		{dial(syscall.EACCES), bothends.Unreachable},
+		{dial(syscall.EMFILE), bothends.Unreachable},
+		{dial(syscall.ETIMEDOUT), bothends.Timeout},
+		{dial(syscall.ECONNRESET), bothends.Reset},
+		{&net.DNSError{Err: "no such host", IsNotFound: true}, bothends.Unreachable},
+		{&net.DNSError{Err: "i/o timeout", IsTimeout: true}, bothends.Timeout},
+		{&bothends.ExchangeError{Op: "connect", Err: errors.New("proxy said no")}, bothends.Unreachable},
+		{io.EOF, bothends.Closed},
+		{io.ErrUnexpectedEOF, bothends.Short},
+		{short(0, io.EOF), bothends.Closed},
+		{short(0, io.ErrUnexpectedEOF), bothends.Closed}, // TLS cut off without its goodbye
+		{short(4, io.ErrUnexpectedEOF), bothends.Short},
+		{short(4, syscall.ECONNRESET), bothends.Reset},
+		{short(4, syscall.EPIPE), bothends.Reset},
+		{short(4, syscall.EHOSTUNREACH), bothends.Unreachable},
+		{short(4, syscall.ETIMEDOUT), bothends.Timeout},
+		{short(4, os.ErrDeadlineExceeded), bothends.Timeout},
+		{short(4, net.ErrClosed), bothends.Canceled},
+		{context.DeadlineExceeded, bothends.Timeout},
+		{context.Canceled, bothends.Canceled},
+		{errors.Join(os.ErrDeadlineExceeded, context.Canceled), bothends.Canceled},
+		{&bothends.MismatchError{}, bothends.Mismatch},
+		{fmt.Errorf("limit: %w", bothends.ErrDenied), bothends.Denied},
+		{secure(errors.New("tls: no cipher suite in common")), bothends.TLS},
+		{secure(io.EOF), bothends.Closed},
+		{secure(io.ErrUnexpectedEOF), bothends.Closed},
+		{secure(syscall.ECONNRESET), bothends.Reset},
+		{secure(os.ErrDeadlineExceeded), bothends.Timeout},
+		{tls.RecordHeaderError{Msg: "not TLS"}, bothends.TLS},
+		{&tls.CertificateVerificationError{Err: errors.New("expired")}, bothends.TLS},
+		{bothends.ErrServerClosed, bothends.Canceled},
+		{errors.New("something else"), bothends.Canceled},
+	} {
+		if got := bothends.Classify(c.err); got != c.want {
+			t.Errorf("%v is %v, want %v", c.err, got, c.want)
+		}
+		if c.err != nil {
+			if got := bothends.Classify(fmt.Errorf("outside: %w", c.err)); got != c.want {
+				t.Errorf("wrapped, %v is %v, want %v", c.err, got, c.want)
+			}
+		}
+	}
+}
+
+// What connect itself says, on this machine.
+func TestClassifyRealConnects(t *testing.T) {
+	closed := loopback(t)
+	closed.Close()
+	for addr, want := range map[string]struct {
+		outcome bothends.Outcome
+		text    string
+	}{
+		closed.Addr().String(): {bothends.Refused, "connect to " + closed.Addr().String() + ": connection refused"},
+		"bad..name:1060":       {bothends.Unreachable, "resolve bad..name: no such host"},
+		"127.0.0.1":            {bothends.Unreachable, "connect to 127.0.0.1: address 127.0.0.1: missing port in address"},
+		"127.0.0.1:99999":      {bothends.Unreachable, "connect to 127.0.0.1:99999: address 99999: invalid port"},
+	} {
+		_, err := new(bothends.Client).Exchange(t.Context(), addr, nil)
+		if got := bothends.Classify(err); got != want.outcome || err.Error() != want.text {
+			t.Errorf("%s: %v, %q; want %v, %q", addr, got, err, want.outcome, want.text)
+		}
+	}
+}
+
+func TestMismatchShowsTheBeginning(t *testing.T) {
+	err := &bothends.MismatchError{Got: []byte(strings.Repeat("é", 1000)), Want: []byte("ok")}
+	if got := err.Error(); len(got) > 200 || !strings.Contains(got, "2000 octets") {
+		t.Error(got)
+	}
+}

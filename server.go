@@ -1,0 +1,256 @@
+package bothends
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// ErrServerClosed is what [Server.Serve] returns after Shutdown or Close.
+var ErrServerClosed = errors.New("bothends: server closed")
+
+// A Server answers exchanges. The zero value reads sixteen octets, answers
+// "Farewell, client", closes first, gives each exchange ten seconds, and holds at
+// most ten thousand connections. Its fields must not be changed once it serves,
+// and it does not serve again after Shutdown or Close.
+type Server struct {
+	// MessageSize is the octets of a request. 0 means 16; negative means none:
+	// the server replies as soon as there is a connection.
+	MessageSize int
+
+	// Reply makes the answer, of any length, none included. Nil answers
+	// "Farewell, client". The request is valid until Reply returns. The context
+	// ends at the exchange's deadline and at Close. An error closes the
+	// connection without an answer; a panic does too, and is logged. It is
+	// called by many connections at the same time.
+	Reply func(ctx context.Context, request []byte) ([]byte, error)
+
+	// Persistent allows any number of exchanges on a connection; the client
+	// closes it. Without it the server closes first, after its reply.
+	Persistent bool
+
+	// Timeout is for one whole exchange: from accept, or from the end of the
+	// exchange before it, to the last octet of the reply. A peer that sends an
+	// octet now and then does not extend it. 0 means 10 s; negative means none.
+	Timeout time.Duration
+
+	// MaxConns is how many connections may be open. At the limit the server
+	// accepts no more: they wait in the listener's queue. 0 means 10,000;
+	// negative means no limit.
+	MaxConns int
+
+	// TraceConn, if not nil, is called with each accepted connection, by its own
+	// goroutine, and returns the Trace for it, or nil.
+	TraceConn func(net.Conn) *Trace
+
+	// Log is told what belongs to no exchange: accept errors, and panics of
+	// Reply. Nil uses slog.Default.
+	Log *slog.Logger
+
+	mu        sync.Mutex
+	ready     bool
+	listeners map[*net.Listener]struct{} // by pointer: a net.Listener need not be comparable
+	conns     map[*serverConn]struct{}
+	slots     chan struct{} // nil without a limit
+	serving   int           // calls of Serve that have not returned
+
+	closing chan struct{} // closed by Shutdown and Close
+	idle    chan struct{} // closed when closing and no call of Serve is left
+	base    context.Context
+	cut     context.CancelCauseFunc // ends base, and with it every exchange
+}
+
+// Serve accepts connections from ln and answers on each, until Shutdown or Close
+// or an error that ln does not recover from. It closes ln, and returns when the
+// last of its connections has ended: [ErrServerClosed], or the error of ln.
+//
+// Accept errors that pass, such as EMFILE when the process has no descriptors
+// left, are logged and tried again after a pause of 5 ms up to 1 s.
+func (s *Server) Serve(ln net.Listener) error {
+	defer ln.Close()
+	if !s.enter(&ln) {
+		return ErrServerClosed
+	}
+	defer s.leave(&ln)
+	var conns sync.WaitGroup
+	defer conns.Wait()
+
+	pause := backoff{}
+	for {
+		if !s.takeSlot() {
+			return ErrServerClosed
+		}
+		conn, err := ln.Accept()
+		if err != nil {
+			s.freeSlot()
+			if s.isClosing() {
+				return ErrServerClosed
+			}
+			if !passes(err) {
+				return err
+			}
+			pause.wait(s.closing, func(d time.Duration) {
+				s.log().Warn("accept failed, trying again", "err", err, "pause", d)
+			})
+			continue
+		}
+		pause.reset()
+		conns.Go(func() {
+			defer s.freeSlot()
+			s.serveConn(conn)
+		})
+	}
+}
+
+// Shutdown stops accepting, lets the exchanges that are under way finish, and
+// returns nil when all of them have: then no goroutine or descriptor of the
+// server is left. Persistent connections between two exchanges are closed at
+// once. When ctx ends first, Shutdown returns its error, and the rest goes on;
+// Close cuts it.
+func (s *Server) Shutdown(ctx context.Context) error {
+	idle := s.stop()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close stops accepting and cuts every connection: its exchange ends as Canceled.
+// It does not wait for them; Serve does. It always returns nil.
+func (s *Server) Close() error {
+	s.stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut(ErrServerClosed)
+	for c := range s.conns {
+		c.conn.SetDeadline(longAgo)
+	}
+	return nil
+}
+
+// init makes what the zero value lacks. The caller holds mu.
+func (s *Server) init() {
+	if s.ready {
+		return
+	}
+	s.ready = true
+	s.listeners = make(map[*net.Listener]struct{})
+	s.conns = make(map[*serverConn]struct{})
+	if limit := orDefault(s.MaxConns, DefaultMaxConns); limit > 0 {
+		s.slots = make(chan struct{}, limit)
+	}
+	s.closing = make(chan struct{})
+	s.idle = make(chan struct{})
+	s.base, s.cut = context.WithCancelCause(context.Background())
+}
+
+func (s *Server) enter(ln *net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.init()
+	if s.isClosing() {
+		return false
+	}
+	s.listeners[ln] = struct{}{}
+	s.serving++
+	return true
+}
+
+func (s *Server) leave(ln *net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, ln)
+	if s.serving--; s.serving == 0 && s.isClosing() {
+		s.finish()
+	}
+}
+
+// stop begins the end: no more accepts, and no waiting for another exchange.
+func (s *Server) stop() (idle <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.init()
+	if s.isClosing() {
+		return s.idle
+	}
+	close(s.closing)
+	for ln := range s.listeners {
+		(*ln).Close()
+	}
+	for c := range s.conns {
+		if c.between {
+			c.conn.SetReadDeadline(longAgo)
+		}
+	}
+	if s.serving == 0 {
+		s.finish()
+	}
+	return s.idle
+}
+
+func (s *Server) finish() {
+	s.cut(ErrServerClosed) // frees base; every exchange has ended
+	close(s.idle)
+}
+
+func (s *Server) isClosing() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// takeSlot waits for room under the limit; false means that the server is closing.
+func (s *Server) takeSlot() bool {
+	if s.slots == nil {
+		return !s.isClosing()
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	case <-s.closing:
+		return false
+	}
+}
+
+func (s *Server) freeSlot() {
+	if s.slots != nil {
+		<-s.slots
+	}
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log != nil {
+		return s.Log
+	}
+	return slog.Default()
+}
+
+// passes tells whether a listener still works after this error of Accept.
+func passes(err error) bool {
+	var ne net.Error
+	return isErrno(err, errnoAccept) || errors.As(err, &ne) && ne.Timeout()
+}
+
+// A backoff is a pause that doubles, from 5 ms to 1 s, and can be interrupted.
+type backoff struct{ last time.Duration }
+
+func (b *backoff) reset() { b.last = 0 }
+
+func (b *backoff) wait(stop <-chan struct{}, say func(time.Duration)) {
+	b.last = min(max(2*b.last, 5*time.Millisecond), time.Second)
+	say(b.last)
+	timer := time.NewTimer(b.last)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stop:
+	}
+}

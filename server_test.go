@@ -1,0 +1,505 @@
+package bothends_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/memnet"
+)
+
+func TestZeroValuesMakeTheExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		serve(t, new(bothends.Server), ln)
+		mustExchange(t, memClient(ln), "localhost:1060")
+	})
+	ln := loopback(t)
+	serve(t, new(bothends.Server), ln)
+	mustExchange(t, new(bothends.Client), ln.Addr().String())
+}
+
+// A request cut after n octets by FIN, RST or silence is told as what it is, and
+// the next exchange works at once. FIN and RST are the kernel's own.
+func TestRequestCutAnywhere(t *testing.T) {
+	results := &score{done: make(chan error, 1)}
+	ln := loopback(t)
+	serve(t, &bothends.Server{TraceConn: results.trace}, ln)
+	for n := range 16 {
+		for how, cut := range map[string]func(*net.TCPConn) error{
+			"FIN": (*net.TCPConn).CloseWrite,
+			"RST": func(c *net.TCPConn) error { c.SetLinger(0); return c.Close() },
+		} {
+			conn := dial(t, ln)
+			conn.Write([]byte(sixteen[:n]))
+			cut(conn)
+			want := bothends.Short
+			if how == "RST" {
+				want = bothends.Reset
+			} else if n == 0 {
+				want = bothends.Closed
+			}
+			checkCut(t, <-results.done, want, n, how)
+			mustExchange(t, new(bothends.Client), ln.Addr().String())
+			if err := <-results.done; err != nil {
+				t.Errorf("the exchange after %s at %d: %v", how, n, err)
+			}
+		}
+	}
+}
+
+func TestSilenceAfterEachOctet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := &score{done: make(chan error, 2)}
+		ln := memnet.Listen()
+		serve(t, &bothends.Server{TraceConn: results.trace, Timeout: time.Minute}, ln)
+		for n := range 16 {
+			start := time.Now()
+			conn, _ := ln.Dial(t.Context(), "tcp", "")
+			conn.Write([]byte(sixteen[:n]))
+			mustExchange(t, memClient(ln), "localhost:1060")
+			if time.Since(start) != 0 {
+				t.Errorf("somebody else waited %v for a silent client", time.Since(start))
+			}
+			if err := <-results.done; err != nil {
+				t.Error(err)
+			}
+			checkCut(t, <-results.done, bothends.Timeout, n, "silence")
+			if d := time.Since(start); d != time.Minute {
+				t.Errorf("a deadline of a minute took %v", d)
+			}
+			conn.Close()
+		}
+	})
+}
+
+func checkCut(t *testing.T, err error, want bothends.Outcome, n int, how string) {
+	t.Helper()
+	var short *bothends.ShortError
+	if got := bothends.Classify(err); got != want || !errors.As(err, &short) || short.Done != n || short.Want != 16 {
+		t.Errorf("%s after %d octets: %v (%v), want %v", how, n, err, got, want)
+	}
+}
+
+// A peer that sends an octet now and then does not get more time.
+func TestDeadlineIsAbsolute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := &score{done: make(chan error, 1)}
+		ln := memnet.Listen()
+		serve(t, &bothends.Server{TraceConn: results.trace, Timeout: time.Minute}, ln)
+		start := time.Now()
+		conn, _ := ln.Dial(t.Context(), "tcp", "")
+		defer conn.Close()
+		go func() {
+			for range 8 {
+				conn.Write([]byte("x"))
+				time.Sleep(7 * time.Second)
+			}
+			conn.Write([]byte("x"))
+		}()
+		checkCut(t, <-results.done, bothends.Timeout, 9, "an octet each 7 s")
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("ended after %v", d)
+		}
+	})
+}
+
+func TestNegativeTimeoutIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		serve(t, &bothends.Server{Timeout: -1}, ln)
+		conn, _ := ln.Dial(t.Context(), "tcp", "")
+		time.Sleep(24 * time.Hour)
+		conn.Write([]byte(sixteen))
+		if reply, err := io.ReadAll(conn); string(reply) != farewell || err != nil {
+			t.Errorf("%q, %v", reply, err)
+		}
+		conn.Close()
+	})
+}
+
+// A client that sends more than its message, before or after the reply was made,
+// still gets a reply far larger than the socket's buffers.
+func TestSurplusDoesNotDestroyTheReply(t *testing.T) {
+	reply := bytes.Repeat([]byte("0123456789abcdef"), 3<<18) // 12 MiB
+	for _, surplus := range []int{1, 16, 5000} {
+		for _, late := range []bool{false, true} {
+			ln := loopback(t)
+			results := &score{done: make(chan error, 1)}
+			gate := make(chan struct{})
+			serve(t, &bothends.Server{TraceConn: results.trace, Reply: func(context.Context, []byte) ([]byte, error) {
+				<-gate
+				return reply, nil
+			}}, ln)
+			conn := dial(t, ln)
+			conn.Write([]byte(sixteen))
+			extra := func() { conn.Write(bytes.Repeat([]byte("x"), surplus)) }
+			if !late {
+				extra()
+			}
+			close(gate)
+			got := make([]byte, len(reply))
+			n, err := io.ReadFull(conn, got[:1])
+			if late {
+				extra()
+			}
+			m, err := io.ReadFull(conn, got[n:])
+			if err != nil || !bytes.Equal(got, reply) {
+				t.Errorf("%d octets too many (late: %v): got %d of %d, %v", surplus, late, n+m, len(reply), err)
+			}
+			conn.Close()
+			if err := <-results.done; err != nil {
+				t.Errorf("outcome: %v", err)
+			}
+		}
+	}
+}
+
+// The server waits for the peer's FIN a second, and no longer.
+func TestLingerIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := &score{done: make(chan error, 1)}
+		ln := memnet.Listen()
+		serve(t, &bothends.Server{TraceConn: results.trace}, ln)
+		start := time.Now()
+		conn, _ := ln.Dial(t.Context(), "tcp", "")
+		defer conn.Close()
+		conn.Write([]byte(sixteen + "x"))
+		if err := <-results.done; err != nil || time.Since(start) != time.Second {
+			t.Errorf("a peer that stays: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestPersistent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := &score{done: make(chan error, 1)}
+		ln := memnet.Listen()
+		serve(t, &bothends.Server{TraceConn: results.trace, Persistent: true, Timeout: time.Minute}, ln)
+
+		conn, _ := ln.Dial(t.Context(), "tcp", "")
+		for range 3 {
+			time.Sleep(50 * time.Second) // each exchange has its own minute
+			conn.Write([]byte(sixteen))
+			reply := make([]byte, 16)
+			if err := bothends.ReadMessage(conn, reply); err != nil || string(reply) != farewell {
+				t.Fatalf("%q, %v", reply, err)
+			}
+		}
+		conn.Write([]byte(sixteen[:4]))
+		conn.Close()
+		checkCut(t, <-results.done, bothends.Short, 4, "FIN inside a later message")
+
+		conn, _ = ln.Dial(t.Context(), "tcp", "")
+		conn.Write([]byte(sixteen + sixteen)) // both at once
+		reply := make([]byte, 32)
+		if err := bothends.ReadMessage(conn, reply); err != nil || string(reply) != farewell+farewell {
+			t.Fatalf("%q, %v", reply, err)
+		}
+		conn.Close()
+		if err := <-results.done; err != nil {
+			t.Errorf("closed between two exchanges: %v", err)
+		}
+
+		conn, _ = ln.Dial(t.Context(), "tcp", "")
+		conn.Close()
+		checkCut(t, <-results.done, bothends.Closed, 0, "closed before the first exchange")
+	})
+}
+
+func TestReplyThatFails(t *testing.T) {
+	var logged bytes.Buffer
+	results := &score{done: make(chan error, 1)}
+	fail := errors.New("no answer to this")
+	s := &bothends.Server{
+		TraceConn: results.trace,
+		Log:       testLogger(&logged),
+		Reply: func(_ context.Context, request []byte) ([]byte, error) {
+			switch request[0] {
+			case 'p':
+				panic("cannot")
+			case 'e':
+				return nil, fail
+			case 'd':
+				return nil, fmt.Errorf("not you: %w", bothends.ErrDenied)
+			case 'x':
+				runtime.Goexit()
+			}
+			return []byte(farewell), nil
+		},
+	}
+	ln := memnet.Listen()
+	serve(t, s, ln)
+	for first, want := range map[string]bothends.Outcome{
+		"p": bothends.Canceled, "e": bothends.Canceled, "d": bothends.Denied, "x": bothends.Canceled,
+	} {
+		reply, err := memClient(ln).Exchange(t.Context(), "localhost:1060", []byte(first+sixteen[1:]))
+		if bothends.Classify(err) != bothends.Closed {
+			t.Errorf("the client of %q got %q, %v", first, reply, err)
+		}
+		err = <-results.done
+		if bothends.Classify(err) != want || first == "e" && !errors.Is(err, fail) {
+			t.Errorf("%q: %v is %v, want %v", first, err, bothends.Classify(err), want)
+		}
+		mustExchange(t, memClient(ln), "localhost:1060")
+		<-results.done
+	}
+	if got := logged.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "panic=cannot") {
+		t.Errorf("log: %s", got)
+	}
+}
+
+func TestReplyHasTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := &score{done: make(chan error, 1)}
+		ln := memnet.Listen()
+		serve(t, &bothends.Server{TraceConn: results.trace, Timeout: time.Minute,
+			Reply: func(ctx context.Context, _ []byte) ([]byte, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}}, ln)
+		start := time.Now()
+		_, err := (&bothends.Client{Dial: ln.Dial, Timeout: -1}).Exchange(t.Context(), "localhost:1060", []byte(sixteen))
+		if bothends.Classify(err) != bothends.Closed || time.Since(start) != time.Minute {
+			t.Errorf("client: %v after %v", err, time.Since(start))
+		}
+		if err := <-results.done; bothends.Classify(err) != bothends.Timeout {
+			t.Errorf("server: %v", err)
+		}
+	})
+}
+
+func TestMaxConnsMakesOthersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := new(score)
+		ln := memnet.Listen()
+		serve(t, &bothends.Server{TraceConn: results.trace, MaxConns: 2, Timeout: time.Minute}, ln)
+		for range 2 {
+			silent, _ := ln.Dial(t.Context(), "tcp", "")
+			defer silent.Close()
+		}
+		start := time.Now()
+		c := &bothends.Client{Dial: ln.Dial, Timeout: time.Hour}
+		go func() {
+			time.Sleep(time.Second)
+			results.mu.Lock()
+			defer results.mu.Unlock()
+			if results.accepted != 2 {
+				t.Errorf("%d accepted at a limit of 2", results.accepted)
+			}
+		}()
+		mustExchange(t, c, "localhost:1060")
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("the third got its turn after %v", d)
+		}
+	})
+}
+
+// A listener whose Accept fails a few times.
+type failingListener struct {
+	*memnet.Listener
+	errs []error
+	asks atomic.Int32
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	if i := int(l.asks.Add(1)) - 1; i < len(l.errs) {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", l.errs[i])}
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		errs := make([]error, 10)
+		for i := range errs {
+			errs[i] = syscall.EMFILE
+		}
+		ln := &failingListener{Listener: memnet.Listen(), errs: errs}
+		start := time.Now()
+		serve(t, &bothends.Server{Log: quiet}, ln)
+		mustExchange(t, &bothends.Client{Dial: ln.Dial, Timeout: time.Hour}, "localhost:1060")
+		// 5, 10, 20, ... 640 ms, then a second each.
+		if d := time.Since(start); d != 1275*time.Millisecond+2*time.Second {
+			t.Errorf("ten times EMFILE took %v", d)
+		}
+
+		errs[0] = syscall.EBADF
+		ln = &failingListener{Listener: memnet.Listen(), errs: errs}
+		if err := (&bothends.Server{Log: quiet}).Serve(ln); !errors.Is(err, syscall.EBADF) {
+			t.Errorf("an error that does not pass: %v", err)
+		}
+
+		errs[0] = syscall.EMFILE
+		ln = &failingListener{Listener: memnet.Listen(), errs: errs}
+		s := &bothends.Server{Log: quiet}
+		ended := make(chan error)
+		go func() { ended <- s.Serve(ln) }()
+		time.Sleep(time.Second) // in the middle of a pause
+		now := time.Now()
+		s.Close()
+		if err := <-ended; !errors.Is(err, bothends.ErrServerClosed) || time.Since(now) != 0 {
+			t.Errorf("closing during the pause: %v after %v", err, time.Since(now))
+		}
+	})
+}
+
+func TestShutdownDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := new(score)
+		ln := memnet.Listen()
+		s := &bothends.Server{TraceConn: results.trace, Persistent: true, Timeout: time.Minute}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ln) }()
+
+		idle, _ := ln.Dial(t.Context(), "tcp", "")
+		idle.Write([]byte(sixteen))
+		bothends.ReadMessage(idle, make([]byte, 16))
+		begun, _ := ln.Dial(t.Context(), "tcp", "")
+		begun.Write([]byte(sixteen))
+		bothends.ReadMessage(begun, make([]byte, 16))
+		begun.Write([]byte(sixteen[:7])) // its second exchange is under way
+		synctest.Wait()
+
+		start := time.Now()
+		down := make(chan error, 1)
+		go func() { down <- s.Shutdown(context.Background()) }()
+		if _, err := idle.Read(make([]byte, 1)); err != io.EOF || time.Since(start) != 0 {
+			t.Errorf("a connection between two exchanges: %v after %v", err, time.Since(start))
+		}
+		idle.Close()
+		if _, err := memClient(ln).Exchange(t.Context(), "localhost:1060", []byte(sixteen)); bothends.Classify(err) != bothends.Refused {
+			t.Errorf("a client after Shutdown began: %v", err)
+		}
+		time.Sleep(30 * time.Second)
+		select {
+		case <-down:
+			t.Error("Shutdown returned before the last exchange had ended")
+		default:
+		}
+		begun.Write([]byte(sixteen[7:]))
+		if reply, err := io.ReadAll(begun); string(reply) != farewell || err != nil {
+			t.Errorf("the exchange under way: %q, %v", reply, err)
+		}
+		begun.Close()
+		if err := <-down; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-served; !errors.Is(err, bothends.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+		if results.accepted != 2 || results.outcomes[bothends.OK] != 2 {
+			t.Errorf("accepted %d, outcomes %v", results.accepted, results.outcomes)
+		}
+		if err := s.Serve(ln); !errors.Is(err, bothends.ErrServerClosed) {
+			t.Errorf("Serve again: %v", err)
+		}
+	})
+}
+
+func TestShutdownGivesUpAndCloseCuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		results := &score{done: make(chan error, 3)}
+		ln := memnet.Listen()
+		s := &bothends.Server{TraceConn: results.trace, Timeout: -1}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ln) }()
+		for range 3 {
+			conn, _ := ln.Dial(t.Context(), "tcp", "")
+			defer conn.Close()
+			conn.Write([]byte("Hi"))
+		}
+		synctest.Wait()
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
+			t.Errorf("Shutdown: %v after %v", err, time.Since(start))
+		}
+		s.Close()
+		if err := <-served; !errors.Is(err, bothends.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+		for range 3 {
+			err := <-results.done
+			checkCut(t, err, bothends.Canceled, 2, "Close")
+			if !errors.Is(err, bothends.ErrServerClosed) || !strings.Contains(err.Error(), "stopped by shutdown 2 bytes into") {
+				t.Errorf("a cut connection: %v", err)
+			}
+		}
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Errorf("Shutdown after Close: %v", err)
+		}
+	})
+}
+
+func TestCloseBeforeServe(t *testing.T) {
+	s := new(bothends.Server)
+	s.Close()
+	ln := memnet.Listen()
+	if err := s.Serve(ln); !errors.Is(err, bothends.ErrServerClosed) {
+		t.Error(err)
+	}
+	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener is still open: %v", err)
+	}
+	if err := new(bothends.Server).Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Nobody gets memory for octets that he has only promised.
+func TestHugeMessageCostsNothingUntilItComes(t *testing.T) {
+	ln := loopback(t)
+	serve(t, &bothends.Server{MessageSize: 1 << 30}, ln)
+	before := heap()
+	for range 200 {
+		dial(t, ln).Write([]byte("x"))
+	}
+	mustSettle(t, ln)
+	if grown := heap() - before; grown > 64<<20 {
+		t.Errorf("200 peers with an octet each hold %d MiB", grown>>20)
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// mustSettle waits until the server has read what one more peer has sent, which it
+// accepted after all those before.
+func mustSettle(t *testing.T, ln net.Listener) {
+	t.Helper()
+	conn := dial(t, ln)
+	conn.CloseWrite()
+	io.ReadAll(conn)
+}
+
+func TestThousandSilentConnections(t *testing.T) {
+	ln := loopback(t)
+	serve(t, new(bothends.Server), ln)
+	for range 1000 {
+		dial(t, ln)
+	}
+	start := time.Now()
+	mustExchange(t, new(bothends.Client), ln.Addr().String())
+	took := time.Since(start)
+	t.Logf("an exchange beside 1,000 silent connections: %v", took)
+	if took > time.Second { // milliseconds; the limit is for a busy machine
+		t.Errorf("took %v", took)
+	}
+}

@@ -1,0 +1,209 @@
+package bothends
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"time"
+)
+
+// How long a server that has sent its reply and its FIN waits for the peer's.
+// Closing at once would be answered with RST by this end's own kernel as soon as
+// the peer's surplus octets are unread or still to come, and an RST can destroy
+// the reply on its way (RFC 9293, section 3.10.4; RFC 1122, section 4.2.2.13).
+const lingerTime = time.Second
+
+// A serverConn is one accepted connection, and the state of its goroutine.
+type serverConn struct {
+	server   *Server
+	conn     net.Conn
+	trace    *Trace
+	deadline time.Time // of the exchange under way; zero for none
+	request  []byte    // its buffer, used again by the next exchange
+
+	between bool // waiting for another exchange to begin; guarded by server.mu
+}
+
+func (s *Server) serveConn(conn net.Conn) {
+	c := &serverConn{server: s, conn: conn, trace: new(Trace)}
+	if s.TraceConn != nil {
+		if t := s.TraceConn(conn); t != nil {
+			c.trace = t
+		}
+	}
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+
+	// Deferred, because a Reply may end its goroutine (runtime.Goexit).
+	err := error(&ExchangeError{"reply", conn.RemoteAddr().String(), errors.New("Reply did not return")})
+	defer func() {
+		closeConn(conn, err)
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		tell(c.trace.Done, err)
+	}()
+	tell(c.trace.Accepted, Connection{Local: conn.LocalAddr(), Peer: conn.RemoteAddr()})
+	err = c.run()
+}
+
+// run makes one exchange, or as many as the peer wants on a persistent connection.
+func (c *serverConn) run() error {
+	size := orDefault(c.server.MessageSize, DefaultMessageSize)
+	persistent := c.server.Persistent && size > 0
+	if !c.begin(false) {
+		return c.failed("receive", &ShortError{"read", 0, max(0, size), ErrServerClosed})
+	}
+	if err := c.handshake(); err != nil {
+		return c.failed("secure", err)
+	}
+	for next := false; ; next = true {
+		if next && !c.begin(true) {
+			c.linger()
+			return nil
+		}
+		if err := c.receive(max(0, size)); err != nil {
+			if next && len(c.request) == 0 && (isEOF(err) || c.server.isClosing()) {
+				return nil
+			}
+			return c.failed("receive", err)
+		}
+		if err := c.answer(); err != nil {
+			return err
+		}
+		if !persistent {
+			c.linger()
+			return nil
+		}
+	}
+}
+
+// begin starts an exchange: its deadline, and whether Shutdown may end the
+// connection instead, because it is between two exchanges. It tells whether there
+// is to be an exchange at all.
+func (c *serverConn) begin(between bool) bool {
+	c.deadline = time.Time{}
+	if timeout := orDefault(c.server.Timeout, DefaultTimeout); timeout > 0 {
+		c.deadline = time.Now().Add(timeout)
+	}
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	if c.server.base.Err() != nil || between && c.server.isClosing() {
+		return false
+	}
+	c.between = between
+	c.conn.SetDeadline(c.deadline)
+	return true
+}
+
+// begun ends the time between two exchanges: the first octets are here. Shutdown
+// may have moved the deadline in the meantime.
+func (c *serverConn) begun() {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	c.between = false
+	if c.server.base.Err() == nil {
+		c.conn.SetDeadline(c.deadline)
+	}
+}
+
+func (c *serverConn) handshake() error {
+	conn := c.conn
+	for {
+		switch wrapped := conn.(type) {
+		case *tls.Conn:
+			return handshake(c.server.base, c.trace, wrapped)
+		case interface{ NetConn() net.Conn }:
+			conn = wrapped.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+func (c *serverConn) receive(size int) (err error) {
+	hook := c.trace.Received
+	if c.between {
+		hook = func(t Transfer) {
+			if c.between && t.N > 0 {
+				c.begun()
+			}
+			tell(c.trace.Received, t)
+		}
+	}
+	c.request, err = receive(c.conn, c.request[:0], size, hook)
+	return err
+}
+
+func (c *serverConn) answer() error {
+	reply, err := c.reply()
+	if err != nil {
+		return c.failed("reply", err)
+	}
+	if err := send(c.conn, reply, c.trace.Sent); err != nil {
+		return c.failed("send", err)
+	}
+	tell(c.trace.Exchanged, Exchange{c.request, reply})
+	return nil
+}
+
+func (c *serverConn) reply() (reply []byte, err error) {
+	if c.server.Reply == nil {
+		return []byte(DefaultReply), nil
+	}
+	ctx := c.server.base
+	if !c.deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, c.deadline)
+		defer cancel()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("Reply panicked: %v", p)
+			c.server.log().Error("Reply panicked", "peer", c.conn.RemoteAddr(), "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	return c.server.Reply(ctx, c.request)
+}
+
+// linger closes this end's half of the connection, and waits a little for the
+// peer to close its own. What still arrives belongs to no message.
+func (c *serverConn) linger() {
+	if !closeWrite(c.conn) || !c.waitUntil(time.Now().Add(lingerTime)) {
+		return
+	}
+	var surplus [512]byte
+	for err := error(nil); err == nil; {
+		start := startOf(c.trace.Received)
+		var n int
+		n, err = c.conn.Read(surplus[:])
+		tell(c.trace.Received, Transfer{Start: start, Asked: len(surplus), N: n, Err: err})
+	}
+}
+
+// waitUntil sets the deadline for reading, unless Close has already.
+func (c *serverConn) waitUntil(t time.Time) bool {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	return c.server.base.Err() == nil && c.conn.SetReadDeadline(t) == nil
+}
+
+// closeWrite sends the FIN, below TLS too.
+func closeWrite(conn net.Conn) bool {
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return false
+	}
+	if secured, ok := conn.(*tls.Conn); ok {
+		return closeWrite(secured.NetConn())
+	}
+	return true
+}
+
+func (c *serverConn) failed(op string, err error) error {
+	return &ExchangeError{op, c.conn.RemoteAddr().String(), withCause(c.server.base, err)}
+}
