@@ -44,7 +44,9 @@ func TestClassify(t *testing.T) {
 	dial := func(err error) error {
 		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", err)}
 	}
-	short := func(done int, err error) error { return &bothends.ShortError{Op: "read", Done: done, Want: 16, Err: err} }
+	short := func(done int, err error) error {
+		return &bothends.ShortError{Op: "read", Done: done, Want: 16, Err: err}
+	}
 	secure := func(err error) error { return &bothends.ExchangeError{Op: "secure", Peer: "p", Err: err} }
 	for _, c := range []struct {
 		err  error

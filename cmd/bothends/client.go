@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/transcript"
+)
+
+type clientFlags struct {
+	exchangeFlags
+	message   textFlag
+	replySize sizeFlag
+	expect    textFlag
+	source    string
+}
+
+func newClient() *cobra.Command {
+	f := clientFlags{
+		message:   textFlag{octets: []byte(bothends.DefaultRequest), shown: bothends.DefaultRequest},
+		replySize: bothends.DefaultMessageSize,
+	}
+	cmd := &cobra.Command{
+		Use:   "client [HOST]",
+		Short: "Make one exchange",
+		Long: `client connects to HOST, sends one message, reads one reply of an agreed length,
+and closes. It says which address it was given and what the server said.
+
+HOST is a name, an address, HOST:PORT or [IPv6]:PORT; without one the client
+goes to localhost.
+
+TEXT may have the escapes \n \r \t \\ \' \" \0 \xNN and \uNNNN; @FILE takes the
+octets of a file as they are. For a text that begins with @, write \x40.
+
+The exit status tells how the exchange ended:
+
+  0  ok: the whole reply came
+  1  mismatch: the reply is not the one that --expect names
+  2  the command line is wrong
+  3  refused, or unreachable: no route, no such host
+  4  timeout
+  5  short, closed or reset: the server ended the connection early
+  6  tls: the handshake failed
+  130, 143  stopped by SIGINT, SIGTERM`,
+		Example: `  bothends client
+  bothends client server.example:1060 --timeout 2s
+  bothends client localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'`,
+		Args: oneHost,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(cmd, args)
+		},
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.Var(&f.message, "message", "what to send, TEXT or @FILE; '' sends nothing")
+	flags.Var(&f.replySize, "reply-size", "octets of the reply")
+	flags.Var(&f.expect, "expect", "the only right reply, TEXT or @FILE; its size is --reply-size's default")
+	flags.StringVar(&f.source, "source", "", "`ADDR`, ADDR:PORT or :PORT to connect from")
+	return cmd
+}
+
+func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
+	if f.expect.given && !cmd.Flags().Changed("reply-size") {
+		f.replySize = sizeFlag(len(f.expect.octets))
+	}
+	addr, client, err := f.client(args)
+	if err != nil {
+		return usageError(cmd, err)
+	}
+	var writeErr error
+	out := transcript.NewQueue(cmd.OutOrStdout(), printBuffer, func(_ int, err error) { writeErr = err })
+	ctx, stop := withSignals(cmd.Context())
+	_, err = client.Exchange(bothends.WithTrace(ctx, f.trace(out)), addr, f.message.octets)
+	stop() // from here on a signal ends the process, however slowly stdout is read
+	lost := out.Close(context.Background())
+	if err != nil {
+		return f.failed(ctx, err)
+	}
+	if writeErr != nil || lost > 0 {
+		return &failure{code: exitFailure, err: fmt.Errorf("standard output: %w", writeErr)}
+	}
+	return nil
+}
+
+// client checks the flags and makes the Client of them.
+func (f *clientFlags) client(args []string) (addr string, _ *bothends.Client, err error) {
+	host, port, err := hostPort(args, f.port)
+	if err != nil {
+		return "", nil, err
+	}
+	if port == 0 {
+		return "", nil, errors.New("port 0 is no port to connect to")
+	}
+	if host == "" {
+		host = "localhost"
+	}
+	network, err := f.network()
+	if err != nil {
+		return "", nil, err
+	}
+	if f.expect.given && len(f.expect.octets) != int(f.replySize) {
+		return "", nil, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(f.expect.octets), f.replySize)
+	}
+	dialer := net.Dialer{KeepAlive: -1} // an exchange has a deadline
+	if f.source != "" {
+		source, err := sourceAddr(f.source)
+		if err != nil {
+			return "", nil, err
+		}
+		dialer.LocalAddr = source
+	}
+	client := &bothends.Client{
+		ReplySize: int(f.replySize),
+		Timeout:   f.timeout.orNone(),
+		Dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, addr)
+		},
+	}
+	if f.expect.given {
+		client.Expect = f.expect.octets
+	}
+	return net.JoinHostPort(host, port.String()), client, nil
+}
+
+func (f *clientFlags) trace(out io.Writer) *bothends.Trace {
+	switch {
+	case f.quiet:
+		return nil
+	case f.output.value == "json":
+		j := &transcript.JSON{Out: out, RequestSize: len(f.message.octets), ReplySize: int(f.replySize)}
+		return j.Client()
+	}
+	return transcript.Client(out)
+}
+
+// failed turns the error of an exchange into what the user gets.
+func (f *clientFlags) failed(ctx context.Context, err error) *failure {
+	outcome := bothends.Classify(err)
+	code := map[bothends.Outcome]int{
+		bothends.Mismatch: 1, bothends.Refused: exitNetwork, bothends.Unreachable: exitNetwork, bothends.Timeout: 4,
+		bothends.Short: 5, bothends.Closed: 5, bothends.Reset: 5, bothends.TLS: 6, bothends.Canceled: 130,
+	}[outcome]
+	if sig := signalOf(ctx); outcome == bothends.Canceled && sig != nil {
+		code = exitCode(sig)
+	}
+	return &failure{code: code, err: errors.New(transcript.ErrorText(err)), hint: f.hint(outcome, err)}
+}
+
+func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
+	var at bothends.ExchangeError
+	if e := (*bothends.ExchangeError)(nil); errors.As(err, &e) {
+		at = *e
+	}
+	var short bothends.ShortError
+	if e := (*bothends.ShortError)(nil); errors.As(err, &e) {
+		short = *e
+	}
+	switch {
+	case outcome == bothends.Refused:
+		return "nothing is listening there; start one with: " + startServer(at.Peer)
+	case at.Op == "resolve":
+		return "check the name, or give an address"
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && f.source != "":
+		return "--source takes an address of this machine; ip address lists them"
+	case outcome == bothends.Timeout && at.Op == "connect":
+		return fmt.Sprintf("no answer within %v: a firewall may drop it, or the server's queue is full", &f.timeout)
+	case outcome == bothends.Timeout && at.Op == "receive" && short.Done == 0:
+		return fmt.Sprintf("the server was silent; it may wait for more than the %d octets that were sent", len(f.message.octets))
+	case outcome == bothends.Short && at.Op == "receive":
+		return fmt.Sprintf("if %d octets are the whole reply, say: --reply-size %d", short.Done, short.Done)
+	case outcome == bothends.Closed:
+		return fmt.Sprintf("the server may want a message of another size than the %d octets that were sent", len(f.message.octets))
+	}
+	return ""
+}
+
+// startServer is the command that would have listened at peer.
+func startServer(peer string) string {
+	host, port, err := net.SplitHostPort(peer)
+	if err != nil {
+		return "bothends server"
+	}
+	command := "bothends server " + host
+	if port != "1060" {
+		command += " -p " + port
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() {
+		command += ", on that machine"
+	}
+	return command
+}
+
+// printBuffer is how many octets may wait to be printed.
+const printBuffer = 1 << 20
+
+// stoppedBy is the cause of a context that a signal ended.
+type stoppedBy struct{ os.Signal }
+
+func (s stoppedBy) Error() string { return "stopped by " + s.String() }
+
+// withSignals returns a context that SIGINT or SIGTERM ends.
+func withSignals(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-signals:
+			cancel(stoppedBy{s})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}
+
+func signalOf(ctx context.Context) os.Signal {
+	var s stoppedBy
+	if errors.As(context.Cause(ctx), &s) {
+		return s.Signal
+	}
+	return nil
+}
+
+func exitCode(s os.Signal) int {
+	if s == syscall.SIGTERM {
+		return 143
+	}
+	return 130
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/bothends/bothends"
+)
+
+// maxMessage bounds the sizes that the command takes. The library has no bound.
+const maxMessage = 64 << 20
+
+// exchangeFlags are those that server and client share.
+type exchangeFlags struct {
+	port    portFlag
+	v4, v6  bool
+	timeout timeoutFlag
+	output  choiceFlag
+	quiet   bool
+}
+
+func (f *exchangeFlags) add(cmd *cobra.Command) {
+	f.port = bothends.DefaultPort
+	f.timeout = timeoutFlag(bothends.DefaultTimeout)
+	f.output = choiceFlag{value: "text", choices: []string{"text", "json"}}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.VarP(&f.port, "port", "p", "TCP port, unless HOST has one")
+	flags.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 only")
+	flags.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 only")
+	flags.Var(&f.timeout, "timeout", "limit for one whole exchange; 0 for none")
+	flags.VarP(&f.output, "output", "o", "the transcript, or one JSON line an exchange")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
+}
+
+// network is net.Dial's name for the address families asked for.
+func (f *exchangeFlags) network() (string, error) {
+	switch {
+	case f.v4 && f.v6:
+		return "", errors.New("-4 and -6 exclude each other")
+	case f.v4:
+		return "tcp4", nil
+	case f.v6:
+		return "tcp6", nil
+	}
+	return "tcp", nil
+}
+
+func oneHost(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usageError(cmd, fmt.Errorf("one HOST, please, not %d", len(args)))
+	}
+	return nil
+}
+
+// hostPort reads HOST, HOST:PORT, [V6] or [V6]:PORT. A port there wins over port.
+func hostPort(args []string, port portFlag) (host string, _ portFlag, err error) {
+	if len(args) == 0 {
+		return "", port, nil
+	}
+	arg := args[0]
+	if _, err := netip.ParseAddr(arg); err == nil || !strings.Contains(arg, ":") {
+		return arg, port, nil
+	}
+	if inner, ok := strings.CutPrefix(arg, "["); ok && strings.HasSuffix(inner, "]") {
+		return strings.TrimSuffix(inner, "]"), port, nil
+	}
+	host, digits, err := net.SplitHostPort(arg)
+	if err != nil {
+		return "", 0, fmt.Errorf("HOST %q: want a name, an address, HOST:PORT or [IPv6]:PORT", arg)
+	}
+	if err := port.Set(digits); err != nil {
+		return "", 0, fmt.Errorf("HOST %q: port %q: %w", arg, digits, err)
+	}
+	return host, port, nil
+}
+
+// sourceAddr reads ADDR, ADDR:PORT or :PORT.
+func sourceAddr(s string) (*net.TCPAddr, error) {
+	host, port, err := hostPort([]string{s}, 0)
+	if err != nil {
+		return nil, fmt.Errorf("--source %q: want ADDR, ADDR:PORT or :PORT", s)
+	}
+	addr := &net.TCPAddr{Port: int(port)}
+	if host != "" {
+		ip, err := netip.ParseAddr(host)
+		if err != nil {
+			return nil, fmt.Errorf("--source %q: %q is no IP address", s, host)
+		}
+		addr.IP, addr.Zone = ip.Unmap().AsSlice(), ip.Zone()
+	}
+	return addr, nil
+}
+
+type portFlag uint16
+
+func (p *portFlag) String() string { return strconv.Itoa(int(*p)) }
+func (p *portFlag) Type() string   { return "PORT" }
+func (p *portFlag) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return errors.New("want a number from 0 to 65535")
+	}
+	*p = portFlag(n)
+	return nil
+}
+
+// A sizeFlag is the octets of a message.
+type sizeFlag int
+
+func (f *sizeFlag) String() string { return strconv.Itoa(int(*f)) }
+func (f *sizeFlag) Type() string   { return "N" }
+func (f *sizeFlag) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxMessage {
+		return fmt.Errorf("want a number of octets from 1 to %d", maxMessage)
+	}
+	*f = sizeFlag(n)
+	return nil
+}
+
+// A timeoutFlag is a duration; zero means none.
+type timeoutFlag time.Duration
+
+func (f *timeoutFlag) String() string { return time.Duration(*f).String() }
+func (f *timeoutFlag) Type() string   { return "DURATION" }
+func (f *timeoutFlag) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return errors.New("want a duration such as 1.5s, 200ms or 0")
+	}
+	*f = timeoutFlag(d)
+	return nil
+}
+
+// orNone is the setting as the library takes it, where zero means the default.
+func (f timeoutFlag) orNone() time.Duration {
+	if f == 0 {
+		return -1
+	}
+	return time.Duration(f)
+}
+
+// A countFlag is a limit; zero means none.
+type countFlag int
+
+func (f *countFlag) String() string { return strconv.Itoa(int(*f)) }
+func (f *countFlag) Type() string   { return "N" }
+func (f *countFlag) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > 1<<30 {
+		return errors.New("want a whole number, or 0 for no limit")
+	}
+	*f = countFlag(n)
+	return nil
+}
+
+func (f countFlag) orNone() int {
+	if f == 0 {
+		return -1
+	}
+	return int(f)
+}
+
+type choiceFlag struct {
+	value   string
+	choices []string
+}
+
+func (f *choiceFlag) String() string { return f.value }
+func (f *choiceFlag) Type() string   { return strings.Join(f.choices, "|") }
+func (f *choiceFlag) Set(s string) error {
+	for _, c := range f.choices {
+		if s == c {
+			f.value = s
+			return nil
+		}
+	}
+	return fmt.Errorf("want %s", strings.Join(f.choices, " or "))
+}
+
+// A textFlag is the octets of a message: TEXT with \x00, \n and friends, or @FILE
+// for the octets of a file as they are.
+type textFlag struct {
+	octets []byte
+	shown  string
+	given  bool
+}
+
+var _ pflag.Value = (*textFlag)(nil)
+
+func (f *textFlag) String() string { return f.shown }
+func (f *textFlag) Type() string   { return "TEXT" }
+func (f *textFlag) Set(s string) (err error) {
+	var octets []byte
+	if name, ok := strings.CutPrefix(s, "@"); ok {
+		octets, err = readAtMost(name, maxMessage)
+	} else {
+		octets, err = unescape(s)
+	}
+	if err != nil {
+		return err
+	}
+	if len(octets) > maxMessage {
+		return fmt.Errorf("a message has at most %d octets", maxMessage)
+	}
+	f.octets, f.shown, f.given = octets, s, true
+	return nil
+}
+
+func readAtMost(name string, most int64) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, most+1))
+}
+
+func unescape(s string) ([]byte, error) {
+	b := make([]byte, 0, len(s))
+	for s != "" {
+		if s[0] != '\\' {
+			b, s = append(b, s[0]), s[1:]
+			continue
+		}
+		if len(s) >= 2 && s[1] == '0' && (len(s) == 2 || s[2] < '0' || s[2] > '7') {
+			b, s = append(b, 0), s[2:] // C's \0, which Go does not have
+			continue
+		}
+		if len(s) >= 2 && (s[1] == '\'' || s[1] == '"') {
+			b, s = append(b, s[1]), s[2:]
+			continue
+		}
+		r, multibyte, tail, err := strconv.UnquoteChar(s, 0)
+		if err != nil {
+			return nil, fmt.Errorf(`%q is no escape: there are \n \r \t \\ \' \" \0 \xNN and \uNNNN`, s[:min(4, len(s))])
+		}
+		if multibyte {
+			b = append(b, string(r)...)
+		} else {
+			b = append(b, byte(r))
+		}
+		s = tail
+	}
+	return b, nil
+}

@@ -1,0 +1,132 @@
+// Command bothends is both ends of a fixed-length exchange over TCP: a server and
+// a client that say what happened at each step, and lessons on what TCP did.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole program but for the exit.
+func run(args []string, stdout, stderr io.Writer) int {
+	root := newRoot(stdout, stderr)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	var failed *failure
+	if !errors.As(err, &failed) { // cobra's own: unknown commands, flags and arguments
+		failed = usageError(cmd, err)
+	}
+	io.WriteString(stderr, failed.text())
+	return failed.code
+}
+
+// The exit codes that are no exchange's outcome.
+const (
+	exitFailure = 1 // something that is neither of the others
+	exitUsage   = 2
+	exitNetwork = 3 // the address is not to be had, as for refused and unreachable
+)
+
+// A failure is an error as the user gets it, with the exit code.
+type failure struct {
+	code  int
+	err   error // nil prints nothing
+	hint  string
+	usage string
+}
+
+func (f *failure) Error() string { return strings.TrimSuffix(f.text(), "\n") }
+func (f *failure) Unwrap() error { return f.err }
+
+func (f *failure) text() string {
+	var b strings.Builder
+	if f.err != nil {
+		fmt.Fprintf(&b, "bothends: %v\n", f.err)
+	}
+	if f.hint != "" {
+		fmt.Fprintf(&b, "hint: %s\n", f.hint)
+	}
+	if f.usage != "" {
+		fmt.Fprintf(&b, "usage: %s\n", f.usage)
+	}
+	return b.String()
+}
+
+const rootUsage = "bothends server|client [host]"
+
+func usageError(cmd *cobra.Command, err error) *failure {
+	f := &failure{code: exitUsage, err: err, usage: cmd.UseLine()}
+	if !cmd.HasParent() {
+		f.usage = rootUsage
+	}
+	return f
+}
+
+func newRoot(stdout, stderr io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "bothends",
+		Short: "Both ends of a fixed-length exchange over TCP",
+		Long: `bothends runs both ends of a fixed-length exchange over TCP, and says what
+happened at each step.
+
+The client connects, sends one message, reads one reply of an agreed length, and
+both ends close. By default that is sixteen octets each way, on port 1060.
+
+Every flag can also be set in the environment: --message-size is
+BOTHENDS_MESSAGE_SIZE. The flag wins.`,
+		Example: `  bothends explain            both ends on this machine, step by step
+  bothends server 127.0.0.1   answer exchanges until stopped
+  bothends client 127.0.0.1   make one exchange`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			f := usageError(cmd, fmt.Errorf("unknown command %q", args[0]))
+			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+				f.hint = "did you mean: bothends " + like[0]
+			}
+			return f
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageError(cmd, errors.New("no command given; bothends help lists them"))
+		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	root.AddCommand(newServer(), newClient(), newExplain(), newVersion(), newMan())
+	root.InitDefaultCompletionCmd()
+	return root
+}
+
+// flagsFromEnv sets the flags that were not given from BOTHENDS_FLAG_NAME.
+func flagsFromEnv(cmd *cobra.Command) (err error) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		name := "BOTHENDS_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok || f.Changed || f.Name == "help" || err != nil {
+			return
+		}
+		if setErr := cmd.Flags().Set(f.Name, value); setErr != nil {
+			err = usageError(cmd, fmt.Errorf("in the environment, %s: %w", name, errors.Unwrap(setErr)))
+		}
+	})
+	return err
+}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+)
+
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use:   "man [COMMAND]",
+		Short: "Print a manual page",
+		Long: `man prints the manual page of bothends, or of one of its commands, as troff
+source.`,
+		Example: `  bothends man client | man -l -`,
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			target, _, err := cmd.Root().Find(args)
+			if err != nil || len(args) > 0 && target == cmd.Root() {
+				return usageError(cmd, fmt.Errorf("unknown command %q", args[0]))
+			}
+			return doc.GenMan(target, manHeader(), cmd.OutOrStdout())
+		},
+	}
+}
+
+// manHeader has a fixed date: a page changes when its text does, not with the day.
+func manHeader() *doc.GenManHeader {
+	date := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	return &doc.GenManHeader{Section: "1", Manual: "bothends", Source: "bothends", Date: &date}
+}

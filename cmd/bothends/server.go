@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/transcript"
+)
+
+type serverFlags struct {
+	exchangeFlags
+	messageSize sizeFlag
+	reply       textFlag
+	persistent  bool
+	maxConns    countFlag
+	drain       timeoutFlag
+}
+
+func newServer() *cobra.Command {
+	f := serverFlags{
+		messageSize: bothends.DefaultMessageSize,
+		reply:       textFlag{octets: []byte(bothends.DefaultReply), shown: bothends.DefaultReply},
+		maxConns:    bothends.DefaultMaxConns,
+		drain:       timeoutFlag(10 * time.Second),
+	}
+	cmd := &cobra.Command{
+		Use:   "server [HOST]",
+		Short: "Answer exchanges until stopped",
+		Long: `server listens on HOST and answers any number of clients at once: it reads one
+message of an agreed length, sends its reply, and closes first. It says what
+happened at each step.
+
+HOST is a name, an address, HOST:PORT or [IPv6]:PORT; without one the server
+listens on every interface, IPv6 and IPv4. Port 0 takes any free port, and says
+which.
+
+Where connections overlap, each line names its connection. An exchange that
+fails is told on standard error, and the server goes on. Lines that nobody reads
+are dropped and counted; they never stop the server.
+
+TEXT may have the escapes \n \r \t \\ \' \" \0 \xNN and \uNNNN; @FILE takes the
+octets of a file as they are. For a text that begins with @, write \x40.
+
+SIGINT stops the server at once, SIGTERM lets open exchanges finish within
+--drain; both print a summary. SIGUSR1 prints one in between. The exit status is
+0, 1 when exchanges were cut because --drain was over, 2 when the command line is
+wrong, and 3 when the address is not to be had.`,
+		Example: `  bothends server
+  bothends server 127.0.0.1 -o json
+  bothends server --message-size 6 --reply '+PONG\r\n' --persistent`,
+		Args: oneHost,
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.Var(&f.messageSize, "message-size", "octets of a request")
+	flags.Var(&f.reply, "reply", "what to answer, TEXT or @FILE")
+	flags.BoolVar(&f.persistent, "persistent", false, "many exchanges a connection; the client closes")
+	flags.Var(&f.maxConns, "max-conns", "connections open at once; 0 for no limit")
+	flags.Var(&f.drain, "drain", "how long SIGTERM waits for open exchanges")
+	return cmd
+}
+
+func (f *serverFlags) run(cmd *cobra.Command, args []string) error {
+	host, port, err := hostPort(args, f.port)
+	if err != nil {
+		return usageError(cmd, err)
+	}
+	network, err := f.network()
+	if err != nil {
+		return usageError(cmd, err)
+	}
+	ln, err := f.listen(network, net.JoinHostPort(host, port.String()))
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, append([]os.Signal{syscall.SIGINT, syscall.SIGTERM}, signalFigures...)...)
+	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away must not stop the server
+	print := newPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.quiet)
+	defer print.close()
+
+	tally := new(transcript.Tally)
+	s := f.server(print, tally, ln.Addr())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	for {
+		select {
+		case err := <-served:
+			return &failure{code: exitNetwork, err: err}
+		case sig := <-signals:
+			if sig != syscall.SIGINT && sig != syscall.SIGTERM {
+				print.note("%v", tally)
+				continue
+			}
+			signal.Stop(signals) // the next one ends the process
+			err := f.stop(s, sig, tally)
+			<-served
+			print.note("%v", tally)
+			return err
+		}
+	}
+}
+
+// server makes the Server of the flags, and its listeners of events.
+func (f *serverFlags) server(print *printer, tally *transcript.Tally, addr net.Addr) *bothends.Server {
+	var trace func(net.Conn) *bothends.Trace
+	if f.output.value == "json" {
+		j := &transcript.JSON{
+			Out: print.out, Persistent: f.persistent,
+			RequestSize: int(f.messageSize), ReplySize: len(f.reply.octets),
+		}
+		trace = j.Server
+		print.note("listening at %s", transcript.SocketName(addr))
+	} else {
+		text := transcript.NewServer(print.out, print.errs, f.persistent)
+		text.Listening(addr)
+		trace = text.Trace
+	}
+	return &bothends.Server{
+		MessageSize: int(f.messageSize),
+		Persistent:  f.persistent,
+		Timeout:     f.timeout.orNone(),
+		MaxConns:    f.maxConns.orNone(),
+		Reply:       func(context.Context, []byte) ([]byte, error) { return f.reply.octets, nil },
+		TraceConn: func(c net.Conn) *bothends.Trace {
+			return bothends.JoinTraces(tally.Trace(c), trace(c))
+		},
+		Log: slog.New(slog.NewTextHandler(print.errs, nil)),
+	}
+}
+
+// stop ends the server as the signal asks.
+func (f *serverFlags) stop(s *bothends.Server, sig os.Signal, tally *transcript.Tally) error {
+	defer s.Close()
+	if sig == syscall.SIGINT {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(f.drain))
+	defer cancel()
+	if s.Shutdown(ctx) == nil {
+		return nil
+	}
+	return &failure{code: exitFailure, err: fmt.Errorf("%d open after --drain %v, cut", tally.Open(), &f.drain)}
+}
+
+func (f *serverFlags) listen(network, addr string) (net.Listener, error) {
+	config := net.ListenConfig{}
+	if f.timeout > 0 {
+		config.KeepAlive = -1 // deadlines find dead peers, and each connection saves four system calls
+	}
+	config.SetMultipathTCP(false)
+	ln, err := config.Listen(context.Background(), network, addr)
+	if err == nil {
+		return ln, nil
+	}
+	failed := &bothends.ExchangeError{Op: "listen at", Peer: addr, Err: err}
+	return nil, &failure{code: exitNetwork, err: errors.New(transcript.ErrorText(failed)), hint: listenHint(err, addr)}
+}
+
+func listenHint(err error, addr string) string {
+	host, port, _ := net.SplitHostPort(addr)
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Sprintf("another program listens there (who: ss -ltnp 'sport = :%s'); take another port with -p", port)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return host + " is no address of this machine; without HOST the server listens on every interface"
+	case errors.Is(err, syscall.EACCES):
+		return "a port below 1024 needs a privilege; take another with -p"
+	case errors.As(err, &dns):
+		return "check the name, or give an address of this machine"
+	}
+	return ""
+}
+
+// A printer is standard output and standard error behind queues.
+type printer struct {
+	out, errs io.Writer
+	quiet     bool
+	queues    []*transcript.Queue
+}
+
+func newPrinter(stdout, stderr io.Writer, quiet bool) *printer {
+	p := &printer{quiet: quiet}
+	errs := transcript.NewQueue(stderr, printBuffer, p.unread("standard error"))
+	p.errs, p.queues = errs, []*transcript.Queue{errs}
+	switch {
+	case quiet:
+		p.out = io.Discard
+	case sameFile(stdout, stderr):
+		p.out = errs // one queue keeps the lines in their order
+	default:
+		out := transcript.NewQueue(stdout, printBuffer, p.unread("standard output"))
+		p.out, p.queues = out, []*transcript.Queue{out, errs}
+	}
+	return p
+}
+
+// unread reports lines that were dropped, and a stream that has failed.
+func (p *printer) unread(stream string) func(int, error) {
+	return func(lines int, err error) {
+		if err != nil {
+			fmt.Fprintf(p.errs, "bothends: %s: %v; going on without it\n", stream, reasonOf(err))
+		} else {
+			fmt.Fprintf(p.errs, "bothends: %s was not read: %d lines were not printed\n", stream, lines)
+		}
+	}
+}
+
+// note prints a line that is neither a result nor an error.
+func (p *printer) note(format string, args ...any) {
+	if !p.quiet {
+		fmt.Fprintf(p.errs, "bothends: "+format+"\n", args...)
+	}
+}
+
+// close prints what still waits, unless nobody reads it.
+func (p *printer) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for i, q := range p.queues {
+		if lost := q.Close(ctx); lost > 0 && i == 0 {
+			p.unread("standard output")(lost, nil)
+		}
+	}
+}
+
+func sameFile(a, b io.Writer) bool {
+	fa, ok1 := a.(*os.File)
+	fb, ok2 := b.(*os.File)
+	if !ok1 || !ok2 {
+		return false
+	}
+	ia, err1 := fa.Stat()
+	ib, err2 := fb.Stat()
+	return err1 == nil && err2 == nil && os.SameFile(ia, ib)
+}
+
+func reasonOf(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

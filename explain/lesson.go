@@ -1,0 +1,116 @@
+// Package explain holds the lessons: each runs real sockets on this machine, and
+// says in plain words what happened. Every number in it was measured in that run.
+package explain
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// A Lesson shows one thing that TCP does.
+type Lesson struct {
+	Name     string // what the command takes
+	Title    string // one line
+	Remember string // the one sentence to keep
+
+	run func(context.Context, Setting) ([]Step, error)
+}
+
+// Lessons returns all lessons, in the order to take them in.
+func Lessons() []Lesson {
+	return []Lesson{exchange}
+}
+
+// Find returns the lesson of that name.
+func Find(name string) (Lesson, bool) {
+	for _, l := range Lessons() {
+		if l.Name == name {
+			return l, true
+		}
+	}
+	return Lesson{}, false
+}
+
+// A Setting is what a user may choose for a lesson.
+type Setting struct {
+	// Port is where the lesson's server listens. When it is taken, the server
+	// takes any free one. 0 takes any free one at once.
+	Port uint16
+}
+
+// A Step is one line of a lesson.
+type Step struct {
+	At   time.Duration // since the lesson began
+	End  string        // "client" or "server"
+	Line string        // what that end printed
+	Why  string        // what happened there, in one sentence or two
+}
+
+// Run runs the lesson and returns its steps, in the order in which they happened.
+// With an error come the steps up to it.
+func (l Lesson) Run(ctx context.Context, s Setting) ([]Step, error) { return l.run(ctx, s) }
+
+// A Style is how a lesson is printed.
+type Style struct {
+	Color bool
+	Width int // columns; 0 means 80
+}
+
+// Print writes a lesson's steps: the time, the end, what it printed, and below
+// that what happened.
+func (l Lesson) Print(w io.Writer, steps []Step, style Style) error {
+	p := printer{width: style.Width, color: style.Color}
+	if p.width == 0 {
+		p.width = 80
+	}
+	p.line(p.paint("1", l.Title), "\n")
+	for _, s := range steps {
+		end := p.paint(map[string]string{"client": "33", "server": "36"}[s.End], fmt.Sprintf("%-6s", s.End))
+		p.line(fmt.Sprintf("%7.3f ms  %s  %s", float64(s.At)/1e6, end, s.Line))
+		p.wrap(indent, "2", s.Why)
+	}
+	p.line()
+	p.wrap(0, "1", "Remember: "+l.Remember)
+	_, err := io.WriteString(w, p.String())
+	return err
+}
+
+// indent is the column in which the text of a step begins.
+const indent = 20
+
+type printer struct {
+	strings.Builder
+	width int
+	color bool
+}
+
+func (p *printer) line(parts ...string) { p.WriteString(strings.Join(parts, "") + "\n") }
+
+// paint wraps s in an SGR sequence (ECMA-48, section 8.3.117).
+func (p *printer) paint(sgr, s string) string {
+	if !p.color || sgr == "" {
+		return s
+	}
+	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
+}
+
+func (p *printer) wrap(indent int, sgr, text string) {
+	room := max(20, p.width-indent)
+	var line string
+	flush := func() {
+		if line != "" {
+			p.line(strings.Repeat(" ", indent), p.paint(sgr, line))
+		}
+		line = ""
+	}
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > room {
+			flush()
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	flush()
+}
