@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -87,6 +88,8 @@ type JSON struct {
 	RequestSize, ReplySize int
 	// Persistent: a connection of the server has any number of exchanges.
 	Persistent bool
+
+	mu sync.Mutex // one Write at a time
 }
 
 // Client returns the Trace for one exchange of a client.
@@ -163,9 +166,13 @@ func (r *recorder) write(err error) {
 	for name, spent := range r.timing.Phases() {
 		r.now.Seconds = append(r.now.Seconds, Phase{name, spent})
 	}
-	if line, err := marshal(r.now); err == nil {
-		r.Out.Write(line)
+	line, err := marshal(r.now)
+	if err != nil {
+		return
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Out.Write(line)
 }
 
 // add takes over the octets that this read or write has moved.

@@ -1,0 +1,164 @@
+package transcript_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/transcript"
+)
+
+// lines reads one JSON object a line, without the time, which differs.
+func lines(t *testing.T, out *bytes.Buffer) (list []string) {
+	t.Helper()
+	for line := range strings.Lines(out.String()) {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		at, err := time.Parse(time.RFC3339Nano, object["time"].(string))
+		if err != nil || at.IsZero() {
+			t.Errorf("time %v: %v", object["time"], err)
+		}
+		before, after, _ := strings.Cut(line, `"time":"`)
+		_, after, _ = strings.Cut(after, `",`)
+		list = append(list, strings.TrimSuffix(before+after, "\n"))
+	}
+	return list
+}
+
+func checkLines(t *testing.T, out *bytes.Buffer, want ...string) {
+	t.Helper()
+	got := lines(t, out)
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestJSONOfBothEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		var server, client bytes.Buffer
+		j := &transcript.JSON{Out: &server, RequestSize: 16, ReplySize: 16}
+		s := &bothends.Server{TraceConn: j.Server, Timeout: time.Minute}
+		served := make(chan error)
+		go func() { served <- s.Serve(ln) }()
+
+		c := &bothends.Client{Dial: ln.Dial}
+		cj := &transcript.JSON{Out: &client, RequestSize: 16, ReplySize: 16}
+		if _, err := c.Exchange(bothends.WithTrace(t.Context(), cj.Client()), "localhost:1060", []byte(hello)); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"\xff\xfe<&>", "", "Hi there, serverXY"} {
+			conn, _ := ln.Dial(t.Context(), "tcp", "")
+			conn.Write([]byte(text))
+			conn.(*memnet.Conn).CloseWrite()
+			io.ReadAll(conn)
+			conn.Close()
+			synctest.Wait()
+		}
+		silent, _ := ln.Dial(t.Context(), "tcp", "")
+		time.Sleep(time.Hour)
+		silent.Close()
+		s.Shutdown(t.Context())
+		<-served
+
+		const request = `"request":{"text":"Hi there, server","octets":16,"want":16},"reply":{"text":"Farewell, client","octets":16,"want":16}`
+		checkLines(t, &client,
+			`{"schema":"bothends.exchange/v1","role":"client","local":"127.0.0.1:50000","peer":"127.0.0.1:1060","outcome":"ok",`+
+				request+`,"seconds":{"connect":0,"send":0,"wait":0,"receive":0,"close":0}}`)
+		const head = `{"schema":"bothends.exchange/v1","role":"server","local":"127.0.0.1:1060","peer":"127.0.0.1:`
+		const none = `"reply":{"text":"","octets":0,"want":16}`
+		checkLines(t, &server,
+			head+`50000","outcome":"ok",`+request+`,"seconds":{"wait":0,"receive":0,"reply":0,"send":0,"close":0}}`,
+			head+`50001","outcome":"short","request":{"hex":"fffe3c263e","octets":5,"want":16},`+none+
+				`,"seconds":{"wait":0,"receive":0,"close":0},"error":"receive from ('127.0.0.1', 50001): socket closed 5 bytes into a 16-byte message"}`,
+			head+`50002","outcome":"closed","request":{"text":"","octets":0,"want":16},`+none+
+				`,"seconds":{"wait":0,"close":0},"error":"receive from ('127.0.0.1', 50002): socket closed 0 bytes into a 16-byte message"}`,
+			head+`50003","outcome":"ok",`+request+`,"surplus":2,"seconds":{"wait":0,"receive":0,"reply":0,"send":0,"close":0}}`,
+			head+`50004","outcome":"timeout","request":{"text":"","octets":0,"want":16},`+none+
+				`,"seconds":{"wait":60,"close":0},"error":"receive from ('127.0.0.1', 50004): timed out 0 bytes into a 16-byte message"}`)
+	})
+}
+
+func TestJSONOfFailedConnect(t *testing.T) {
+	ln := memnet.Listen()
+	ln.Close()
+	var out bytes.Buffer
+	j := &transcript.JSON{Out: &out, RequestSize: 16, ReplySize: 16}
+	c := &bothends.Client{Dial: ln.Dial}
+	c.Exchange(bothends.WithTrace(t.Context(), j.Client()), "localhost:1060", []byte(hello))
+	got := lines(t, &out)
+	if len(got) != 1 || !strings.Contains(got[0], `"role":"client","outcome":"refused","request":{"text":"","octets":0,"want":16}`) ||
+		!strings.Contains(got[0], `"error":"connect to ('127.0.0.1', 1060): connection refused"`) {
+		t.Errorf("%s", got)
+	}
+}
+
+// One line an exchange, and one more only when the connection ends in the middle.
+func TestJSONPersistent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			sends string
+			want  string
+		}{
+			{"aaaabbbb", "aaaa ok, bbbb ok"},
+			{"aaaabbbbcc", "aaaa ok, bbbb ok, cc short"},
+			{"", " closed"},
+		} {
+			ln := memnet.Listen()
+			var out bytes.Buffer
+			j := &transcript.JSON{Out: &out, RequestSize: 4, ReplySize: 16, Persistent: true}
+			s := &bothends.Server{MessageSize: 4, Persistent: true, TraceConn: func(c net.Conn) *bothends.Trace { return j.Server(c) }}
+			served := make(chan error)
+			go func() { served <- s.Serve(ln) }()
+			conn, _ := ln.Dial(t.Context(), "tcp", "")
+			conn.Write([]byte(c.sends))
+			conn.(*memnet.Conn).CloseWrite()
+			io.ReadAll(conn)
+			conn.Close()
+			s.Shutdown(t.Context())
+			<-served
+			var got []string
+			for line := range strings.Lines(out.String()) {
+				var x struct {
+					Outcome string
+					Request struct{ Text string }
+				}
+				if err := json.Unmarshal([]byte(line), &x); err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, x.Request.Text+" "+x.Outcome)
+			}
+			if s := strings.Join(got, ", "); s != c.want {
+				t.Errorf("%q: %s, want %s", c.sends, s, c.want)
+			}
+		}
+	})
+}
+
+func TestTally(t *testing.T) {
+	var tally transcript.Tally
+	if got := tally.String(); got != "0 connections, 0 exchanges" {
+		t.Error(got)
+	}
+	for _, err := range []error{nil, io.EOF, nil} {
+		trace := tally.Trace(nil)
+		trace.Accepted(bothends.Connection{})
+		if err == nil {
+			trace.Exchanged(bothends.Exchange{})
+		}
+		trace.Done(err)
+	}
+	tally.Trace(nil).Accepted(bothends.Connection{})
+	if got := tally.String(); got != "4 connections, 2 exchanges: 2 ok, 1 closed, 1 open" || tally.Open() != 1 {
+		t.Error(got)
+	}
+}

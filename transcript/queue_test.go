@@ -1,0 +1,109 @@
+package transcript_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bothends/bothends/transcript"
+)
+
+// A slowReader is the other end of a pipe: writes block while it does not read.
+type slowReader struct {
+	reads chan struct{} // closed: reads on
+	fails error
+
+	mu  sync.Mutex
+	got strings.Builder
+}
+
+func (r *slowReader) Write(p []byte) (int, error) {
+	<-r.reads
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fails != nil {
+		return 0, r.fails
+	}
+	return r.got.Write(p)
+}
+
+func TestQueueNeverBlocksAndCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &slowReader{reads: make(chan struct{})}
+		var reports []string
+		q := transcript.NewQueue(r, 40, func(lines int, err error) { reports = append(reports, fmt.Sprint(lines, err)) })
+		for i := range 10 { // ten octets each: four wait
+			if n, err := fmt.Fprintf(q, "line %04d\n", i); n != 10 || err != nil {
+				t.Fatalf("write %d: %d, %v", i, n, err)
+			}
+		}
+		synctest.Wait()
+		close(r.reads)
+		synctest.Wait()
+		fmt.Fprint(q, "afterwards\n")
+		if lost := q.Close(t.Context()); lost != 0 {
+			t.Errorf("%d lines lost after the report", lost)
+		}
+		if want := "line 0000\nline 0001\nline 0002\nline 0003\nafterwards\n"; r.got.String() != want {
+			t.Errorf("got:\n%s", r.got.String())
+		}
+		if len(reports) != 1 || reports[0] != "6 <nil>" {
+			t.Errorf("reports: %q", reports)
+		}
+		fmt.Fprint(q, "too late\n")
+		if lost := q.Close(t.Context()); lost != 1 {
+			t.Errorf("%d lines after the end", lost)
+		}
+	})
+}
+
+func TestQueueCloseGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &slowReader{reads: make(chan struct{})}
+		q := transcript.NewQueue(r, 25, func(int, error) {})
+		for range 5 {
+			fmt.Fprint(q, "ten octets\n")
+		}
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if lost := q.Close(ctx); lost != 5 || time.Since(start) != time.Second {
+			t.Errorf("%d lines lost after %v", lost, time.Since(start))
+		}
+		close(r.reads)
+	})
+}
+
+func TestQueueLongLineWaitsAlone(t *testing.T) {
+	r := &slowReader{reads: make(chan struct{})}
+	q := transcript.NewQueue(r, 10, func(int, error) {})
+	long := strings.Repeat("x", 1000) + "\n"
+	fmt.Fprint(q, long)
+	fmt.Fprint(q, "lost\n")
+	close(r.reads)
+	q.Close(t.Context())
+	if r.got.String() != long {
+		t.Errorf("%d octets", r.got.Len())
+	}
+}
+
+func TestQueueOfAWriterThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("broken pipe")
+		r := &slowReader{reads: make(chan struct{}), fails: broken}
+		close(r.reads)
+		var reported error
+		q := transcript.NewQueue(r, 100, func(_ int, err error) { reported = err })
+		fmt.Fprint(q, "one\n")
+		synctest.Wait()
+		fmt.Fprint(q, "two\n")
+		if lost := q.Close(t.Context()); lost != 2 || reported != broken {
+			t.Errorf("lost %d, reported %v", lost, reported)
+		}
+	})
+}
