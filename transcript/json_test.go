@@ -56,6 +56,7 @@ func TestJSONOfBothEnds(t *testing.T) {
 		if _, err := c.Exchange(bothends.WithTrace(t.Context(), cj.Client()), "localhost:1060", []byte(hello)); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		for _, text := range []string{"\xff\xfe<&>", "", "Hi there, serverXY"} {
 			conn, _ := ln.Dial(t.Context(), "tcp", "")
 			conn.Write([]byte(text))

@@ -27,8 +27,8 @@ func Client(out io.Writer) *bothends.Trace {
 // goroutine has come round to closing: such connections came one at a time.
 const patience = 50 * time.Millisecond
 
-// So many connections that wait are no longer a matter of a slow goroutine.
-const mostWaiting = 16
+// So many octets of lines may be kept back; more ends the waiting.
+const mostKept = 1 << 20
 
 // A Server writes the chapter's transcript of a server.
 //
@@ -44,6 +44,7 @@ type Server struct {
 	listening string
 	showing   map[*conversation]struct{} // open, and their lines come out at once
 	waiting   []*conversation            // their lines come out later; in the order of acceptance
+	kept      int                        // octets of those lines
 	timer     *time.Timer                // ends the waiting; nil when nobody waits
 }
 
@@ -121,8 +122,11 @@ func (s *Server) say(c *conversation, l line) {
 	defer s.mu.Unlock()
 	if _, ok := s.showing[c]; ok {
 		s.write(c, l)
-	} else {
-		c.kept = append(c.kept, l)
+		return
+	}
+	c.kept = append(c.kept, l)
+	if s.kept += len(l.text); s.kept > mostKept {
+		s.overlap()
 	}
 }
 
@@ -145,7 +149,7 @@ func (s *Server) accepted(c *conversation) {
 		return
 	}
 	s.waiting = append(s.waiting, c)
-	if len(s.waiting) > mostWaiting || s.overlapping() {
+	if s.overlapping() {
 		s.overlap()
 	} else if s.timer == nil {
 		s.timer = time.AfterFunc(patience, func() {
@@ -192,6 +196,7 @@ func (s *Server) stopTimer() {
 func (s *Server) show(c *conversation) {
 	for _, l := range c.kept {
 		s.write(c, l)
+		s.kept -= len(l.text)
 	}
 	c.kept = nil
 	if !c.ended {

@@ -203,6 +203,22 @@ func TestManyAtOnceLoseNothing(t *testing.T) {
 	})
 }
 
+// What is kept back is bounded.
+func TestOverlapWithHugeMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, out := start(false)
+		a := accept(s, 50000)
+		b := accept(s, 50001)
+		huge := bytes.Repeat([]byte("x"), 1<<20)
+		b.trace.Received(bothends.Transfer{Asked: 1 << 20, N: 1 << 20, Message: huge, Want: 1 << 20})
+		if want := "('127.0.0.1', 50001): The incoming 1048576-octet message"; !strings.Contains(out.String(), want) {
+			t.Errorf("%d octets printed, without %q", out.Len(), want)
+		}
+		b.done(nil)
+		a.done(nil)
+	})
+}
+
 func TestProbeAndFailures(t *testing.T) {
 	s, out := start(false)
 	accept(s, 50000).failed(&bothends.ShortError{Op: "read", Want: 16, Err: io.EOF})
