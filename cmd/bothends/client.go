@@ -39,19 +39,21 @@ and closes. It says which address it was given and what the server said.
 HOST is a name, an address, HOST:PORT or [IPv6]:PORT; without one the client
 goes to localhost.
 
-TEXT may have the escapes \n \r \t \\ \' \" \0 \xNN and \uNNNN; @FILE takes the
-octets of a file as they are. For a text that begins with @, write \x40.
+@FILE takes the octets of a file as they are. TEXT may have these escapes; one
+that begins with @ is written with \x40:
+
+    \n \r \t \\ \' \" \0 \xNN \uNNNN
 
 The exit status tells how the exchange ended:
 
-  0  ok: the whole reply came
-  1  mismatch: the reply is not the one that --expect names
-  2  the command line is wrong
-  3  refused, or unreachable: no route, no such host
-  4  timeout
-  5  short, closed or reset: the server ended the connection early
-  6  tls: the handshake failed
-  130, 143  stopped by SIGINT, SIGTERM`,
+    0  ok: the whole reply came
+    1  mismatch: the reply is not the one that --expect names
+    2  the command line is wrong
+    3  refused, or unreachable: no route, no such host
+    4  timeout
+    5  short, closed or reset: the server ended the connection early
+    6  tls: the handshake failed
+    130, 143  stopped by SIGINT, SIGTERM`,
 		Example: `  bothends client
   bothends client server.example:1060 --timeout 2s
   bothends client localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'`,
@@ -62,9 +64,9 @@ The exit status tells how the exchange ended:
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.Var(&f.message, "message", "what to send, TEXT or @FILE; '' sends nothing")
+	flags.Var(&f.message, "message", "what to send, if anything")
 	flags.Var(&f.replySize, "reply-size", "octets of the reply")
-	flags.Var(&f.expect, "expect", "the only right reply, TEXT or @FILE; its size is --reply-size's default")
+	flags.Var(&f.expect, "expect", "the only right reply; --reply-size follows it")
 	flags.StringVar(&f.source, "source", "", "`ADDR`, ADDR:PORT or :PORT to connect from")
 	return cmd
 }

@@ -22,11 +22,11 @@ type explainFlags struct {
 func newExplain() *cobra.Command {
 	f := explainFlags{
 		port:  bothends.DefaultPort,
-		color: choiceFlag{value: "auto", choices: []string{"auto", "always", "never"}},
+		color: choiceFlag{value: "auto", name: "WHEN", choices: []string{"auto", "always", "never"}},
 	}
 	cmd := &cobra.Command{
 		Use:   "explain [LESSON]",
-		Short: "Show, with real sockets on this machine, what TCP does at each step",
+		Short: "Show what TCP does at each step, on real sockets here",
 		Long: `explain runs a lesson: real sockets on this machine's loopback, what each end
 printed and when, and what happened there in plain words. Without LESSON it runs
 exchange: both ends of one exchange.
@@ -46,8 +46,8 @@ The times are milliseconds since the lesson began, measured in this run.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.BoolVar(&f.list, "list", false, "list the lessons")
-	flags.VarP(&f.port, "port", "p", "where the lesson's server listens; a free port if it is taken")
-	flags.Var(&f.color, "color", "colors in the output: auto is for a terminal, unless NO_COLOR is set")
+	flags.VarP(&f.port, "port", "p", "the server's port; if taken, a free one")
+	flags.Var(&f.color, "color", "auto, always or never; auto obeys NO_COLOR")
 	return cmd
 }
 

@@ -32,14 +32,14 @@ type exchangeFlags struct {
 func (f *exchangeFlags) add(cmd *cobra.Command) {
 	f.port = bothends.DefaultPort
 	f.timeout = timeoutFlag(bothends.DefaultTimeout)
-	f.output = choiceFlag{value: "text", choices: []string{"text", "json"}}
+	f.output = choiceFlag{value: "text", name: "text|json", choices: []string{"text", "json"}}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.VarP(&f.port, "port", "p", "TCP port, unless HOST has one")
 	flags.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 only")
 	flags.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 only")
-	flags.Var(&f.timeout, "timeout", "limit for one whole exchange; 0 for none")
-	flags.VarP(&f.output, "output", "o", "the transcript, or one JSON line an exchange")
+	flags.Var(&f.timeout, "timeout", "for one whole exchange; 0 for no limit")
+	flags.VarP(&f.output, "output", "o", "transcript, or a JSON line an exchange")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
 }
 
@@ -174,11 +174,12 @@ func (f countFlag) orNone() int {
 
 type choiceFlag struct {
 	value   string
+	name    string // in the help
 	choices []string
 }
 
 func (f *choiceFlag) String() string { return f.value }
-func (f *choiceFlag) Type() string   { return strings.Join(f.choices, "|") }
+func (f *choiceFlag) Type() string   { return f.name }
 func (f *choiceFlag) Set(s string) error {
 	for _, c := range f.choices {
 		if s == c {

@@ -49,13 +49,15 @@ Where connections overlap, each line names its connection. An exchange that
 fails is told on standard error, and the server goes on. Lines that nobody reads
 are dropped and counted; they never stop the server.
 
-TEXT may have the escapes \n \r \t \\ \' \" \0 \xNN and \uNNNN; @FILE takes the
-octets of a file as they are. For a text that begins with @, write \x40.
+@FILE takes the octets of a file as they are. TEXT may have these escapes; one
+that begins with @ is written with \x40:
+
+    \n \r \t \\ \' \" \0 \xNN \uNNNN
 
 SIGINT stops the server at once, SIGTERM lets open exchanges finish within
 --drain; both print a summary. SIGUSR1 prints one in between. The exit status is
-0, 1 when exchanges were cut because --drain was over, 2 when the command line is
-wrong, and 3 when the address is not to be had.`,
+0, 1 when exchanges were cut because --drain was over, 2 when the command line
+is wrong, and 3 when the address is not to be had.`,
 		Example: `  bothends server
   bothends server 127.0.0.1 -o json
   bothends server --message-size 6 --reply '+PONG\r\n' --persistent`,
@@ -65,10 +67,10 @@ wrong, and 3 when the address is not to be had.`,
 	f.add(cmd)
 	flags := cmd.Flags()
 	flags.Var(&f.messageSize, "message-size", "octets of a request")
-	flags.Var(&f.reply, "reply", "what to answer, TEXT or @FILE")
+	flags.Var(&f.reply, "reply", "the answer, if any")
 	flags.BoolVar(&f.persistent, "persistent", false, "many exchanges a connection; the client closes")
-	flags.Var(&f.maxConns, "max-conns", "connections open at once; 0 for no limit")
-	flags.Var(&f.drain, "drain", "how long SIGTERM waits for open exchanges")
+	flags.Var(&f.maxConns, "max-conns", "most open connections; 0 for no limit")
+	flags.Var(&f.drain, "drain", "SIGTERM waits so long for open ones")
 	return cmd
 }
 

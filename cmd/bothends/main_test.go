@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bothends": main})
+}
+
+// The scripts read like sessions in a terminal. Beside testscript's own commands:
+//
+//	serve [ARG...]     start: bothends server 127.0.0.1:0 ARG..., wait until it
+//	                   listens, set $PORT; one at a time
+//	signal NAME        send it SIGINT, SIGTERM or SIGUSR1
+//	served CODE        wait for its end and check its exit status; what it printed
+//	                   is in the files server.out and server.err
+//	saw TEXT           wait until the server has printed TEXT
+//	exits CODE CMD...  run a command that ends with that exit status
+//	freeport NAME      set $NAME to a port that nobody uses
+//	peer TEXT          connect to the server and send TEXT, keep the connection open
+//	gone               close what peer opened, and wait for the server's FIN
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Values["session"] = new(session)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector sleeps a second at exit
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": serve, "signal": sendSignal, "served": served, "saw": saw, "exits": exits, "freeport": freePort,
+			"peer": openPeer, "gone": closePeers,
+		},
+	})
+}
+
+// A session is what a script has running.
+type session struct {
+	server   *exec.Cmd
+	out, err *output
+	peers    []net.Conn
+}
+
+func of(ts *testscript.TestScript) *session { return ts.Value("session").(*session) }
+
+// An output collects what is printed, and tells when a text has come.
+type output struct {
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	changed chan struct{}
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.changed)
+	o.changed = make(chan struct{})
+	return o.buf.Write(p)
+}
+
+func (o *output) text() (string, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String(), o.changed
+}
+
+// await waits until either output matches.
+func (s *session) await(ts *testscript.TestScript, pattern string) []string {
+	re := regexp.MustCompile(pattern)
+	giveUp := time.After(20 * time.Second)
+	for {
+		out, outChanged := s.out.text()
+		errs, errChanged := s.err.text()
+		for _, text := range []string{out, errs} {
+			if match := re.FindStringSubmatch(text); match != nil {
+				return match
+			}
+		}
+		select {
+		case <-outChanged:
+		case <-errChanged:
+		case <-giveUp:
+			ts.Fatalf("%q did not come\nstdout:\n%s\nstderr:\n%s", pattern, out, errs)
+		}
+	}
+}
+
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	s := of(ts)
+	self, err := os.Executable()
+	ts.Check(err)
+	newOutput := func() *output { return &output{changed: make(chan struct{})} }
+	s.out, s.err = newOutput(), newOutput()
+	s.server = &exec.Cmd{
+		Path: self, Args: append([]string{"bothends", "server", "127.0.0.1:0"}, args...),
+		Dir: ts.MkAbs("."), Stdout: s.out, Stderr: s.err,
+	}
+	ts.Check(s.server.Start())
+	server := s.server
+	ts.Defer(func() {
+		if server.ProcessState == nil {
+			server.Process.Kill()
+			server.Wait()
+		}
+		for _, p := range s.peers {
+			p.Close()
+		}
+	})
+	ts.Setenv("PORT", s.await(ts, `istening at \('127\.0\.0\.1', (\d+)\)`)[1])
+}
+
+func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]os.Signal{"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM}
+	for _, s := range signalFigures {
+		signals["SIGUSR1"] = s
+	}
+	ts.Check(of(ts).server.Process.Signal(signals[args[0]]))
+}
+
+func served(ts *testscript.TestScript, neg bool, args []string) {
+	s := of(ts)
+	var exit *exec.ExitError
+	if err := s.server.Wait(); err != nil && !errors.As(err, &exit) {
+		ts.Fatalf("%v", err)
+	}
+	out, _ := s.out.text()
+	errs, _ := s.err.text()
+	ts.Check(os.WriteFile(ts.MkAbs("server.out"), []byte(out), 0o666))
+	ts.Check(os.WriteFile(ts.MkAbs("server.err"), []byte(errs), 0o666))
+	if code := s.server.ProcessState.ExitCode(); strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit status %d (%v), want %s\nstdout:\n%s\nstderr:\n%s", code, s.server.ProcessState, args[0], out, errs)
+	}
+}
+
+func saw(ts *testscript.TestScript, neg bool, args []string) {
+	of(ts).await(ts, regexp.QuoteMeta(args[0]))
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("%v: exit status %d, want %s", args[1:], code, args[0])
+	}
+}
+
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	defer ln.Close()
+	ts.Setenv(args[0], strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
+}
+
+func openPeer(ts *testscript.TestScript, neg bool, args []string) {
+	conn, err := net.Dial("tcp", "127.0.0.1:"+ts.Getenv("PORT"))
+	ts.Check(err)
+	_, err = conn.Write([]byte(args[0]))
+	ts.Check(err)
+	of(ts).peers = append(of(ts).peers, conn)
+	ts.Setenv("PEER", strconv.Itoa(conn.LocalAddr().(*net.TCPAddr).Port))
+}
+
+func closePeers(ts *testscript.TestScript, neg bool, args []string) {
+	s := of(ts)
+	for _, p := range s.peers {
+		ts.Check(p.(*net.TCPConn).CloseWrite())
+		var reply bytes.Buffer
+		reply.ReadFrom(p)
+		p.Close()
+	}
+	s.peers = nil
+}
+
+// Every error is one line, no stack trace, on standard error, with its hint and
+// usage; and the exit status says which kind it is.
+func TestErrorLines(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
+	const clientUsage, serverUsage = "usage: bothends client [HOST] [flags]\n", "usage: bothends server [HOST] [flags]\n"
+	const rootUsage = "usage: bothends server|client [host]\n"
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"", 2, "bothends: no command given; bothends help lists them\n" + rootUsage},
+		{"sever", 2, "bothends: unknown command \"sever\"\nhint: did you mean: bothends server\n" + rootUsage},
+		{"--port 1", 2, "bothends: unknown flag: --port\n" + rootUsage},
+		{"client --no-such-flag", 2, "bothends: unknown flag: --no-such-flag\n" + clientUsage},
+		{"client a b", 2, "bothends: one HOST, please, not 2\n" + clientUsage},
+		{"client -p 99999", 2, "bothends: invalid argument \"99999\" for \"-p, --port\" flag: want a number from 0 to 65535\n" + clientUsage},
+		{"client -p 0", 2, "bothends: port 0 is no port to connect to\n" + clientUsage},
+		{"client 127.0.0.1:http", 2, "bothends: HOST \"127.0.0.1:http\": port \"http\": want a number from 0 to 65535\n" + clientUsage},
+		{"client [::1", 2, "bothends: HOST \"[::1\": want a name, an address, HOST:PORT or [IPv6]:PORT\n" + clientUsage},
+		{"client -4 -6", 2, "bothends: -4 and -6 exclude each other\n" + clientUsage},
+		{"client --timeout -1s", 2, "bothends: invalid argument \"-1s\" for \"--timeout\" flag: want a duration such as 1.5s, 200ms or 0\n" + clientUsage},
+		{"client --reply-size 0", 2, "bothends: invalid argument \"0\" for \"--reply-size\" flag: want a number of octets from 1 to 67108864\n" + clientUsage},
+		{"client --message @/no/such/file", 2, "bothends: invalid argument \"@/no/such/file\" for \"--message\" flag: open /no/such/file: no such file or directory\n" + clientUsage},
+		{"client --message @/dev/zero", 2, "bothends: invalid argument \"@/dev/zero\" for \"--message\" flag: a message has at most 67108864 octets\n" + clientUsage},
+		{`client --message a\q`, 2, "bothends: invalid argument \"a\\\\q\" for \"--message\" flag: \"\\\\q\" is no escape: there are \\n \\r \\t \\\\ \\' \\\" \\0 \\xNN and \\uNNNN\n" + clientUsage},
+		{"client --expect abc --reply-size 4", 2, "bothends: --expect has 3 octets, and --reply-size is 4\n" + clientUsage},
+		{"client --source here", 2, "bothends: --source \"here\": \"here\" is no IP address\n" + clientUsage},
+		{"client -o xml", 2, "bothends: invalid argument \"xml\" for \"-o, --output\" flag: want text or json\n" + clientUsage},
+		{"client bad..name", 3, "bothends: resolve 'bad..name': no such host\nhint: check the name, or give an address\n"},
+		{"client 127.0.0.1:" + port + " --source 192.0.2.1", 3, "bothends: connect to ('127.0.0.1', " + port + "): cannot assign requested address\nhint: --source takes an address of this machine; ip address lists them\n"},
+		{"server --message-size 0", 2, "bothends: invalid argument \"0\" for \"--message-size\" flag: want a number of octets from 1 to 67108864\n" + serverUsage},
+		{"server --message-size 1073741824", 2, "bothends: invalid argument \"1073741824\" for \"--message-size\" flag: want a number of octets from 1 to 67108864\n" + serverUsage},
+		{"server --max-conns -1", 2, "bothends: invalid argument \"-1\" for \"--max-conns\" flag: want a whole number, or 0 for no limit\n" + serverUsage},
+		{"server 127.0.0.1:" + port, 3, "bothends: listen at ('127.0.0.1', " + port + "): address already in use\nhint: another program listens there (who: ss -ltnp 'sport = :" + port + "'); take another port with -p\n"},
+		{"server 192.0.2.1", 3, "bothends: listen at ('192.0.2.1', 1060): cannot assign requested address\nhint: 192.0.2.1 is no address of this machine; without HOST the server listens on every interface\n"},
+		{"server bad..name", 3, "bothends: listen at ('bad..name', 1060): no such host\nhint: check the name, or give an address of this machine\n"},
+		{"explain nothing", 2, "bothends: unknown lesson \"nothing\"\nhint: bothends explain --list lists them\nusage: bothends explain [LESSON] [flags]\n"},
+		{"version now", 2, "bothends: unknown command \"now\" for \"bothends version\"\nusage: bothends version [flags]\n"},
+		{"man nothing", 2, "bothends: unknown command \"nothing\"\nusage: bothends man [COMMAND] [flags]\n"},
+	} {
+		var out, errs bytes.Buffer
+		code := run(strings.Fields(c.args), &out, &errs)
+		if code != c.code || errs.String() != c.want || out.Len() > 0 {
+			t.Errorf("bothends %s: exit %d, want %d\nstdout: %s\nstderr: %swant:   %s", c.args, code, c.code, &out, &errs, c.want)
+		}
+	}
+}
+
+func TestHelpFits80Columns(t *testing.T) {
+	for _, args := range []string{"", "server", "client", "explain", "version", "man"} {
+		var out, errs bytes.Buffer
+		if code := run(strings.Fields(args+" --help"), &out, &errs); code != 0 {
+			t.Errorf("%s --help: exit %d: %s", args, code, &errs)
+		}
+		for line := range strings.Lines(out.String()) {
+			if len(strings.TrimSuffix(line, "\n")) > 80 {
+				t.Errorf("%s --help, %d columns: %s", args, len(line)-1, line)
+			}
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("BOTHENDS_PORT", "nine")
+	var out, errs bytes.Buffer
+	if code := run([]string{"client"}, &out, &errs); code != 2 || !strings.HasPrefix(errs.String(), "bothends: in the environment, BOTHENDS_PORT: want a number") {
+		t.Errorf("exit %d: %s", code, &errs)
+	}
+	errs.Reset()
+	t.Setenv("BOTHENDS_SOURCE", "here")
+	if code := run([]string{"client", "-p", "1060"}, &out, &errs); code != 2 || !strings.Contains(errs.String(), `--source "here"`) {
+		t.Errorf("a flag beats its variable, and other variables count: exit %d: %s", code, &errs)
+	}
+}

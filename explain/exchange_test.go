@@ -1,0 +1,133 @@
+package explain_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/bothends/bothends/explain"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func lesson(t *testing.T, name string) explain.Lesson {
+	t.Helper()
+	l, ok := explain.Find(name)
+	if !ok {
+		t.Fatalf("no lesson %s", name)
+	}
+	return l
+}
+
+var number = regexp.MustCompile(`\d+`)
+
+// The lesson's lines are both transcripts, in the one order that is possible; its
+// times never go back; and what it says of sends and receives adds up.
+func TestExchange(t *testing.T) {
+	for range 5 {
+		steps, err := lesson(t, "exchange").Run(t.Context(), explain.Setting{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		last := steps[0].At
+		for _, s := range steps {
+			got = append(got, s.End+": "+s.Line)
+			if s.At < last || s.Why == "" {
+				t.Errorf("at %v, after %v: %q says %q", s.At, last, s.Line, s.Why)
+			}
+			last = s.At
+		}
+		server := number.FindAllString(got[0], -1)[4]
+		client := number.FindAllString(got[1], -1)[4]
+		here, there := fmt.Sprintf("('127.0.0.1', %s)", server), fmt.Sprintf("('127.0.0.1', %s)", client)
+		want := []string{
+			"server: Listening at " + here,
+			"client: Client has been assigned socket name " + there,
+			"server: We have accepted a connection from " + there,
+			"server: Socket connects " + here + " and " + there,
+			"server: The incoming sixteen-octet message says 'Hi there, server'",
+			"client: The server said 'Farewell, client'",
+			"server: Reply sent, socket closed",
+			"server: Listening at " + here,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
+		for i, says := range map[int]string{
+			1: "The client never chose port " + client,
+			3: "the server's own port, " + server,
+			4: "handed the kernel 16 octets",
+			5: "asked for 16 and got 16",
+		} {
+			if !strings.Contains(steps[i].Why, says) {
+				t.Errorf("%q does not say %q: %s", steps[i].Line, says, steps[i].Why)
+			}
+		}
+	}
+}
+
+func TestPortThatIsTaken(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	taken := ln.Addr().(*net.TCPAddr).Port
+	steps, err := lesson(t, "exchange").Run(t.Context(), explain.Setting{Port: uint16(taken)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(steps[0].Why, "The port asked for was taken") || strings.HasSuffix(steps[0].Line, strconv.Itoa(taken)+")") {
+		t.Errorf("%q: %s", steps[0].Line, steps[0].Why)
+	}
+}
+
+func TestCanceled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	steps, err := lesson(t, "exchange").Run(ctx, explain.Setting{})
+	if err == nil || len(steps) != 1 || !strings.HasPrefix(steps[0].Line, "Listening at") {
+		t.Errorf("%v, %v", steps, err)
+	}
+}
+
+func TestPrint(t *testing.T) {
+	l := lesson(t, "exchange")
+	steps, err := l.Run(t.Context(), explain.Setting{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, style := range []explain.Style{{}, {Width: 60}, {Width: 100}, {Color: true}, {Width: 1}} {
+		var out bytes.Buffer
+		if err := l.Print(&out, steps, style); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out.String(), "\x1b") != style.Color {
+			t.Errorf("%+v: colors", style)
+		}
+		plain := regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(out.String(), "")
+		for line := range strings.Lines(plain) {
+			if n := len(strings.TrimSuffix(line, "\n")); style.Width == 0 && n > 83 {
+				t.Errorf("%+v: %d columns: %s", style, n, line)
+			}
+		}
+		joined := strings.Join(strings.Fields(plain), " ")
+		for _, s := range steps {
+			if !strings.Contains(joined, s.Why) || !strings.Contains(plain, s.Line) {
+				t.Errorf("%+v lacks %q or what it says", style, s.Line)
+			}
+		}
+		if !strings.Contains(joined, l.Remember) {
+			t.Errorf("%+v lacks the sentence to remember", style)
+		}
+	}
+}
