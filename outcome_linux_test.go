@@ -78,3 +78,31 @@ func dialSocket(t *testing.T) int {
 	t.Cleanup(func() { syscall.Close(fd) })
 	return fd
 }
+
+// The server closes first: its FIN is there with the last octet of the reply, so a
+// client that closes as soon as it has its octets is always second.
+func TestServerClosesFirst(t *testing.T) {
+	ln := loopback(t)
+	listens := &bothends.Server{TraceConn: func(net.Conn) *bothends.Trace {
+		return &bothends.Trace{Sent: func(bothends.Transfer) { time.Sleep(time.Millisecond) }} // a slow listener
+	}}
+	serve(t, listens, ln)
+	for range 100 {
+		conn := dial(t, ln)
+		conn.Write([]byte(sixteen))
+		if err := bothends.ReadMessage(conn, make([]byte, 16)); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var state int
+		raw.Control(func(fd uintptr) { state, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_INFO) })
+		const closeWait = 8 // the first octet of struct tcp_info (tcp(7), linux/tcp_states.h)
+		if err != nil || state&0xff != closeWait {
+			t.Fatalf("state %d with the reply, %v", state&0xff, err)
+		}
+		conn.Close()
+	}
+}

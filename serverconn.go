@@ -23,6 +23,7 @@ type serverConn struct {
 	trace    *Trace
 	deadline time.Time // of the exchange under way; zero for none
 	request  []byte    // its buffer, used again by the next exchange
+	finSent  bool
 
 	between bool // waiting for another exchange to begin; guarded by server.mu
 }
@@ -72,7 +73,7 @@ func (c *serverConn) run() error {
 			}
 			return c.failed("receive", err)
 		}
-		if err := c.answer(); err != nil {
+		if err := c.answer(persistent); err != nil {
 			return err
 		}
 		if !persistent {
@@ -139,12 +140,24 @@ func (c *serverConn) receive(size int) (err error) {
 	return err
 }
 
-func (c *serverConn) answer() error {
+func (c *serverConn) answer(persistent bool) error {
 	reply, err := c.reply()
 	if err != nil {
 		return c.failed("reply", err)
 	}
-	if err := send(c.conn, reply, c.trace.Sent); err != nil {
+	hook := c.trace.Sent
+	if !persistent {
+		// This end closes first: the FIN goes with the reply, before anybody is
+		// told of it.
+		cork(c.conn)
+		hook = func(t Transfer) {
+			if t.Whole() {
+				c.fin()
+			}
+			tell(c.trace.Sent, t)
+		}
+	}
+	if err := send(c.conn, reply, hook); err != nil {
 		return c.failed("send", err)
 	}
 	tell(c.trace.Exchanged, Exchange{c.request, reply})
@@ -173,7 +186,7 @@ func (c *serverConn) reply() (reply []byte, err error) {
 // linger closes this end's half of the connection, and waits a little for the
 // peer to close its own. What still arrives belongs to no message.
 func (c *serverConn) linger() {
-	if !closeWrite(c.conn) || !c.waitUntil(time.Now().Add(lingerTime)) {
+	if !c.fin() || !c.waitUntil(time.Now().Add(lingerTime)) {
 		return
 	}
 	var surplus [512]byte
@@ -185,11 +198,31 @@ func (c *serverConn) linger() {
 	}
 }
 
+// fin closes this end's half, once.
+func (c *serverConn) fin() bool {
+	if !c.finSent {
+		c.finSent = closeWrite(c.conn)
+	}
+	return c.finSent
+}
+
 // waitUntil sets the deadline for reading, unless Close has already.
 func (c *serverConn) waitUntil(t time.Time) bool {
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
 	return c.server.base.Err() == nil && c.conn.SetReadDeadline(t) == nil
+}
+
+// cork lets the end of the reply wait for the FIN, so that both leave in one
+// segment: a client that has its octets before the FIN may close first. What wraps
+// a TCP connection may count on its own writes going out, so then it is left alone.
+func cork(conn net.Conn) {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		corkTCP(tcp)
+	}
 }
 
 // closeWrite sends the FIN, below TLS too.
