@@ -151,7 +151,7 @@ func TestSurplusDoesNotDestroyTheReply(t *testing.T) {
 			}
 			close(gate)
 			got := make([]byte, len(reply))
-			n, err := io.ReadFull(conn, got[:1])
+			n, _ := io.ReadFull(conn, got[:1])
 			if late {
 				extra()
 			}

@@ -40,7 +40,7 @@ func (s *Server) serveConn(conn net.Conn) {
 	s.mu.Unlock()
 
 	// Deferred, because a Reply may end its goroutine (runtime.Goexit).
-	err := error(&ExchangeError{"reply", conn.RemoteAddr().String(), errors.New("Reply did not return")})
+	err := error(&ExchangeError{"reply", conn.RemoteAddr().String(), errors.New("no return from Reply")})
 	defer func() {
 		closeConn(conn, err)
 		s.mu.Lock()
@@ -176,7 +176,7 @@ func (c *serverConn) reply() (reply []byte, err error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("Reply panicked: %v", p)
+			err = fmt.Errorf("panic in Reply: %v", p)
 			c.server.log().Error("Reply panicked", "peer", c.conn.RemoteAddr(), "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
