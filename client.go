@@ -90,15 +90,6 @@ func (c *Client) talk(ctx context.Context, trace *Trace, conn net.Conn, request 
 	return reply, nil
 }
 
-// closeConn closes a connection whose exchange ended with err. TLS says goodbye
-// first, for which it allows a stuck peer five seconds: not after a failure.
-func closeConn(conn net.Conn, err error) {
-	if secured, ok := conn.(*tls.Conn); ok && err != nil {
-		secured.NetConn().Close()
-	}
-	conn.Close()
-}
-
 // connect resolves and connects. Its two events are told here, and not where net
 // calls back, because net also calls back when an attempt has lost its race.
 func (c *Client) connect(ctx context.Context, trace *Trace, addr string) (net.Conn, error) {
@@ -147,13 +138,6 @@ func (c *Client) secure(ctx context.Context, trace *Trace, conn net.Conn, addr s
 	return secured, handshake(ctx, trace, secured)
 }
 
-func handshake(ctx context.Context, trace *Trace, conn *tls.Conn) error {
-	start := time.Now()
-	err := conn.HandshakeContext(ctx)
-	tell(trace.Secured, Handshake{start, conn.ConnectionState(), err})
-	return err
-}
-
 func addrs(from []net.IPAddr) (to []netip.Addr) {
 	for _, a := range from {
 		if ip, ok := netip.AddrFromSlice(a.IP); ok {
@@ -161,32 +145,4 @@ func addrs(from []net.IPAddr) (to []netip.Addr) {
 		}
 	}
 	return to
-}
-
-var longAgo = time.Unix(1, 0)
-
-// withCause adds to the error of an operation that ctx stopped why ctx ended.
-// The operation itself only noticed a deadline in the past.
-func withCause(ctx context.Context, err error) error {
-	if ctx.Err() == nil || !isTimeout(err) && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	if short, ok := err.(*ShortError); ok {
-		return &ShortError{short.Op, short.Done, short.Want, withCause(ctx, short.Err)}
-	}
-	return &stoppedError{[]error{err, ctx.Err(), context.Cause(ctx)}}
-}
-
-// A stoppedError is what an operation said, and why it was stopped.
-type stoppedError struct{ errs []error }
-
-func (e *stoppedError) Error() string   { return errors.Join(e.errs...).Error() }
-func (e *stoppedError) Unwrap() []error { return e.errs }
-
-// orDefault reads a setting: zero means the default, negative stays (it means none).
-func orDefault[T int | time.Duration](setting, def T) T {
-	if setting == 0 {
-		return def
-	}
-	return setting
 }

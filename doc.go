@@ -31,3 +31,11 @@ const (
 	DefaultTimeout     = 10 * time.Second   // for one whole exchange
 	DefaultMaxConns    = 10_000             // connections that a Server holds open
 )
+
+// orDefault reads a setting: zero means the default, negative stays (it means none).
+func orDefault[T int | time.Duration](setting, def T) T {
+	if setting == 0 {
+		return def
+	}
+	return setting
+}

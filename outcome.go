@@ -1,7 +1,6 @@
 package bothends
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -71,54 +70,6 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 	*o = Outcome(i)
 	return nil
 }
-
-// ErrDenied is the error of a peer that was turned away by an allow list or a
-// limit. A [Server.Reply] may return it, or wrap it.
-var ErrDenied = errors.New("denied")
-
-// A MismatchError is a whole reply other than the expected one.
-type MismatchError struct {
-	Got, Want []byte
-}
-
-// Error shows the beginning of both replies.
-func (e *MismatchError) Error() string {
-	return fmt.Sprintf("the reply %s is not the expected %s", excerpt(e.Got), excerpt(e.Want))
-}
-
-func excerpt(p []byte) string {
-	const most = 64
-	if len(p) <= most {
-		return fmt.Sprintf("%q", p)
-	}
-	return fmt.Sprintf("%q... (%d octets)", bytes.ToValidUTF8(p[:most], nil), len(p))
-}
-
-// An ExchangeError says in which step an exchange failed, with whom, and why.
-type ExchangeError struct {
-	Op   string // "resolve", "connect", "secure", "send", "receive" or "reply"
-	Peer string // the other end as host:port; while resolving, the name
-	Err  error
-}
-
-// Error is the operation, the peer and the reason: "receive from
-// 127.0.0.1:1060: connection reset by peer 10 bytes into a 16-byte message".
-func (e *ExchangeError) Error() string { return e.Describe(e.Peer) }
-
-// Describe is Error with another spelling of the peer.
-func (e *ExchangeError) Describe(peer string) string {
-	phrase, ok := map[string]string{
-		"connect": "connect to", "secure": "TLS handshake with", "send": "send to",
-		"receive": "receive from", "reply": "reply to",
-	}[e.Op]
-	if !ok {
-		phrase = e.Op
-	}
-	return fmt.Sprintf("%s %s: %s", phrase, peer, reason(e.Err))
-}
-
-// Unwrap returns the cause.
-func (e *ExchangeError) Unwrap() error { return e.Err }
 
 // Classify returns the outcome of the exchange that returned err.
 //
@@ -218,36 +169,4 @@ func isAny(err error, targets ...error) bool {
 func isErrno(err error, set []syscall.Errno) bool {
 	var errno syscall.Errno
 	return errors.As(err, &errno) && slices.Contains(set, errno)
-}
-
-// reason is the plain text of a cause, without the layers that name again what
-// was done and to whom.
-func reason(err error) string {
-	if short, ok := err.(*ShortError); ok {
-		return short.Error()
-	}
-	switch {
-	case errors.Is(err, ErrServerClosed):
-		return "stopped by shutdown"
-	case errors.Is(err, context.Canceled):
-		return "canceled"
-	case is[*net.DNSError](err) || !isTimeout(err):
-		return innermost(err)
-	}
-	return "timed out"
-}
-
-func innermost(err error) string {
-	switch e := err.(type) {
-	case *net.OpError:
-		return innermost(e.Err)
-	case *os.SyscallError:
-		return innermost(e.Err)
-	case *net.DNSError:
-		return e.Err
-	}
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return "socket closed"
-	}
-	return err.Error()
 }

@@ -9,9 +9,6 @@ import (
 	"time"
 )
 
-// ErrServerClosed is what [Server.Serve] returns after Shutdown or Close.
-var ErrServerClosed = errors.New("bothends: server closed")
-
 // A Server answers exchanges. The zero value reads sixteen octets, answers
 // "Farewell, client", closes first, gives each exchange ten seconds, and holds at
 // most ten thousand connections. Its fields must not be changed once it serves,

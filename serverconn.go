@@ -213,30 +213,6 @@ func (c *serverConn) waitUntil(t time.Time) bool {
 	return c.server.base.Err() == nil && c.conn.SetReadDeadline(t) == nil
 }
 
-// cork lets the end of the reply wait for the FIN, so that both leave in one
-// segment: a client that has its octets before the FIN may close first. What wraps
-// a TCP connection may count on its own writes going out, so then it is left alone.
-func cork(conn net.Conn) {
-	if secured, ok := conn.(*tls.Conn); ok {
-		conn = secured.NetConn()
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		corkTCP(tcp)
-	}
-}
-
-// closeWrite sends the FIN, below TLS too.
-func closeWrite(conn net.Conn) bool {
-	half, ok := conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return false
-	}
-	if secured, ok := conn.(*tls.Conn); ok {
-		return closeWrite(secured.NetConn())
-	}
-	return true
-}
-
 func (c *serverConn) failed(op string, err error) error {
 	return &ExchangeError{op, c.conn.RemoteAddr().String(), withCause(c.server.base, err)}
 }

@@ -1,0 +1,112 @@
+package bothends
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+)
+
+// ErrServerClosed is what [Server.Serve] returns after Shutdown or Close.
+var ErrServerClosed = errors.New("bothends: server closed")
+
+// ErrDenied is the error of a peer that was turned away by an allow list or a
+// limit. A [Server.Reply] may return it, or wrap it.
+var ErrDenied = errors.New("denied")
+
+// A MismatchError is a whole reply other than the expected one.
+type MismatchError struct {
+	Got, Want []byte
+}
+
+// Error shows the beginning of both replies.
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("the reply %s is not the expected %s", excerpt(e.Got), excerpt(e.Want))
+}
+
+func excerpt(p []byte) string {
+	const most = 64
+	if len(p) <= most {
+		return fmt.Sprintf("%q", p)
+	}
+	return fmt.Sprintf("%q... (%d octets)", bytes.ToValidUTF8(p[:most], nil), len(p))
+}
+
+// An ExchangeError says in which step an exchange failed, with whom, and why.
+type ExchangeError struct {
+	Op   string // "resolve", "connect", "secure", "send", "receive" or "reply"
+	Peer string // the other end as host:port; while resolving, the name
+	Err  error
+}
+
+// Error is the operation, the peer and the reason: "receive from
+// 127.0.0.1:1060: connection reset by peer 10 bytes into a 16-byte message".
+func (e *ExchangeError) Error() string { return e.Describe(e.Peer) }
+
+// Describe is Error with another spelling of the peer.
+func (e *ExchangeError) Describe(peer string) string {
+	phrase, ok := map[string]string{
+		"connect": "connect to", "secure": "TLS handshake with", "send": "send to",
+		"receive": "receive from", "reply": "reply to",
+	}[e.Op]
+	if !ok {
+		phrase = e.Op
+	}
+	return fmt.Sprintf("%s %s: %s", phrase, peer, reason(e.Err))
+}
+
+// Unwrap returns the cause.
+func (e *ExchangeError) Unwrap() error { return e.Err }
+
+// withCause adds to the error of an operation that ctx stopped why ctx ended.
+// The operation itself only noticed a deadline in the past.
+func withCause(ctx context.Context, err error) error {
+	if ctx.Err() == nil || !isTimeout(err) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if short, ok := err.(*ShortError); ok {
+		return &ShortError{short.Op, short.Done, short.Want, withCause(ctx, short.Err)}
+	}
+	return &stoppedError{[]error{err, ctx.Err(), context.Cause(ctx)}}
+}
+
+// A stoppedError is what an operation said, and why it was stopped.
+type stoppedError struct{ errs []error }
+
+func (e *stoppedError) Error() string   { return errors.Join(e.errs...).Error() }
+func (e *stoppedError) Unwrap() []error { return e.errs }
+
+// reason is the plain text of a cause, without the layers that name again what
+// was done and to whom.
+func reason(err error) string {
+	if short, ok := err.(*ShortError); ok {
+		return short.Error()
+	}
+	switch {
+	case errors.Is(err, ErrServerClosed):
+		return "stopped by shutdown"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case is[*net.DNSError](err) || !isTimeout(err):
+		return innermost(err)
+	}
+	return "timed out"
+}
+
+func innermost(err error) string {
+	switch e := err.(type) {
+	case *net.OpError:
+		return innermost(e.Err)
+	case *os.SyscallError:
+		return innermost(e.Err)
+	case *net.DNSError:
+		return e.Err
+	}
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return "socket closed"
+	}
+	return err.Error()
+}
