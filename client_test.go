@@ -446,3 +446,82 @@ func TestConnectWithNoAddressToSpare(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// The cause of a context is the caller's own word; the outcome is what ended it.
+func TestCausesAreNotClassified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, cause := range []error{bothends.ErrDenied, bothends.ErrServerClosed, context.Canceled, io.EOF} {
+			ln := memnet.Listen()
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause)
+			_, err := memClient(ln).Exchange(ctx, "localhost:1060", []byte(sixteen))
+			checkCut(t, err, bothends.Timeout, 0, "deadline")
+			if !errors.Is(err, cause) {
+				t.Errorf("%v lacks its cause, %v", err, cause)
+			}
+			cancel()
+			canceled, cancelWith := context.WithCancelCause(t.Context())
+			go func() { time.Sleep(time.Second); cancelWith(cause) }()
+			_, err = memClient(ln).Exchange(canceled, "localhost:1060", []byte(sixteen))
+			checkCut(t, err, bothends.Canceled, 0, "cancel")
+			ln.Close()
+		}
+	})
+}
+
+// A server that turns a client's certificate away while a large request is on its
+// way: the alert arrives, not the RST of a socket closed with unread input.
+func TestTLSAlertDuringALargeRequest(t *testing.T) {
+	cert, pool := certificate(t)
+	ln := loopback(t)
+	serve(t, new(bothends.Server), tls.NewListener(ln, &tls.Config{
+		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert,
+	}))
+	c := &bothends.Client{TLS: &tls.Config{RootCAs: pool}}
+	for range 20 {
+		_, err := c.Exchange(t.Context(), ln.Addr().String(), make([]byte, 8<<20))
+		if bothends.Classify(err) != bothends.TLS {
+			t.Fatalf("%v is %v", err, bothends.Classify(err))
+		}
+	}
+}
+
+// What crypto/tls wraps does not name the peer twice.
+func TestTLSErrorNamesThePeerOnce(t *testing.T) {
+	cert, pool := certificate(t)
+	ln := loopback(t)
+	go func() {
+		conn, err := tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}}).Accept()
+		if err != nil {
+			return
+		}
+		conn.(*tls.Conn).Handshake()
+		tcp := conn.(*tls.Conn).NetConn().(*net.TCPConn)
+		tcp.SetLinger(0)
+		tcp.Close()
+	}()
+	c := &bothends.Client{TLS: &tls.Config{RootCAs: pool}}
+	_, err := c.Exchange(t.Context(), ln.Addr().String(), make([]byte, 8<<20))
+	if bothends.Classify(err) != bothends.Reset || strings.Count(err.Error(), ln.Addr().String()) != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTimingOfAReplyThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		var timing bothends.Timing
+		done := make(chan struct{})
+		serve(t, &bothends.Server{
+			TraceConn: func(net.Conn) *bothends.Trace {
+				return bothends.JoinTraces(timing.Trace(), &bothends.Trace{Done: func(error) { close(done) }})
+			},
+			Reply: func(context.Context, []byte) ([]byte, error) {
+				time.Sleep(3 * time.Second)
+				return nil, errBored
+			},
+		}, ln)
+		memClient(ln).Exchange(t.Context(), "localhost:1060", []byte(sixteen))
+		<-done
+		checkPhases(t, &timing, "wait 0s receive 0s reply 3s")
+	})
+}

@@ -70,14 +70,15 @@ func withCause(ctx context.Context, err error) error {
 	if short, ok := err.(*ShortError); ok {
 		return &ShortError{short.Op, short.Done, short.Want, withCause(ctx, short.Err)}
 	}
-	return &stoppedError{[]error{err, ctx.Err(), context.Cause(ctx)}}
+	return &stoppedError{err, ctx.Err(), context.Cause(ctx)}
 }
 
-// A stoppedError is what an operation said, and why it was stopped.
-type stoppedError struct{ errs []error }
+// A stoppedError is what an operation said when its context had ended.
+type stoppedError struct{ err, ended, cause error }
 
-func (e *stoppedError) Error() string   { return errors.Join(e.errs...).Error() }
-func (e *stoppedError) Unwrap() []error { return e.errs }
+func (e *stoppedError) Error() string { return e.cause.Error() }
+
+func (e *stoppedError) Unwrap() []error { return []error{e.err, e.ended, e.cause} }
 
 // reason is the plain text of a cause, without the layers that name again what
 // was done and to whom.
@@ -88,7 +89,7 @@ func reason(err error) string {
 	switch {
 	case errors.Is(err, ErrServerClosed):
 		return "stopped by shutdown"
-	case errors.Is(err, context.Canceled):
+	case isCanceled(err) && errors.Is(err, context.Canceled):
 		return "canceled"
 	case is[*net.DNSError](err) || !isTimeout(err):
 		return innermost(err)
@@ -107,6 +108,10 @@ func innermost(err error) string {
 	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return "socket closed"
+	}
+	// crypto/tls wraps errors in a type that only repeats their text.
+	if inner := errors.Unwrap(err); inner != nil && inner.Error() == err.Error() {
+		return innermost(inner)
 	}
 	return err.Error()
 }

@@ -15,10 +15,11 @@ import (
 // The picture in ARCHITECTURE.md: who may import whom, besides the standard
 // library. "bothends" alone is the root package.
 const layers = `
-cmd/bothends       -> explain transcript bothends  cobra cobra/doc pflag x/term
-explain            -> transcript bothends
+cmd/bothends       -> explain transcript bothends internal/errno  cobra cobra/doc pflag x/term
+explain            -> transcript bothends internal/errno
 transcript         -> bothends
-bothends           ->
+bothends           -> internal/errno
+internal/errno     ->
 internal/memnet    ->
 internal/need      ->
 `

@@ -9,7 +9,8 @@ import (
 	"net"
 	"os"
 	"slices"
-	"syscall"
+
+	"github.com/bothends/bothends/internal/errno"
 )
 
 // An Outcome is how an exchange ended. The set is closed: transcripts, metrics,
@@ -80,8 +81,7 @@ func Classify(err error) Outcome {
 	if err == nil {
 		return OK
 	}
-	// A cancelled read also reports its deadline (net has no other way to stop
-	// it), and a failed handshake wraps what broke it: the order matters.
+	// The order matters: a handshake or a read that failed also wraps what broke it.
 	for _, c := range [...]struct {
 		is      func(error) bool
 		outcome Outcome
@@ -90,13 +90,14 @@ func Classify(err error) Outcome {
 		{is[*MismatchError], Mismatch},
 		{isCanceled, Canceled},
 		{isTimeout, Timeout},
-		{isRefused, Refused},
-		{isReset, Reset},
+		{inReply, Canceled}, // whatever Reply ran into, it was not this peer
+		{errno.Refused.Has, Refused},
+		{errno.Reset.Has, Reset},
 		{isUnreachable, Unreachable},
 		{isTLS, TLS},
+		{isDial, Unreachable},
 		{isShort, Short},
 		{isEOF, Closed},
-		{isDial, Unreachable},
 	} {
 		if c.is(err) {
 			return c.outcome
@@ -105,9 +106,15 @@ func Classify(err error) Outcome {
 	return Canceled
 }
 
-func isDenied(err error) bool { return errors.Is(err, ErrDenied) }
+func isDenied(err error) bool {
+	return errors.Is(err, ErrDenied) && !is[*stoppedError](err)
+}
 
 func isCanceled(err error) bool {
+	var stopped *stoppedError
+	if errors.As(err, &stopped) { // its cause is the caller's, and may be any error
+		return !errors.Is(stopped.ended, context.DeadlineExceeded)
+	}
 	return isAny(err, context.Canceled, ErrServerClosed, net.ErrClosed)
 }
 
@@ -119,12 +126,10 @@ func isTimeout(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
-func isRefused(err error) bool { return isErrno(err, errnoRefused) }
-
-func isReset(err error) bool { return isErrno(err, errnoReset) }
+func inReply(err error) bool { return inStep(err, "reply") }
 
 func isUnreachable(err error) bool {
-	return isErrno(err, errnoUnreachable) || is[*net.DNSError](err) || is[*net.AddrError](err)
+	return errno.Unreachable.Has(err) || is[*net.DNSError](err) || is[*net.AddrError](err)
 }
 
 func isTLS(err error) bool {
@@ -164,9 +169,4 @@ func is[E error](err error) bool {
 
 func isAny(err error, targets ...error) bool {
 	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
-}
-
-func isErrno(err error, set []syscall.Errno) bool {
-	var errno syscall.Errno
-	return errors.As(err, &errno) && slices.Contains(set, errno)
 }

@@ -88,6 +88,11 @@ func TestClassify(t *testing.T) {
 		{tls.RecordHeaderError{Msg: "not TLS"}, bothends.TLS},
 		{&tls.CertificateVerificationError{Err: errors.New("expired")}, bothends.TLS},
 		{bothends.ErrServerClosed, bothends.Canceled},
+		{&bothends.ExchangeError{Op: "reply", Err: io.EOF}, bothends.Canceled}, // Reply's own trouble
+		{&bothends.ExchangeError{Op: "reply", Err: syscall.ECONNREFUSED}, bothends.Canceled},
+		{&bothends.ExchangeError{Op: "reply", Err: context.DeadlineExceeded}, bothends.Timeout},
+		{&bothends.ExchangeError{Op: "reply", Err: bothends.ErrDenied}, bothends.Denied},
+		{&bothends.ExchangeError{Op: "connect", Err: io.EOF}, bothends.Unreachable},
 		{errors.New("something else"), bothends.Canceled},
 	} {
 		if got := bothends.Classify(c.err); got != c.want {

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/bothends/bothends/internal/errno"
 )
 
 // A Server answers exchanges. The zero value reads sixteen octets, answers
@@ -34,9 +36,10 @@ type Server struct {
 	// octet now and then does not extend it. 0 means 10 s; negative means none.
 	Timeout time.Duration
 
-	// MaxConns is how many connections may be open. At the limit the server
-	// accepts no more: they wait in the listener's queue. 0 means 10,000;
-	// negative means no limit.
+	// MaxConns is how many connections may be served at once, over all
+	// listeners. At the limit the server accepts no more: they wait in the
+	// listener's queue (with several listeners each may hold one that it has
+	// accepted). 0 means 10,000; negative means no limit.
 	MaxConns int
 
 	// TraceConn, if not nil, is called with each accepted connection, by its own
@@ -77,12 +80,13 @@ func (s *Server) Serve(ln net.Listener) error {
 
 	pause := backoff{}
 	for {
-		if !s.takeSlot() {
-			return ErrServerClosed
+		// Room first, and the slot only for a connection: a listener where nobody
+		// connects takes none from the others.
+		if s.takeSlot() {
+			s.freeSlot()
 		}
 		conn, err := ln.Accept()
 		if err != nil {
-			s.freeSlot()
 			if s.isClosing() {
 				return ErrServerClosed
 			}
@@ -95,9 +99,12 @@ func (s *Server) Serve(ln net.Listener) error {
 			continue
 		}
 		pause.reset()
+		taken := s.takeSlot()
 		conns.Go(func() {
-			defer s.freeSlot()
 			s.serveConn(conn)
+			if taken {
+				s.freeSlot()
+			}
 		})
 	}
 }
@@ -113,6 +120,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-idle:
 		return nil
 	case <-ctx.Done():
+	}
+	select {
+	case <-idle: // both at once: it is done
+		return nil
+	default:
 		return ctx.Err()
 	}
 }
@@ -204,10 +216,11 @@ func (s *Server) isClosing() bool {
 	}
 }
 
-// takeSlot waits for room under the limit; false means that the server is closing.
+// takeSlot waits for room under the limit. It returns without a slot when there is
+// no limit, and when the server is closing: then there are no newcomers either.
 func (s *Server) takeSlot() bool {
 	if s.slots == nil {
-		return !s.isClosing()
+		return false
 	}
 	select {
 	case s.slots <- struct{}{}:
@@ -217,11 +230,7 @@ func (s *Server) takeSlot() bool {
 	}
 }
 
-func (s *Server) freeSlot() {
-	if s.slots != nil {
-		<-s.slots
-	}
-}
+func (s *Server) freeSlot() { <-s.slots }
 
 func (s *Server) log() *slog.Logger {
 	if s.Log != nil {
@@ -233,7 +242,7 @@ func (s *Server) log() *slog.Logger {
 // passes tells whether a listener still works after this error of Accept.
 func passes(err error) bool {
 	var ne net.Error
-	return isErrno(err, errnoAccept) || errors.As(err, &ne) && ne.Timeout()
+	return errno.Passing.Has(err) || errors.As(err, &ne) && ne.Timeout()
 }
 
 // A backoff is a pause that doubles, from 5 ms to 1 s, and can be interrupted.

@@ -315,7 +315,7 @@ type failingListener struct {
 }
 
 func (l *failingListener) Accept() (net.Conn, error) {
-	if i := int(l.asks.Add(1)) - 1; i < len(l.errs) {
+	if i := int(l.asks.Add(1)) - 1; i < len(l.errs) && l.errs[i] != nil {
 		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", l.errs[i])}
 	}
 	return l.Listener.Accept()
@@ -329,11 +329,22 @@ func TestAcceptErrors(t *testing.T) {
 		}
 		ln := &failingListener{Listener: memnet.Listen(), errs: errs}
 		start := time.Now()
-		serve(t, &bothends.Server{Log: quiet}, ln)
+		serve(t, &bothends.Server{Log: quiet, MaxConns: 1}, ln) // and none of them keeps the slot
 		mustExchange(t, &bothends.Client{Dial: ln.Dial, Timeout: time.Hour}, "localhost:1060")
 		// 5, 10, 20, ... 640 ms, then a second each.
 		if d := time.Since(start); d != 1275*time.Millisecond+2*time.Second {
 			t.Errorf("ten times EMFILE took %v", d)
+		}
+
+		// After a connection the pauses begin anew: twice 5 ms.
+		ln = &failingListener{Listener: memnet.Listen(), errs: []error{syscall.EMFILE, nil, syscall.EMFILE}}
+		start = time.Now()
+		serve(t, &bothends.Server{Log: quiet}, ln)
+		for range 2 {
+			mustExchange(t, &bothends.Client{Dial: ln.Dial}, "localhost:1060")
+		}
+		if d := time.Since(start); d != 10*time.Millisecond {
+			t.Errorf("EMFILE before each of two connections took %v", d)
 		}
 
 		errs[0] = syscall.EBADF
@@ -501,5 +512,165 @@ func TestThousandSilentConnections(t *testing.T) {
 	t.Logf("an exchange beside 1,000 silent connections: %v", took)
 	if took > time.Second { // milliseconds; the limit is for a busy machine
 		t.Errorf("took %v", took)
+	}
+}
+
+// A listener where nobody connects takes no slot from the others.
+func TestMaxConnsOverTwoListeners(t *testing.T) {
+	s := &bothends.Server{MaxConns: 1}
+	idle, busy := memnet.Listen(), memnet.Listen()
+	serve(t, s, idle)
+	serve(t, s, busy)
+	for range 10 {
+		mustExchange(t, memClient(busy), "localhost:1060")
+	}
+	mustExchange(t, memClient(idle), "localhost:1060")
+}
+
+func TestShutdownOfAnIdleServerNeedsNoTime(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if err := new(bothends.Server).Shutdown(ended); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// When Done is called the connection is closed.
+func TestDoneComesAfterClose(t *testing.T) {
+	ln := loopback(t)
+	done := make(chan error, 1)
+	serve(t, &bothends.Server{TraceConn: func(c net.Conn) *bothends.Trace {
+		return &bothends.Trace{Done: func(error) {
+			_, err := c.Read(make([]byte, 1))
+			done <- err
+		}}
+	}}, ln)
+	mustExchange(t, new(bothends.Client), ln.Addr().String())
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a read in Done: %v", err)
+	}
+}
+
+// A server keeps nothing of a connection that has ended.
+func TestServerForgetsConnections(t *testing.T) {
+	ln := loopback(t)
+	s := new(bothends.Server)
+	freed := make(chan int, 3)
+	serve(t, s, wrapping{ln, func(c net.Conn) net.Conn {
+		wrapped := &struct{ net.Conn }{c}
+		runtime.AddCleanup(wrapped, func(int) { freed <- 1 }, 0)
+		return wrapped
+	}})
+	for range 3 {
+		mustExchange(t, new(bothends.Client), ln.Addr().String())
+	}
+	for range 3 {
+		for got := false; !got; {
+			runtime.GC()
+			select {
+			case <-freed:
+				got = true
+			case <-t.Context().Done():
+				t.Fatal("still held")
+			default:
+			}
+		}
+	}
+	runtime.KeepAlive(s)
+}
+
+// wrapping is a listener whose connections are wrapped.
+type wrapping struct {
+	net.Listener
+	wrap func(net.Conn) net.Conn
+}
+
+func (w wrapping) Accept() (net.Conn, error) {
+	conn, err := w.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return w.wrap(conn), nil
+}
+
+// Shutdown comes just when the first octets of another exchange have been read,
+// and moves the deadline of a connection that it takes for idle.
+func TestShutdownAtTheFirstOctet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		s := &bothends.Server{Persistent: true}
+		down := make(chan error, 1)
+		results := &score{done: make(chan error, 1)}
+		s.TraceConn = results.trace
+		served := make(chan error, 1)
+		go func() {
+			served <- s.Serve(wrapping{ln, func(c net.Conn) net.Conn {
+				return &atFirstOctet{Conn: c, after: 16, do: func() {
+					go func() { down <- s.Shutdown(context.Background()) }()
+					synctest.Wait()
+				}}
+			}})
+		}()
+		conn, _ := ln.Dial(t.Context(), "tcp", "")
+		conn.Write([]byte(sixteen))
+		bothends.ReadMessage(conn, make([]byte, 16))
+		conn.Write([]byte(sixteen[:7]))
+		time.Sleep(time.Second)
+		conn.Write([]byte(sixteen[7:]))
+		if reply, err := io.ReadAll(conn); string(reply) != farewell || err != nil {
+			t.Errorf("the exchange that had begun: %q, %v", reply, err)
+		}
+		conn.Close()
+		if err := <-down; err != nil {
+			t.Error(err)
+		}
+		if err := <-results.done; err != nil {
+			t.Error(err)
+		}
+		<-served
+	})
+}
+
+// atFirstOctet does something in the first read that goes past a count of octets.
+type atFirstOctet struct {
+	net.Conn
+	after, read int
+	do          func()
+}
+
+func (c *atFirstOctet) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.read += n; c.read > c.after && c.do != nil {
+		do := c.do
+		c.do = nil
+		do()
+	}
+	return n, err
+}
+
+// A large message is read to its end and not an octet further.
+func TestLargeMessagesBackToBack(t *testing.T) {
+	const size = 100_001
+	var got []byte
+	ln := loopback(t)
+	serve(t, &bothends.Server{MessageSize: size, Persistent: true, Reply: func(_ context.Context, request []byte) ([]byte, error) {
+		got = append(got, request[0], request[size-1])
+		return []byte{byte(len(got))}, nil
+	}}, ln)
+	conn := dial(t, ln)
+	for _, c := range "abc" {
+		go conn.Write(append(bytes.Repeat([]byte{byte(c)}, size-1), 'z'))
+		if err := bothends.ReadMessage(conn, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn.Write(append(append(bytes.Repeat([]byte("d"), size-1), 'z'), append(bytes.Repeat([]byte("e"), size-1), 'z')...))
+	if err := bothends.ReadMessage(conn, make([]byte, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != "azbzczdzez" {
+		t.Errorf("%q", got)
 	}
 }

@@ -64,7 +64,7 @@ func (c *serverConn) run() error {
 	}
 	for next := false; ; next = true {
 		if next && !c.begin(true) {
-			c.linger()
+			c.linger(c.conn)
 			return nil
 		}
 		if err := c.receive(max(0, size)); err != nil {
@@ -77,7 +77,7 @@ func (c *serverConn) run() error {
 			return err
 		}
 		if !persistent {
-			c.linger()
+			c.linger(c.conn)
 			return nil
 		}
 	}
@@ -117,7 +117,11 @@ func (c *serverConn) handshake() error {
 	for {
 		switch wrapped := conn.(type) {
 		case *tls.Conn:
-			return handshake(c.server.base, c.trace, wrapped)
+			err := handshake(c.server.base, c.trace, wrapped)
+			if err != nil && Classify(c.failed("secure", err)) == TLS {
+				c.linger(wrapped.NetConn()) // so that the alert arrives
+			}
+			return err
 		case interface{ NetConn() net.Conn }:
 			conn = wrapped.NetConn()
 		default:
@@ -152,7 +156,7 @@ func (c *serverConn) answer(persistent bool) error {
 		cork(c.conn)
 		hook = func(t Transfer) {
 			if t.Whole() {
-				c.fin()
+				c.fin(c.conn)
 			}
 			tell(c.trace.Sent, t)
 		}
@@ -185,23 +189,23 @@ func (c *serverConn) reply() (reply []byte, err error) {
 
 // linger closes this end's half of the connection, and waits a little for the
 // peer to close its own. What still arrives belongs to no message.
-func (c *serverConn) linger() {
-	if !c.fin() || !c.waitUntil(time.Now().Add(lingerTime)) {
+func (c *serverConn) linger(conn net.Conn) {
+	if !c.fin(conn) || !c.waitUntil(time.Now().Add(lingerTime)) {
 		return
 	}
 	var surplus [512]byte
 	for err := error(nil); err == nil; {
 		start := startOf(c.trace.Received)
 		var n int
-		n, err = c.conn.Read(surplus[:])
+		n, err = conn.Read(surplus[:])
 		tell(c.trace.Received, Transfer{Start: start, Asked: len(surplus), N: n, Err: err})
 	}
 }
 
 // fin closes this end's half, once.
-func (c *serverConn) fin() bool {
+func (c *serverConn) fin(conn net.Conn) bool {
 	if !c.finSent {
-		c.finSent = closeWrite(c.conn)
+		c.finSent = closeWrite(conn)
 	}
 	return c.finSent
 }

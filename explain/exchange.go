@@ -3,17 +3,16 @@ package explain
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/transcript"
 )
 
@@ -40,6 +39,9 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	done := make(chan error, 1)
 	connected := make(chan struct{})
 	server := &bothends.Server{TraceConn: func(c net.Conn) *bothends.Trace {
+		if !b.isOurs(c) {
+			return nil // somebody else has found the port; served, but not shown
+		}
 		return bothends.JoinTraces(text.Trace(c), b.server(), &bothends.Trace{Done: func(err error) { done <- err }})
 	}}
 	served := make(chan error, 1)
@@ -60,7 +62,12 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	if err != nil {
 		return b.steps(), err
 	}
-	if err := <-done; err != nil {
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
 		return b.steps(), err
 	}
 	return b.explained()
@@ -71,7 +78,7 @@ func listen(port uint16) (net.Listener, error) {
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
 	ln, err := config.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
-	if errors.Is(err, syscall.EADDRINUSE) && port != 0 {
+	if errno.AddrInUse.Has(err) && port != 0 {
 		return listen(0)
 	}
 	if err != nil { // no IPv4 on this machine
@@ -127,6 +134,14 @@ func (b *board) end(name string) writerFunc {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// isOurs tells whether the server's connection is the one that the client made. The
+// client's name is known by then: accept was held back for it.
+func (b *board) isOurs(c net.Conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.local != nil && c.RemoteAddr().String() == b.local.String()
+}
 
 func (b *board) client() *bothends.Trace {
 	return &bothends.Trace{

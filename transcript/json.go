@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -31,28 +32,25 @@ type Exchange struct {
 	Error   string           `json:"error,omitempty"`
 }
 
-// A Message is as many octets of a message as were moved.
+// A Message is as many octets of a message as were moved: as text, or as hex where
+// they are not UTF-8.
 type Message struct {
-	Octets []byte
-	Want   int // octets of the whole message
+	Text   *string `json:"text,omitempty"`
+	Hex    *string `json:"hex,omitempty"`
+	Octets int     `json:"octets"`
+	Want   int     `json:"want"` // octets of the whole message
 }
 
-// MarshalJSON gives text, or hex where the octets are not UTF-8, and both counts.
-func (m Message) MarshalJSON() ([]byte, error) {
-	counts := struct {
-		Text   *string `json:"text,omitempty"`
-		Hex    *string `json:"hex,omitempty"`
-		Octets int     `json:"octets"`
-		Want   int     `json:"want"`
-	}{Octets: len(m.Octets), Want: m.Want}
-	if utf8.Valid(m.Octets) {
-		text := string(m.Octets)
-		counts.Text = &text
+func message(octets []byte, want int) Message {
+	m := Message{Octets: len(octets), Want: want}
+	text := string(octets)
+	if utf8.Valid(octets) {
+		m.Text = &text
 	} else {
-		text := hex.EncodeToString(m.Octets)
-		counts.Hex = &text
+		text = hex.EncodeToString(octets)
+		m.Hex = &text
 	}
-	return marshal(counts)
+	return m
 }
 
 // Phases are seconds by phase, in the order in which the phases came.
@@ -100,14 +98,14 @@ func (j *JSON) Server(net.Conn) *bothends.Trace { return j.trace("server") }
 
 func (j *JSON) trace(role string) *bothends.Trace {
 	r := &recorder{JSON: j, role: role}
-	in, out := &r.now.Reply, &r.now.Request
+	in, out := &r.reply, &r.request
 	if role == "server" {
 		in, out = out, in
 	}
 	r.begin()
 	connection := func(c bothends.Connection) {
 		if c.Err == nil {
-			r.now.Local, r.now.Peer = c.Local.String(), c.Peer.String()
+			r.local, r.peer = c.Local.String(), c.Peer.String()
 		}
 	}
 	return bothends.JoinTraces(r.timing.Trace(), &bothends.Trace{
@@ -115,14 +113,14 @@ func (j *JSON) trace(role string) *bothends.Trace {
 		Accepted:  connection,
 		Received: func(t bothends.Transfer) {
 			if t.Want == 0 {
-				r.now.Surplus += t.N
+				r.surplus += t.N
 			} else {
 				in.add(t)
 			}
 		},
 		Sent: func(t bothends.Transfer) { out.add(t) },
 		Exchanged: func(e bothends.Exchange) {
-			r.now.Request.Want, r.now.Reply.Want = len(e.Request), len(e.Reply)
+			r.request.want, r.reply.want = len(e.Request), len(e.Reply)
 			r.made++
 			if j.Persistent {
 				r.write(nil)
@@ -130,62 +128,67 @@ func (j *JSON) trace(role string) *bothends.Trace {
 			}
 		},
 		Done: func(err error) {
-			if j.Persistent && r.made > 0 && err == nil {
-				return // closed between two exchanges
+			if j.Persistent && r.made > 0 && len(r.request.octets) == 0 {
+				return // it ended between two exchanges
 			}
 			r.write(err)
 		},
 	})
 }
 
-// A recorder fills the Exchange of one connection, again and again if it is
+// A recorder gathers the Exchange of one connection, again and again if it is
 // persistent.
 type recorder struct {
 	*JSON
-	role   string
-	timing bothends.Timing
-	now    Exchange
-	made   int // exchanges on this connection
+	role           string
+	timing         bothends.Timing
+	local, peer    string
+	request, reply moved
+	surplus        int
+	made           int // exchanges on this connection
+}
+
+// moved is what there is of a message.
+type moved struct {
+	octets []byte
+	want   int
+}
+
+// add takes over the octets that this read or write has moved.
+func (m *moved) add(t bothends.Transfer) {
+	m.octets = append(m.octets, t.Message[len(t.Message)-t.N:]...)
+	m.want = t.Want
 }
 
 func (r *recorder) begin() {
-	r.now = Exchange{
-		Schema: ExchangeSchema, Role: r.role, Local: r.now.Local, Peer: r.now.Peer,
-		Request: Message{Octets: r.now.Request.Octets[:0], Want: r.RequestSize},
-		Reply:   Message{Octets: r.now.Reply.Octets[:0], Want: r.ReplySize},
-	}
+	r.request = moved{r.request.octets[:0], r.RequestSize}
+	r.reply = moved{r.reply.octets[:0], r.ReplySize}
 }
 
 func (r *recorder) write(err error) {
-	r.now.Time = r.timing.Start
-	r.now.Outcome = bothends.Classify(err)
-	if err != nil {
-		r.now.Error = ErrorText(err)
+	x := Exchange{
+		Schema: ExchangeSchema, Role: r.role, Time: r.timing.Start,
+		Local: r.local, Peer: r.peer, Outcome: bothends.Classify(err),
+		Request: message(r.request.octets, r.request.want), Reply: message(r.reply.octets, r.reply.want),
+		Surplus: r.surplus,
 	}
-	r.now.Seconds = r.now.Seconds[:0]
+	if err != nil {
+		x.Error = ErrorText(err)
+	}
+	var failed *bothends.ExchangeError
+	if errors.As(err, &failed) && failed.Op == "connect" {
+		x.Peer = failed.Peer
+	}
 	for name, spent := range r.timing.Phases() {
-		r.now.Seconds = append(r.now.Seconds, Phase{name, spent})
+		x.Seconds = append(x.Seconds, Phase{name, spent})
 	}
-	line, err := marshal(r.now)
-	if err != nil {
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	if e.Encode(x) != nil { // it has no value that JSON lacks
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Out.Write(line)
-}
-
-// add takes over the octets that this read or write has moved.
-func (m *Message) add(t bothends.Transfer) {
-	m.Octets = append(m.Octets, t.Message[len(t.Message)-t.N:]...)
-	m.Want = t.Want
-}
-
-// marshal is json.Marshal, with < > & as they are, and a newline.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return b.Bytes(), err
+	r.Out.Write(line.Bytes())
 }

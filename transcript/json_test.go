@@ -97,7 +97,7 @@ func TestJSONOfFailedConnect(t *testing.T) {
 	c := &bothends.Client{Dial: ln.Dial}
 	c.Exchange(bothends.WithTrace(t.Context(), j.Client()), "localhost:1060", []byte(hello))
 	got := lines(t, &out)
-	if len(got) != 1 || !strings.Contains(got[0], `"role":"client","outcome":"refused","request":{"text":"","octets":0,"want":16}`) ||
+	if len(got) != 1 || !strings.Contains(got[0], `"role":"client","peer":"127.0.0.1:1060","outcome":"refused","request":{"text":"","octets":0,"want":16}`) ||
 		!strings.Contains(got[0], `"error":"connect to ('127.0.0.1', 1060): connection refused"`) {
 		t.Errorf("%s", got)
 	}

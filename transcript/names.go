@@ -3,6 +3,7 @@
 package transcript
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -53,32 +54,39 @@ func ErrorText(err error) string {
 // double one.
 func Quote(p []byte) string {
 	quote := byte('\'')
-	if s := string(p); strings.Contains(s, "'") && !strings.Contains(s, `"`) {
+	if bytes.IndexByte(p, '\'') >= 0 && bytes.IndexByte(p, '"') < 0 {
 		quote = '"'
 	}
-	var b strings.Builder
-	b.Grow(len(p) + 2)
-	b.WriteByte(quote)
+	size := 2
 	for _, c := range p {
-		switch {
-		case c == quote || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c == '\n':
-			b.WriteString(`\n`)
-		case c == '\r':
-			b.WriteString(`\r`)
-		case c == '\t':
-			b.WriteString(`\t`)
-		case c < ' ' || c > '~':
-			fmt.Fprintf(&b, `\x%02x`, c)
-		default:
-			b.WriteByte(c)
+		size += len(spelling(c, quote))
+	}
+	b := make([]byte, 0, size) // a message may be large: no growing
+	b = append(b, quote)
+	for _, c := range p {
+		b = append(b, spelling(c, quote)...)
+	}
+	return string(append(b, quote))
+}
+
+func spelling(c, quote byte) string {
+	if c == quote {
+		return `\` + string(rune(quote))
+	}
+	return spellings[c]
+}
+
+// spellings are the octets as Quote writes them; the quote in use is not here.
+var spellings = func() (all [256]string) {
+	for c := range all {
+		all[c] = fmt.Sprintf(`\x%02x`, c)
+		if ' ' <= c && c <= '~' {
+			all[c] = string(rune(c))
 		}
 	}
-	b.WriteByte(quote)
-	return b.String()
-}
+	all['\n'], all['\r'], all['\t'], all['\\'] = `\n`, `\r`, `\t`, `\\`
+	return all
+}()
 
 var numbers = strings.Fields("zero one two three four five six seven eight nine ten eleven twelve thirteen " +
 	"fourteen fifteen sixteen seventeen eighteen nineteen twenty")

@@ -25,7 +25,7 @@ func Client(out io.Writer) *bothends.Trace {
 // How long the lines of a connection wait for one that was accepted earlier to
 // end. A client that has its reply may well connect again before the server's
 // goroutine has come round to closing: such connections came one at a time.
-const patience = 50 * time.Millisecond
+const patience = 100 * time.Millisecond
 
 // So many octets of lines may be kept back; more ends the waiting.
 const mostKept = 1 << 20
@@ -35,7 +35,7 @@ const mostKept = 1 << 20
 // Connections that come one at a time give exactly the chapter's lines. Where they
 // overlap, each line of theirs names its connection, and "Listening" comes again
 // when none is left. A connection that is accepted while another one is open keeps
-// its lines back until that one has ended, or 50 ms have passed.
+// its lines back until that one has ended, or 100 ms have passed.
 type Server struct {
 	out, errs  io.Writer
 	persistent bool
@@ -74,6 +74,13 @@ func (s *Server) Listening(addr net.Addr) {
 	defer s.mu.Unlock()
 	s.listening = fmt.Sprintf("Listening at %s\n", SocketName(addr))
 	io.WriteString(s.out, s.listening)
+}
+
+// Stopped says that the server listens no more: the line does not come again.
+func (s *Server) Stopped() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listening = ""
 }
 
 // Trace is for the TraceConn of a bothends.Server.
@@ -151,13 +158,22 @@ func (s *Server) accepted(c *conversation) {
 	s.waiting = append(s.waiting, c)
 	if s.overlapping() {
 		s.overlap()
-	} else if s.timer == nil {
-		s.timer = time.AfterFunc(patience, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.overlap()
-		})
+	} else if len(s.waiting) == 1 {
+		s.startTimer()
 	}
+}
+
+func (s *Server) startTimer() {
+	s.stopTimer()
+	var timer *time.Timer
+	timer = time.AfterFunc(patience, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.timer == timer { // it was not stopped just now
+			s.overlap()
+		}
+	})
+	s.timer = timer
 }
 
 func (s *Server) overlapping() bool {
@@ -171,9 +187,6 @@ func (s *Server) overlapping() bool {
 
 // overlap ends the waiting: those who are open at the same time get their names.
 func (s *Server) overlap() {
-	if len(s.waiting) == 0 {
-		return
-	}
 	for c := range s.showing {
 		c.named = true
 	}
@@ -208,16 +221,24 @@ func (s *Server) done(c *conversation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.ended = true
+	if _, ok := s.showing[c]; !ok {
+		return // it still waits for one before it
+	}
 	delete(s.showing, c)
-	// c may be one that still waits; then the one before it is still showing.
 	for len(s.showing) == 0 {
-		io.WriteString(s.out, s.listening)
+		if s.listening != "" {
+			io.WriteString(s.out, s.listening)
+		}
 		if len(s.waiting) == 0 {
-			s.stopTimer()
-			return
+			break
 		}
 		next := s.waiting[0]
 		s.waiting = s.waiting[1:]
 		s.show(next)
+	}
+	if len(s.waiting) == 0 {
+		s.stopTimer()
+	} else {
+		s.startTimer() // they wait for another one now
 	}
 }

@@ -113,7 +113,7 @@ func TestOneAtATimeThoughTheServerIsSlow(t *testing.T) {
 		b.reply()
 		b.done(nil)
 		c := accept(s, 50002)
-		time.Sleep(49 * time.Millisecond)
+		time.Sleep(99 * time.Millisecond)
 		if strings.Contains(out.String(), "50001") {
 			t.Errorf("the second is shown before the first has ended:\n%s", out)
 		}
@@ -132,7 +132,7 @@ func TestOverlap(t *testing.T) {
 		time.Sleep(time.Hour)
 		b := accept(s, 50001)
 		a.request()
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
 		c := accept(s, 50002) // at once: it is known that they overlap
 		b.request()
@@ -157,6 +157,38 @@ bothends: receive from ('127.0.0.1', 50002): socket closed 4 bytes into a 16-byt
 ('127.0.0.1', 50000): Reply sent, socket closed
 `+listening+chapter(50003))
 	})
+}
+
+// A wait that ended well leaves no timer behind: the next newcomer gets its own.
+func TestWaitAfterAWaitThatEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, out := start(true)
+		a := accept(s, 50000)
+		accept(s, 50001)
+		time.Sleep(60 * time.Millisecond)
+		a.done(nil)
+		time.Sleep(60 * time.Millisecond) // the first timer's time has come and gone
+		synctest.Wait()
+		c := accept(s, 50002)
+		if strings.Contains(out.String(), "50002") {
+			t.Error("the third is shown at once")
+		}
+		c.request()
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if want := "('127.0.0.1', 50002): The incoming"; !strings.Contains(out.String(), want) {
+			t.Errorf("the third is still kept back:\n%s", out)
+		}
+	})
+}
+
+func TestStoppedListensNoMore(t *testing.T) {
+	s, out := start(false)
+	p := accept(s, 50000)
+	p.request()
+	s.Stopped()
+	p.done(nil)
+	check(t, out, listening+strings.TrimSuffix(chapter(50000), listening))
 }
 
 // Whatever the order of events, no line is lost, a connection's lines keep their

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/transcript"
 )
 
@@ -80,16 +82,18 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 		return usageError(cmd, err)
 	}
 	var writeErr error
-	out := transcript.NewQueue(cmd.OutOrStdout(), printBuffer, func(_ int, err error) { writeErr = err })
+	// The exchange does not wait for who reads the output, but the command does:
+	// nothing is dropped.
+	out := transcript.NewQueue(cmd.OutOrStdout(), math.MaxInt, func(_ int, err error) { writeErr = err })
 	ctx, stop := withSignals(cmd.Context())
 	_, err = client.Exchange(bothends.WithTrace(ctx, f.trace(out)), addr, f.message.octets)
 	stop() // from here on a signal ends the process, however slowly stdout is read
-	lost := out.Close(context.Background())
+	out.Close(context.Background())
 	if err != nil {
 		return f.failed(ctx, err)
 	}
-	if writeErr != nil || lost > 0 {
-		return &failure{code: exitFailure, err: fmt.Errorf("standard output: %w", writeErr)}
+	if writeErr != nil {
+		return outputFailure(writeErr)
 	}
 	return nil
 }
@@ -106,7 +110,7 @@ func (f *clientFlags) client(args []string) (addr string, _ *bothends.Client, er
 	if host == "" {
 		host = "localhost"
 	}
-	network, err := f.network()
+	network, err := f.network(host)
 	if err != nil {
 		return "", nil, err
 	}
@@ -122,7 +126,7 @@ func (f *clientFlags) client(args []string) (addr string, _ *bothends.Client, er
 		dialer.LocalAddr = source
 	}
 	client := &bothends.Client{
-		ReplySize: int(f.replySize),
+		ReplySize: noneIfZero(int(f.replySize)),
 		Timeout:   f.timeout.orNone(),
 		Dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, addr)
@@ -172,7 +176,7 @@ func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
 		return "nothing is listening there; start one with: " + startServer(at.Peer)
 	case at.Op == "resolve":
 		return "check the name, or give an address"
-	case errors.Is(err, syscall.EADDRNOTAVAIL) && f.source != "":
+	case errno.AddrNotAvail.Has(err) && f.source != "":
 		return "--source takes an address of this machine; ip address lists them"
 	case outcome == bothends.Timeout && at.Op == "connect":
 		return fmt.Sprintf("no answer within %v: a firewall may drop it, or the server's queue is full", &f.timeout)
@@ -218,6 +222,7 @@ func withSignals(parent context.Context) (ctx context.Context, stop func()) {
 	go func() {
 		select {
 		case s := <-signals:
+			signal.Stop(signals) // the next one ends the process
 			cancel(stoppedBy{s})
 		case <-ctx.Done():
 		}

@@ -93,10 +93,6 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func outputFailure(err error) error {
-	return &failure{code: exitFailure, err: fmt.Errorf("standard output: %w", reasonOf(err))}
-}
-
 func (f *explainFlags) style(out io.Writer) explain.Style {
 	var style explain.Style
 	file, ok := out.(*os.File)

@@ -43,12 +43,19 @@ func (f *exchangeFlags) add(cmd *cobra.Command) {
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
 }
 
-// network is net.Dial's name for the address families asked for.
-func (f *exchangeFlags) network() (string, error) {
+// network is net.Dial's name for the address families asked for. An IPv4 address
+// means IPv4 alone: without that, net listens on IPv6 too for 0.0.0.0.
+func (f *exchangeFlags) network(host string) (string, error) {
+	ip, err := netip.ParseAddr(host)
+	isV4, isV6 := err == nil && ip.Unmap().Is4(), err == nil && !ip.Unmap().Is4()
 	switch {
 	case f.v4 && f.v6:
 		return "", errors.New("-4 and -6 exclude each other")
-	case f.v4:
+	case f.v4 && isV6:
+		return "", fmt.Errorf("%s is no IPv4 address, and -4 is given", host)
+	case f.v6 && isV4:
+		return "", fmt.Errorf("%s is no IPv6 address, and -6 is given", host)
+	case f.v4 || isV4:
 		return "tcp4", nil
 	case f.v6:
 		return "tcp6", nil
@@ -143,13 +150,7 @@ func (f *timeoutFlag) Set(s string) error {
 	return nil
 }
 
-// orNone is the setting as the library takes it, where zero means the default.
-func (f timeoutFlag) orNone() time.Duration {
-	if f == 0 {
-		return -1
-	}
-	return time.Duration(f)
-}
+func (f timeoutFlag) orNone() time.Duration { return noneIfZero(time.Duration(f)) }
 
 // A countFlag is a limit; zero means none.
 type countFlag int
@@ -165,11 +166,15 @@ func (f *countFlag) Set(s string) error {
 	return nil
 }
 
-func (f countFlag) orNone() int {
-	if f == 0 {
+func (f countFlag) orNone() int { return noneIfZero(int(f)) }
+
+// noneIfZero is a setting as the library takes it, where zero means the default
+// and negative means none.
+func noneIfZero[T int | time.Duration](setting T) T {
+	if setting == 0 {
 		return -1
 	}
-	return int(f)
+	return setting
 }
 
 type choiceFlag struct {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -26,7 +27,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	var failed *failure
-	if !errors.As(err, &failed) { // cobra's own: unknown commands, flags and arguments
+	var output *fs.PathError
+	switch {
+	case errors.As(err, &failed):
+	case errors.As(err, &output): // what cobra prints itself
+		failed = outputFailure(err)
+	default: // cobra's own: unknown flags and arguments
 		failed = usageError(cmd, err)
 	}
 	io.WriteString(stderr, failed.text())
@@ -75,6 +81,20 @@ func usageError(cmd *cobra.Command, err error) *failure {
 	return f
 }
 
+// outputFailure is what could not be printed.
+func outputFailure(err error) *failure {
+	return &failure{code: exitFailure, err: fmt.Errorf("standard output: %w", reasonOf(err))}
+}
+
+// reasonOf is an error without the file's name.
+func reasonOf(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bothends",
@@ -96,11 +116,7 @@ BOTHENDS_MESSAGE_SIZE. The flag wins.`,
 			if len(args) == 0 {
 				return nil
 			}
-			f := usageError(cmd, fmt.Errorf("unknown command %q", args[0]))
-			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-				f.hint = "did you mean: bothends " + like[0]
-			}
-			return f
+			return unknownCommand(cmd, args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return usageError(cmd, errors.New("no command given; bothends help lists them"))
@@ -111,21 +127,53 @@ BOTHENDS_MESSAGE_SIZE. The flag wins.`,
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newServer(), newClient(), newExplain(), newVersion(), newMan())
 	root.InitDefaultCompletionCmd()
 	return root
 }
 
-// flagsFromEnv sets the flags that were not given from BOTHENDS_FLAG_NAME.
+func unknownCommand(root *cobra.Command, name string) *failure {
+	f := usageError(root, fmt.Errorf("unknown command %q", name))
+	if like := root.SuggestionsFor(name); len(like) > 0 {
+		f.hint = "did you mean: bothends " + like[0]
+	}
+	return f
+}
+
+// newHelp is cobra's help command, but for a command that there is not.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			target, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(cmd.Root(), strings.Join(args, " "))
+			}
+			target.InitDefaultHelpFlag()
+			return target.Help()
+		},
+	}
+}
+
+// flagsFromEnv sets the flags that were not given from BOTHENDS_FLAG_NAME. An empty
+// variable is as good as none. pflag's Changed stays what was on the command line.
 func flagsFromEnv(cmd *cobra.Command) (err error) {
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+	flags := cmd.Flags()
+	family := flags.Changed("ipv4") || flags.Changed("ipv6")
+	flags.VisitAll(func(f *pflag.Flag) {
 		name := "BOTHENDS_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
-		if !ok || f.Changed || f.Name == "help" || err != nil {
+		value := os.Getenv(name)
+		if value == "" || f.Changed || f.Name == "help" || err != nil ||
+			family && (f.Name == "ipv4" || f.Name == "ipv6") {
 			return
 		}
-		if setErr := cmd.Flags().Set(f.Name, value); setErr != nil {
-			err = usageError(cmd, fmt.Errorf("in the environment, %s: %w", name, errors.Unwrap(setErr)))
+		if setErr := f.Value.Set(value); setErr != nil {
+			if f.Value.Type() == "bool" {
+				setErr = errors.New("want true or false")
+			}
+			err = usageError(cmd, fmt.Errorf("in the environment, %s: %w", name, setErr))
 		}
 	})
 	return err

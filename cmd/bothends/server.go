@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/transcript"
 )
 
@@ -79,7 +80,7 @@ func (f *serverFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(cmd, err)
 	}
-	network, err := f.network()
+	network, err := f.network(host)
 	if err != nil {
 		return usageError(cmd, err)
 	}
@@ -94,42 +95,80 @@ func (f *serverFlags) run(cmd *cobra.Command, args []string) error {
 	print := newPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.quiet)
 	defer print.close()
 
-	tally := new(transcript.Tally)
-	s := f.server(print, tally, ln.Addr())
+	r := &running{print: print, drain: time.Duration(f.drain)}
+	r.server = f.server(r, ln.Addr())
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ln) }()
+	go func() { served <- r.server.Serve(ln) }()
+	return r.wait(served, signals)
+}
+
+// running is a server that serves, until signals stop it.
+type running struct {
+	server  *bothends.Server
+	print   *printer
+	tally   transcript.Tally
+	stopped func() // tells the transcript that nobody listens any more
+	drain   time.Duration
+}
+
+func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
+	var result error
+	var drained <-chan time.Time
+	stopping := false
 	for {
 		select {
 		case err := <-served:
-			return &failure{code: exitNetwork, err: err}
-		case sig := <-signals:
-			if sig != syscall.SIGINT && sig != syscall.SIGTERM {
-				print.note("%v", tally)
-				continue
+			if !stopping {
+				return &failure{code: exitNetwork, err: err}
 			}
-			signal.Stop(signals) // the next one ends the process
-			err := f.stop(s, sig, tally)
-			<-served
-			print.note("%v", tally)
-			return err
+			r.print.note("%v", &r.tally)
+			return result
+		case <-drained:
+			if open := r.tally.Open(); open > 0 {
+				result = &failure{code: exitFailure, err: fmt.Errorf("%d open after --drain %v, cut", open, r.drain)}
+			}
+			r.server.Close()
+		case sig := <-signals:
+			switch {
+			case sig != syscall.SIGINT && sig != syscall.SIGTERM:
+				r.print.note("%v", &r.tally)
+			case stopping: // a second one quits at once
+				return &failure{code: exitCode(sig)}
+			default:
+				stopping = true
+				drained = r.stop(sig)
+			}
 		}
 	}
 }
 
+// stop ends the server as the signal asks; the channel tells when to cut the rest.
+func (r *running) stop(sig os.Signal) (drained <-chan time.Time) {
+	r.stopped()
+	if sig == syscall.SIGINT {
+		r.server.Close()
+		return nil
+	}
+	now, cancel := context.WithCancel(context.Background())
+	cancel() // Shutdown begins to stop the server; Serve returns when that is done
+	r.server.Shutdown(now)
+	return time.After(r.drain)
+}
+
 // server makes the Server of the flags, and its listeners of events.
-func (f *serverFlags) server(print *printer, tally *transcript.Tally, addr net.Addr) *bothends.Server {
+func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 	var trace func(net.Conn) *bothends.Trace
 	if f.output.value == "json" {
 		j := &transcript.JSON{
-			Out: print.out, Persistent: f.persistent,
+			Out: r.print.out, Persistent: f.persistent,
 			RequestSize: int(f.messageSize), ReplySize: len(f.reply.octets),
 		}
-		trace = j.Server
-		print.note("listening at %s", transcript.SocketName(addr))
+		trace, r.stopped = j.Server, func() {}
+		r.print.note("listening at %s", transcript.SocketName(addr))
 	} else {
-		text := transcript.NewServer(print.out, print.errs, f.persistent)
+		text := transcript.NewServer(r.print.out, r.print.errs, f.persistent)
 		text.Listening(addr)
-		trace = text.Trace
+		trace, r.stopped = text.Trace, text.Stopped
 	}
 	return &bothends.Server{
 		MessageSize: int(f.messageSize),
@@ -138,24 +177,10 @@ func (f *serverFlags) server(print *printer, tally *transcript.Tally, addr net.A
 		MaxConns:    f.maxConns.orNone(),
 		Reply:       func(context.Context, []byte) ([]byte, error) { return f.reply.octets, nil },
 		TraceConn: func(c net.Conn) *bothends.Trace {
-			return bothends.JoinTraces(tally.Trace(c), trace(c))
+			return bothends.JoinTraces(trace(c), r.tally.Trace(c)) // counted when it is printed
 		},
-		Log: slog.New(slog.NewTextHandler(print.errs, nil)),
+		Log: slog.New(slog.NewTextHandler(r.print.errs, nil)),
 	}
-}
-
-// stop ends the server as the signal asks.
-func (f *serverFlags) stop(s *bothends.Server, sig os.Signal, tally *transcript.Tally) error {
-	defer s.Close()
-	if sig == syscall.SIGINT {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(f.drain))
-	defer cancel()
-	if s.Shutdown(ctx) == nil {
-		return nil
-	}
-	return &failure{code: exitFailure, err: fmt.Errorf("%d open after --drain %v, cut", tally.Open(), &f.drain)}
 }
 
 func (f *serverFlags) listen(network, addr string) (net.Listener, error) {
@@ -176,11 +201,11 @@ func listenHint(err error, addr string) string {
 	host, port, _ := net.SplitHostPort(addr)
 	var dns *net.DNSError
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
+	case errno.AddrInUse.Has(err):
 		return fmt.Sprintf("another program listens there (who: ss -ltnp 'sport = :%s'); take another port with -p", port)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
+	case errno.AddrNotAvail.Has(err):
 		return host + " is no address of this machine; without HOST the server listens on every interface"
-	case errors.Is(err, syscall.EACCES):
+	case errno.NotPermitted.Has(err):
 		return "a port below 1024 needs a privilege; take another with -p"
 	case errors.As(err, &dns):
 		return "check the name, or give an address of this machine"
@@ -231,9 +256,9 @@ func (p *printer) note(format string, args ...any) {
 
 // close prints what still waits, unless nobody reads it.
 func (p *printer) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	for i, q := range p.queues {
+	for i, q := range p.queues { // standard error last: it gets the report on the other
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
 		if lost := q.Close(ctx); lost > 0 && i == 0 {
 			p.unread("standard output")(lost, nil)
 		}
@@ -249,12 +274,4 @@ func sameFile(a, b io.Writer) bool {
 	ia, err1 := fa.Stat()
 	ib, err2 := fb.Stat()
 	return err1 == nil && err2 == nil && os.SameFile(ia, ib)
-}
-
-func reasonOf(err error) error {
-	var path *os.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
 }

@@ -18,8 +18,10 @@ a checkout, or with -buildvcs=false, knows no commit.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, _ := debug.ReadBuildInfo()
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine(info))
-			return err
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine(info)); err != nil {
+				return outputFailure(err)
+			}
+			return nil
 		},
 	}
 }

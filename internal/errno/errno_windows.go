@@ -1,11 +1,13 @@
-package bothends
+package errno
 
 import "syscall"
 
 // Winsock's error numbers (Windows Sockets Error Codes). The E... constants of
 // package syscall are inventions there and never come from the system.
 const (
+	wsaEACCES        = syscall.Errno(10013)
 	wsaEMFILE        = syscall.Errno(10024)
+	wsaEADDRINUSE    = syscall.Errno(10048)
 	wsaEADDRNOTAVAIL = syscall.Errno(10049)
 	wsaENETDOWN      = syscall.Errno(10050)
 	wsaENETUNREACH   = syscall.Errno(10051)
@@ -17,25 +19,28 @@ const (
 	wsaEHOSTUNREACH  = syscall.Errno(10065)
 
 	errorNetnameDeleted    = syscall.Errno(64)
-	errorConnectionAborted = syscall.Errno(1236)
 	errorConnectionRefused = syscall.Errno(1225)
 	errorNetworkUnreach    = syscall.Errno(1231)
 	errorHostUnreach       = syscall.Errno(1232)
+	errorConnectionAborted = syscall.Errno(1236)
 )
 
 var (
-	errnoRefused = []syscall.Errno{wsaECONNREFUSED, errorConnectionRefused}
-	errnoReset   = []syscall.Errno{
+	Refused = Set{wsaECONNREFUSED, errorConnectionRefused}
+	Reset   = Set{
 		syscall.WSAECONNRESET, syscall.WSAECONNABORTED, wsaENETRESET, wsaESHUTDOWN,
 		errorNetnameDeleted, errorConnectionAborted,
 	}
-	errnoUnreachable = []syscall.Errno{
+	Unreachable = Set{
 		wsaEHOSTUNREACH, wsaENETUNREACH, wsaEHOSTDOWN, wsaENETDOWN, wsaEADDRNOTAVAIL,
 		errorNetworkUnreach, errorHostUnreach,
 	}
-	// Errors after which the listening socket still works.
-	errnoAccept = []syscall.Errno{
+	// Passing is errors after which the listening socket still works.
+	Passing = Set{
 		wsaEMFILE, wsaENOBUFS, syscall.WSAECONNRESET, syscall.WSAECONNABORTED, wsaENETDOWN,
 		errorNetnameDeleted, errorConnectionAborted,
 	}
+	AddrInUse    = Set{wsaEADDRINUSE}
+	AddrNotAvail = Set{wsaEADDRNOTAVAIL}
+	NotPermitted = Set{wsaEACCES}
 )
