@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -88,6 +89,44 @@ func TestPortThatIsTaken(t *testing.T) {
 	}
 	if !strings.Contains(steps[0].Why, "The port asked for was taken") || strings.HasSuffix(steps[0].Line, strconv.Itoa(taken)+")") {
 		t.Errorf("%q: %s", steps[0].Line, steps[0].Why)
+	}
+}
+
+// Whoever else finds the port is served, and neither shown nor waited for.
+func TestStrangers(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	ln.Close()
+	stop := make(chan struct{})
+	var strangers sync.WaitGroup
+	for range 4 {
+		strangers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				conn, err := net.Dial("tcp", ln.Addr().String())
+				if err != nil {
+					continue
+				}
+				conn.Write([]byte("who are you"))
+				conn.(*net.TCPConn).SetLinger(0)
+				conn.Close()
+			}
+		})
+	}
+	defer strangers.Wait()
+	defer close(stop)
+	for range 10 {
+		steps, err := lesson(t, "exchange").Run(t.Context(), explain.Setting{Port: uint16(port)})
+		if err != nil || len(steps) != 8 {
+			t.Fatalf("%d steps, %v", len(steps), err)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/bothends/bothends/internal/need"
 )
 
 func TestMain(m *testing.M) {
@@ -216,6 +219,9 @@ func TestErrorLines(t *testing.T) {
 		{"client 127.0.0.1:http", 2, "bothends: HOST \"127.0.0.1:http\": port \"http\": want a number from 0 to 65535\n" + clientUsage},
 		{"client [::1", 2, "bothends: HOST \"[::1\": want a name, an address, HOST:PORT or [IPv6]:PORT\n" + clientUsage},
 		{"client -4 -6", 2, "bothends: -4 and -6 exclude each other\n" + clientUsage},
+		{"client -4 ::1", 2, "bothends: ::1 is no IPv4 address, and -4 is given\n" + clientUsage},
+		{"server -6 0.0.0.0", 2, "bothends: 0.0.0.0 is no IPv6 address, and -6 is given\n" + serverUsage},
+		{"help sever", 2, "bothends: unknown command \"sever\"\nhint: did you mean: bothends server\n" + rootUsage},
 		{"client --timeout -1s", 2, "bothends: invalid argument \"-1s\" for \"--timeout\" flag: want a duration such as 1.5s, 200ms or 0\n" + clientUsage},
 		{"client --reply-size 0", 2, "bothends: invalid argument \"0\" for \"--reply-size\" flag: want a number of octets from 1 to 67108864\n" + clientUsage},
 		{"client --message @/no/such/file", 2, "bothends: invalid argument \"@/no/such/file\" for \"--message\" flag: open /no/such/file: no such file or directory\n" + clientUsage},
@@ -258,6 +264,33 @@ func TestHelpFits80Columns(t *testing.T) {
 	}
 }
 
+// What cannot be printed is no matter of usage.
+func TestFullOutput(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		need.Skip(t, "/dev/full")
+	}
+	defer full.Close()
+	for _, args := range []string{"version", "man", "completion bash", "explain --list", "explain -p 0"} {
+		var errs bytes.Buffer
+		if code := run(strings.Fields(args), full, &errs); code != 1 || errs.String() != "bothends: standard output: no space left on device\n" {
+			t.Errorf("%s: exit %d: %s", args, code, &errs)
+		}
+	}
+}
+
+func TestVersionLine(t *testing.T) {
+	info := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{
+		{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"},
+	}}
+	if got := versionLine(info); !strings.HasPrefix(got, "bothends v1.2.3, commit abc, modified, go1.") {
+		t.Error(got)
+	}
+	if got := versionLine(nil); !strings.HasPrefix(got, "bothends (devel), commit unknown, go1.") {
+		t.Error(got)
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	t.Setenv("BOTHENDS_PORT", "nine")
 	var out, errs bytes.Buffer
@@ -268,5 +301,18 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("BOTHENDS_SOURCE", "here")
 	if code := run([]string{"client", "-p", "1060"}, &out, &errs); code != 2 || !strings.Contains(errs.String(), `--source "here"`) {
 		t.Errorf("a flag beats its variable, and other variables count: exit %d: %s", code, &errs)
+	}
+	errs.Reset()
+	t.Setenv("BOTHENDS_PORT", "")
+	t.Setenv("BOTHENDS_SOURCE", "")
+	t.Setenv("BOTHENDS_IPV4", "true")
+	t.Setenv("BOTHENDS_REPLY_SIZE", "16")
+	if code := run([]string{"client", "-6", "bad..name", "--expect", "12345"}, &out, &errs); code != 3 {
+		t.Errorf("-6 beats BOTHENDS_IPV4, --expect beats BOTHENDS_REPLY_SIZE: exit %d: %s", code, &errs)
+	}
+	errs.Reset()
+	t.Setenv("BOTHENDS_QUIET", "perhaps")
+	if code := run([]string{"client"}, &out, &errs); code != 2 || !strings.Contains(errs.String(), "BOTHENDS_QUIET: want true or false") {
+		t.Errorf("exit %d: %s", code, &errs)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -104,5 +106,189 @@ func TestStdoutThatIsClosed(t *testing.T) {
 	if !strings.HasPrefix(text, "bothends: standard output: broken pipe; going on without it\n") ||
 		!strings.HasSuffix(text, "bothends: 3 connections, 3 exchanges: 3 ok\nbothends: standard output was not read: 15 lines were not printed\n") {
 		t.Errorf("standard error:\n%s", text)
+	}
+}
+
+// Not even at the end does anybody read: the report comes all the same.
+func TestStdoutThatIsNeverRead(t *testing.T) {
+	server, _, errs, addr := pipedServer(t, "--message-size", "1000")
+	exchanges(t, addr, 1500)
+	server.Process.Signal(syscall.SIGTERM)
+	if err := server.Wait(); err != nil {
+		t.Error(err)
+	}
+	text, _ := errs.text()
+	if !regexp.MustCompile(`1500 ok\nbothends: standard output was not read: \d+ lines were not printed\n$`).MatchString(text) {
+		t.Errorf("standard error:\n%s", text)
+	}
+}
+
+// Standard output and standard error in one file keep their order.
+func TestOneFileForBoth(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "both"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	server := &exec.Cmd{Path: self, Args: []string{"bothends", "server", addr}, Stdout: file, Stderr: file}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Wait()
+	defer server.Process.Kill()
+	for { // until it listens
+		_, err := new(bothends.Client).Exchange(t.Context(), addr, []byte(bothends.DefaultRequest))
+		if err == nil {
+			break
+		}
+		if bothends.Classify(err) != bothends.Refused {
+			t.Fatal(err)
+		}
+	}
+	for range 100 {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Write([]byte("Hi"))
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	}
+	server.Process.Signal(syscall.SIGTERM)
+	server.Wait()
+	text, err := os.ReadFile(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inOrder := regexp.MustCompile(`Socket connects .* and (\(.*\))\nbothends: receive from (\(.*\)): socket closed 2 bytes`)
+	n := 0
+	for _, m := range inOrder.FindAllSubmatch(text, -1) {
+		if bytes.Equal(m[1], m[2]) {
+			n++
+		}
+	}
+	if n != 100 {
+		t.Errorf("%d of 100 errors stand below their connection:\n%s", n, text)
+	}
+}
+
+// The client's one result is not dropped, however large and however slowly it is
+// read.
+func TestClientWhoseOutputIsReadSlowly(t *testing.T) {
+	const size = 3 << 20
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &bothends.Server{Reply: func(context.Context, []byte) ([]byte, error) { return bytes.Repeat([]byte("a"), size), nil }}
+	closed := make(chan struct{})
+	s.TraceConn = func(net.Conn) *bothends.Trace {
+		return &bothends.Trace{Done: func(error) { close(closed) }}
+	}
+	go s.Serve(ln)
+	defer s.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	fill := make([]byte, 64<<10) // the pipe is full before the client's first line
+	if _, err := write.Write(fill); err != nil {
+		t.Fatal(err)
+	}
+	client := &exec.Cmd{Path: self, Args: []string{"bothends", "client", ln.Addr().String(), "--reply-size", strconv.Itoa(size)}, Stdout: write}
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	<-closed // the exchange has ended, and nobody has read a line
+	text, err := io.ReadAll(out)
+	if err != nil || !bytes.HasSuffix(text, []byte("aaa'\n")) || len(text) < len(fill)+size {
+		t.Errorf("%d octets printed, %v", len(text), err)
+	}
+	if err := client.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A signal ends the client at once, and the exit status says which.
+func TestClientStoppedBySignals(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sig, code := range map[os.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+		var errs bytes.Buffer
+		client := &exec.Cmd{Path: self, Args: []string{"bothends", "client", ln.Addr().String()}, Stderr: &errs}
+		if err := client.Start(); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := bothends.ReadMessage(conn, make([]byte, 16)); err != nil {
+			t.Fatal(err)
+		}
+		client.Process.Signal(sig)
+		client.Wait()
+		conn.Close()
+		want := "bothends: receive from ('127.0.0.1', " + strconv.Itoa(ln.Addr().(*net.TCPAddr).Port) + "): canceled 0 bytes into a 16-byte message\n"
+		if got := client.ProcessState.ExitCode(); got != code || errs.String() != want {
+			t.Errorf("%v: exit %d, want %d\n%swant: %s", sig, got, code, &errs, want)
+		}
+	}
+}
+
+// A second signal ends a server that still drains.
+func TestServerStoppedTwice(t *testing.T) {
+	server, _, errs, addr := pipedServer(t, "--drain", "1h", "--timeout", "0")
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write([]byte("Hi"))
+	if _, err := new(bothends.Client).Exchange(t.Context(), addr, []byte(bothends.DefaultRequest)); err != nil {
+		t.Fatal(err) // accepted after it
+	}
+	server.Process.Signal(syscall.SIGTERM)
+	for { // until it has stopped listening
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			break
+		}
+		c.Close()
+	}
+	for _, sig := range signalFigures {
+		server.Process.Signal(sig)
+		for text, changed := errs.text(); !strings.Contains(text, "1 open"); text, changed = errs.text() {
+			<-changed
+		}
+	}
+	server.Process.Signal(syscall.SIGINT)
+	server.Wait()
+	if code := server.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("exit %d", code)
 	}
 }
