@@ -85,7 +85,8 @@ func TestStdoutThatNobodyReads(t *testing.T) {
 		k, _ := strconv.Atoi(m[1])
 		lost += k
 	}
-	if got := <-printed; lost == 0 || got+lost != 5*n {
+	// The last "Listening" is left out when the signal comes before the last close.
+	if got := <-printed; lost == 0 || got+lost != 5*n && got+lost != 5*n-1 {
 		t.Errorf("%d lines printed and %d reported lost, of %d\n%s", got, lost, 5*n, text)
 	}
 	if !strings.Contains(text, "1500 connections, 1500 exchanges: 1500 ok") {
@@ -103,8 +104,10 @@ func TestStdoutThatIsClosed(t *testing.T) {
 		t.Error(err)
 	}
 	text, _ := errs.text()
-	if !strings.HasPrefix(text, "bothends: standard output: broken pipe; going on without it\n") ||
-		!strings.HasSuffix(text, "bothends: 3 connections, 3 exchanges: 3 ok\nbothends: standard output was not read: 15 lines were not printed\n") {
+	if !regexp.MustCompile(`^bothends: standard output: broken pipe; going on without it
+bothends: 3 connections, 3 exchanges: 3 ok
+bothends: standard output was not read: 1[45] lines were not printed
+$`).MatchString(text) {
 		t.Errorf("standard error:\n%s", text)
 	}
 }
@@ -282,7 +285,7 @@ func TestServerStoppedTwice(t *testing.T) {
 	}
 	for _, sig := range signalFigures {
 		server.Process.Signal(sig)
-		for text, changed := errs.text(); !strings.Contains(text, "1 open"); text, changed = errs.text() {
+		for text, changed := errs.text(); !strings.Contains(text, " open\n"); text, changed = errs.text() {
 			<-changed
 		}
 	}
