@@ -109,6 +109,7 @@ type board struct {
 	lines       []Step
 	connect     time.Duration // how long it took
 	local, peer net.Addr      // the client's view
+	found       bool          // the server has the client's connection
 	request     transfers
 	reply       transfers
 }
@@ -136,11 +137,14 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // isOurs tells whether the server's connection is the one that the client made. The
-// client's name is known by then: accept was held back for it.
+// client's name is known by then: accept was held back for it. It is ours once: as
+// soon as the client has closed, a stranger may get the same port.
 func (b *board) isOurs(c net.Conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.local != nil && c.RemoteAddr().String() == b.local.String()
+	ours := !b.found && b.local != nil && c.RemoteAddr().String() == b.local.String()
+	b.found = b.found || ours
+	return ours
 }
 
 func (b *board) client() *bothends.Trace {

@@ -122,7 +122,7 @@ func TestStrangers(t *testing.T) {
 	}
 	defer strangers.Wait()
 	defer close(stop)
-	for range 10 {
+	for range 3 {
 		steps, err := lesson(t, "exchange").Run(t.Context(), explain.Setting{Port: uint16(port)})
 		if err != nil || len(steps) != 8 {
 			t.Fatalf("%d steps, %v", len(steps), err)
