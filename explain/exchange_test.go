@@ -155,7 +155,7 @@ func TestPrint(t *testing.T) {
 		}
 		plain := regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(out.String(), "")
 		for line := range strings.Lines(plain) {
-			if n := len(strings.TrimSuffix(line, "\n")); style.Width == 0 && n > 83 {
+			if n := len(strings.TrimSuffix(line, "\n")); style.Width == 0 && n > 80 {
 				t.Errorf("%+v: %d columns: %s", style, n, line)
 			}
 		}

@@ -69,7 +69,7 @@ func (l Lesson) Print(w io.Writer, steps []Step, style Style) error {
 	p.line(p.paint("1", l.Title), "\n")
 	for _, s := range steps {
 		end := p.paint(map[string]string{"client": "33", "server": "36"}[s.End], fmt.Sprintf("%-6s", s.End))
-		p.line(fmt.Sprintf("%7.3f ms  %s  %s", float64(s.At)/1e6, end, s.Line))
+		p.line(fmt.Sprintf("%7.3f ms %s %s", float64(s.At)/1e6, end, s.Line))
 		p.wrap(indent, "2", s.Why)
 	}
 	p.line()
@@ -79,7 +79,7 @@ func (l Lesson) Print(w io.Writer, steps []Step, style Style) error {
 }
 
 // indent is the column in which the text of a step begins.
-const indent = 20
+const indent = 18
 
 type printer struct {
 	strings.Builder
