@@ -43,12 +43,12 @@ type Message struct {
 
 func message(octets []byte, want int) Message {
 	m := Message{Octets: len(octets), Want: want}
-	text := string(octets)
 	if utf8.Valid(octets) {
+		text := string(octets)
 		m.Text = &text
 	} else {
-		text = hex.EncodeToString(octets)
-		m.Hex = &text
+		digits := hex.EncodeToString(octets)
+		m.Hex = &digits
 	}
 	return m
 }
