@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/http/httptrace"
 	"net/netip"
+	"os"
 	"time"
+
+	"github.com/bothends/bothends/internal/errno"
 )
 
 // A Client makes exchanges, each on a connection of its own. The zero value
@@ -16,7 +19,9 @@ import (
 // from several goroutines; its fields must not be changed meanwhile.
 type Client struct {
 	// Dial opens a connection; network is "tcp". Nil uses a net.Dialer, which
-	// tries a name's addresses after one another and in parallel (RFC 8305).
+	// tries a name's addresses after one another and in parallel (RFC 8305). The
+	// Trace's Resolved is called when a net.Dialer or net.Resolver looks a name up
+	// under the context given.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// TLS, if not nil, secures the connection before the message is sent. Its
@@ -28,7 +33,7 @@ type Client struct {
 	ReplySize int
 
 	// Expect, if not nil, is the only reply that is right: any other is a
-	// *MismatchError.
+	// *MismatchError. It does not change ReplySize.
 	Expect []byte
 
 	// Timeout is for one whole exchange, from looking up the name to the last
@@ -67,10 +72,12 @@ func (c *Client) exchange(ctx context.Context, trace *Trace, addr string, reques
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
 	secured, err := c.secure(ctx, trace, conn, addr)
 	if err != nil {
+		tell(trace.Closing, secured)
 		conn.Close()
 		return nil, &ExchangeError{"secure", conn.RemoteAddr().String(), withCause(ctx, err)}
 	}
 	reply, err := c.talk(ctx, trace, secured, request)
+	tell(trace.Closing, secured)
 	closeConn(secured, err)
 	if err == nil && c.Expect != nil && !bytes.Equal(reply, c.Expect) {
 		err = &MismatchError{Got: reply, Want: c.Expect}
@@ -109,6 +116,12 @@ func (c *Client) connect(ctx context.Context, trace *Trace, addr string) (net.Co
 		},
 	})
 	conn, err := dial(resolving, "tcp", addr)
+	if err == nil && conn.LocalAddr().String() == conn.RemoteAddr().String() {
+		// TCP lets a port connect to itself (RFC 9293, section 3.5, simultaneous
+		// open); then there is no server.
+		conn.Close()
+		err = os.NewSyscallError("connect", errno.Refused[0])
+	}
 	if err == nil {
 		tell(trace.Connected, Connection{Start: start, Local: conn.LocalAddr(), Peer: conn.RemoteAddr()})
 		return conn, nil

@@ -171,6 +171,7 @@ func events(list *[]string) *bothends.Trace {
 			}
 		},
 		Exchanged: func(e bothends.Exchange) { add("exchanged " + string(e.Request) + "/" + string(e.Reply)) },
+		Closing:   func(net.Conn) { add("closing") },
 		Done:      func(err error) { add("done " + bothends.Classify(err).String()) },
 	}
 }
@@ -192,12 +193,12 @@ func TestTraceOfBothEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-done
-	wantClient := []string{"connected", "sent a", "sent abc", "sent abcd", "received " + farewell, "exchanged abcd/" + farewell, "done ok"}
+	wantClient := []string{"connected", "sent a", "sent abc", "sent abcd", "received " + farewell, "exchanged abcd/" + farewell, "closing", "done ok"}
 	if !reflect.DeepEqual(client, wantClient) {
 		t.Errorf("client:\n%s", strings.Join(client, "\n"))
 	}
 	wantServer := []string{"accepted", "received a", "received abc", "received abcd", "sent " + farewell,
-		"exchanged abcd/" + farewell, "past the message closed", "done ok"}
+		"exchanged abcd/" + farewell, "past the message closed", "closing", "done ok"}
 	if !reflect.DeepEqual(server, wantServer) {
 		t.Errorf("server:\n%s", strings.Join(server, "\n"))
 	}
@@ -524,4 +525,16 @@ func TestTimingOfAReplyThatFails(t *testing.T) {
 		<-done
 		checkPhases(t, &timing, "wait 0s receive 0s reply 3s")
 	})
+}
+
+// A port that connects to itself is no server.
+func TestSelfConnect(t *testing.T) {
+	ln := loopback(t)
+	addr := ln.Addr()
+	ln.Close()
+	d := net.Dialer{LocalAddr: addr}
+	_, err := (&bothends.Client{Dial: d.DialContext}).Exchange(t.Context(), addr.String(), []byte(sixteen))
+	if bothends.Classify(err) != bothends.Refused {
+		t.Errorf("%v is %v", err, bothends.Classify(err))
+	}
 }

@@ -22,14 +22,18 @@ package bothends
 
 import "time"
 
-// What both ends use where a setting is left at its zero value.
+// What a Server and a Client use where a setting is left at its zero value.
 const (
-	DefaultPort        = 1060               // the port of both ends
 	DefaultMessageSize = 16                 // octets of a request, and of a reply
-	DefaultRequest     = "Hi there, server" // what the client says
 	DefaultReply       = "Farewell, client" // what the server answers
 	DefaultTimeout     = 10 * time.Second   // for one whole exchange
 	DefaultMaxConns    = 10_000             // connections that a Server holds open
+)
+
+// What the commands use besides; the library has no default for them.
+const (
+	DefaultPort    = 1060               // the port of both ends
+	DefaultRequest = "Hi there, server" // what the client says
 )
 
 // orDefault reads a setting: zero means the default, negative stays (it means none).

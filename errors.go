@@ -55,7 +55,7 @@ func (e *ExchangeError) Describe(peer string) string {
 	if !ok {
 		phrase = e.Op
 	}
-	return fmt.Sprintf("%s %s: %s", phrase, peer, reason(e.Err))
+	return fmt.Sprintf("%s %s: %s", phrase, peer, Reason(e.Err))
 }
 
 // Unwrap returns the cause.
@@ -80,15 +80,20 @@ func (e *stoppedError) Error() string { return e.cause.Error() }
 
 func (e *stoppedError) Unwrap() []error { return []error{e.err, e.ended, e.cause} }
 
-// reason is the plain text of a cause, without the layers that name again what
-// was done and to whom.
-func reason(err error) string {
+// Reason is the plain text of an error's cause, "connection refused" or "timed
+// out", without the layers that name again what was done and to whom.
+func Reason(err error) string {
 	if short, ok := err.(*ShortError); ok {
 		return short.Error()
 	}
+	var stopped *stoppedError
 	switch {
+	case err == nil:
+		return "no reason given"
 	case errors.Is(err, ErrServerClosed):
 		return "stopped by shutdown"
+	case errors.As(err, &stopped) && isCanceled(err) && stopped.cause != stopped.ended:
+		return stopped.cause.Error()
 	case isCanceled(err) && errors.Is(err, context.Canceled):
 		return "canceled"
 	case is[*net.DNSError](err) || !isTimeout(err):

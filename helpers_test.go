@@ -22,6 +22,7 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/internal/need"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -138,7 +139,7 @@ func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 func openFiles(t testing.TB) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Skip("needs /proc/self/fd to count descriptors")
+		need.Skip(t, "/proc/self/fd, to count descriptors")
 	}
 	return len(entries)
 }

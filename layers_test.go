@@ -17,17 +17,19 @@ import (
 const layers = `
 cmd/bothends       -> explain transcript bothends internal/errno  cobra cobra/doc pflag x/term
 explain            -> transcript bothends internal/errno
-transcript         -> bothends
+transcript         -> bothends internal/tcpinfo
 bothends           -> internal/errno
 internal/errno     ->
 internal/memnet    ->
 internal/need      ->
+internal/tcpinfo   -> x/sys/unix
 `
 
 var modules = map[string]string{
 	"github.com/spf13/cobra":     "cobra",
 	"github.com/spf13/cobra/doc": "cobra/doc",
 	"github.com/spf13/pflag":     "pflag",
+	"golang.org/x/sys/unix":      "x/sys/unix",
 	"golang.org/x/term":          "x/term",
 }
 
@@ -37,11 +39,32 @@ func TestLayers(t *testing.T) {
 		from, to, _ := strings.Cut(line, "->")
 		allowed[strings.TrimSpace(from)] = strings.Fields(to)
 	}
-	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	used := make(map[string]bool)
+	for _, system := range []string{"linux", "darwin", "windows"} {
+		checkImports(t, system, allowed, used)
+	}
+	for room, imports := range allowed {
+		if !used[room] {
+			t.Errorf("%s is in the picture, and there is no such package", room)
+		}
+		for _, i := range imports {
+			if !used[room+" "+i] {
+				t.Errorf("the picture has an arrow from %s to %s, and nothing goes that way", room, i)
+			}
+		}
+	}
+}
+
+// checkImports compares a system's imports with the picture, and notes in used the
+// rooms and the arrows there are.
+func checkImports(t *testing.T, system string, allowed map[string][]string, used map[string]bool) {
+	t.Helper()
+	list := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	list.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+	out, err := list.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := make(map[string]bool)
 	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p struct {
 			ImportPath string
@@ -53,19 +76,16 @@ func TestLayers(t *testing.T) {
 			t.Fatal(err)
 		}
 		room := short(p.ImportPath)
-		seen[room] = true
+		used[room] = true
 		if _, ok := allowed[room]; !ok {
 			t.Errorf("%s is not in the picture", room)
 		}
 		for _, i := range p.Imports {
-			if name := short(i); strings.Contains(i, ".") && !slices.Contains(allowed[room], name) {
-				t.Errorf("%s imports %s, which the picture does not have", room, i)
+			name := short(i)
+			used[room+" "+name] = true
+			if strings.Contains(i, ".") && !slices.Contains(allowed[room], name) {
+				t.Errorf("on %s, %s imports %s, which the picture does not have", system, room, i)
 			}
-		}
-	}
-	for room := range allowed {
-		if !seen[room] {
-			t.Errorf("%s is in the picture, and there is no such package", room)
 		}
 	}
 }

@@ -20,7 +20,7 @@ type ShortError struct {
 // Error is, for a peer that closed early, "socket closed 4 bytes into a 16-byte
 // message"; for any other cause that cause stands in the place of "socket closed".
 func (e *ShortError) Error() string {
-	return fmt.Sprintf("%s %d bytes into a %d-byte message", reason(e.Err), e.Done, e.Want)
+	return fmt.Sprintf("%s %d bytes into a %d-byte message", Reason(e.Err), e.Done, e.Want)
 }
 
 // Unwrap returns the cause.
@@ -61,13 +61,14 @@ func receive(r io.Reader, buf []byte, want int, hook func(Transfer)) ([]byte, er
 			buf = slices.Grow(buf, min(want-len(buf), max(len(buf), firstBuffer)))
 		}
 		room := buf[len(buf):min(cap(buf), want)]
-		start := startOf(hook)
+		start := now(hook)
 		n, err := r.Read(room)
+		end := now(hook)
 		if n < 0 || n > len(room) {
 			n, err = 0, errors.New("reader returned an impossible count")
 		}
 		buf = buf[:len(buf)+n]
-		tell(hook, Transfer{start, len(room), n, buf, want, err})
+		tell(hook, Transfer{start, end, len(room), n, buf, want, err})
 		if n > 0 {
 			empty = 0
 		} else if empty++; err == nil && empty == maxEmptyReads {
@@ -92,13 +93,14 @@ func atEnd(err error, done int) error {
 func send(w io.Writer, p []byte, hook func(Transfer)) error {
 	for done := 0; done < len(p); {
 		asked := len(p) - done
-		start := startOf(hook)
+		start := now(hook)
 		n, err := w.Write(p[done:])
+		end := now(hook)
 		if n < 0 || n > asked {
 			n, err = 0, errors.New("writer returned an impossible count")
 		}
 		done += n
-		tell(hook, Transfer{start, asked, n, p[:done], len(p), err})
+		tell(hook, Transfer{start, end, asked, n, p[:done], len(p), err})
 		if n == 0 && err == nil {
 			err = io.ErrShortWrite
 		}
@@ -109,10 +111,10 @@ func send(w io.Writer, p []byte, hook func(Transfer)) error {
 	return nil
 }
 
-// startOf is the time now, if anybody wants to know it.
-func startOf(hook func(Transfer)) (start time.Time) {
+// now is the time, if anybody wants to know it.
+func now(hook func(Transfer)) (t time.Time) {
 	if hook != nil {
-		start = time.Now()
+		t = time.Now()
 	}
-	return start
+	return t
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/need"
 )
 
 // A connect that hangs: the listener's queue is full, and the kernel drops the SYN
@@ -45,7 +46,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	none := limit
 	none.Cur = 1 // those that are open stay so
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
-		t.Skipf("needs to lower its limit of descriptors: %v", err)
+		need.Skip(t, "the right to lower its limit of descriptors")
 	}
 	restore := func() { syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) }
 	defer restore()

@@ -126,6 +126,15 @@ func TestClassifyRealConnects(t *testing.T) {
 	}
 }
 
+func TestErrorsWithoutACause(t *testing.T) {
+	if got := new(bothends.ShortError).Error(); got != "no reason given 0 bytes into a 0-byte message" {
+		t.Error(got)
+	}
+	if got := (&bothends.ExchangeError{Op: "send", Peer: "p"}).Error(); got != "send to p: no reason given" {
+		t.Error(got)
+	}
+}
+
 func TestMismatchShowsTheBeginning(t *testing.T) {
 	err := &bothends.MismatchError{Got: []byte(strings.Repeat("é", 1000)), Want: []byte("ok")}
 	if got := err.Error(); len(got) > 200 || !strings.Contains(got, "2000 octets") {

@@ -28,7 +28,8 @@ type Server struct {
 	Reply func(ctx context.Context, request []byte) ([]byte, error)
 
 	// Persistent allows any number of exchanges on a connection; the client
-	// closes it. Without it the server closes first, after its reply.
+	// closes it. Without it the server closes first, after its reply. It has no
+	// effect where MessageSize is negative.
 	Persistent bool
 
 	// Timeout is for one whole exchange: from accept, or from the end of the

@@ -42,6 +42,7 @@ func (s *Server) serveConn(conn net.Conn) {
 	// Deferred, because a Reply may end its goroutine (runtime.Goexit).
 	err := error(&ExchangeError{"reply", conn.RemoteAddr().String(), errors.New("no return from Reply")})
 	defer func() {
+		tell(c.trace.Closing, conn)
 		closeConn(conn, err)
 		s.mu.Lock()
 		delete(s.conns, c)
@@ -195,10 +196,10 @@ func (c *serverConn) linger(conn net.Conn) {
 	}
 	var surplus [512]byte
 	for err := error(nil); err == nil; {
-		start := startOf(c.trace.Received)
+		start := now(c.trace.Received)
 		var n int
 		n, err = conn.Read(surplus[:])
-		tell(c.trace.Received, Transfer{Start: start, Asked: len(surplus), N: n, Err: err})
+		tell(c.trace.Received, Transfer{Start: start, End: now(c.trace.Received), Asked: len(surplus), N: n, Err: err})
 	}
 }
 

@@ -80,7 +80,7 @@ func (t *Timing) Trace() *Trace {
 				t.endAt("reply", s.Start)
 				t.state = connected
 			}
-			t.end("send")
+			t.endAt("send", s.End)
 		},
 		Exchanged: func(Exchange) {
 			if t.state == replying { // an empty reply
@@ -101,19 +101,19 @@ func (t *Timing) Trace() *Trace {
 
 func (t *Timing) received(r Transfer) {
 	if r.Want == 0 {
-		t.end("close")
+		t.endAt("close", r.End)
 		return
 	}
 	if t.state == exchanged {
 		t.Start, t.phases, t.state = t.mark, nil, connected
 	}
 	if len(t.phases) > 0 && t.phases[len(t.phases)-1].name == "receive" {
-		t.end("receive")
+		t.endAt("receive", r.End)
 		return
 	}
-	t.end("wait")
+	t.endAt("wait", r.End)
 	if r.N > 0 {
-		t.end("receive")
+		t.endAt("receive", r.End)
 	}
 }
 

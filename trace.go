@@ -18,8 +18,8 @@ import (
 // run at the same time, so what they share needs a lock. Done is called exactly
 // once, and last.
 //
-//	client: Resolved, Connected, Secured, Sent..., Received..., Exchanged, Done
-//	server: Accepted, Secured, Received..., Sent..., Exchanged, Received..., Done
+//	client: Resolved, Connected, Secured, Sent..., Received..., Exchanged, Closing, Done
+//	server: Accepted, Secured, Received..., Sent..., Exchanged, Received..., Closing, Done
 type Trace struct {
 	// Resolved: a name was looked up. Not called for an address.
 	Resolved func(Resolution)
@@ -36,6 +36,9 @@ type Trace struct {
 	// Exchanged: the whole request and the whole reply have been moved. A
 	// persistent connection has any number of exchanges.
 	Exchanged func(Exchange)
+	// Closing: the connection is about to be closed, and still open: this is the
+	// time to ask the kernel about it. Not called when there never was one.
+	Closing func(net.Conn)
 	// Done: the connection is closed, or there never was one. The error is nil
 	// when the exchange was made, and [Classify] tells its Outcome.
 	Done func(error)
@@ -74,6 +77,7 @@ type Exchange struct {
 // Go's own loop inside one Write, may have made several system calls of it.
 type Transfer struct {
 	Start   time.Time // when the call was made
+	End     time.Time // when it returned
 	Asked   int       // octets asked for
 	N       int       // octets moved, which may be fewer
 	Message []byte    // the message as far as it has come; valid during the call
@@ -117,6 +121,7 @@ func JoinTraces(traces ...*Trace) *Trace {
 		Received:  join(traces, func(t *Trace) func(Transfer) { return t.Received }),
 		Sent:      join(traces, func(t *Trace) func(Transfer) { return t.Sent }),
 		Exchanged: join(traces, func(t *Trace) func(Exchange) { return t.Exchanged }),
+		Closing:   join(traces, func(t *Trace) func(net.Conn) { return t.Closing }),
 		Done:      join(traces, func(t *Trace) func(error) { return t.Done }),
 	}
 }

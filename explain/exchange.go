@@ -228,7 +228,7 @@ func (b *board) whyListening() string {
 }
 
 func (b *board) whyName() string {
-	return fmt.Sprintf("connect() sent a SYN and was back with the other kernel's answer after %s, before the server called accept(). "+
+	return fmt.Sprintf("connect() sent a SYN and was back with the kernel's answer after %s, before the server called accept(). "+
 		"The client never chose port %d: %s.", millis(b.connect), port(b.local), portRange())
 }
 

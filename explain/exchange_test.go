@@ -147,7 +147,7 @@ func TestPrint(t *testing.T) {
 	}
 	for _, style := range []explain.Style{{}, {Width: 60}, {Width: 100}, {Color: true}, {Width: 1}} {
 		var out bytes.Buffer
-		if err := l.Print(&out, steps, style); err != nil {
+		if err := l.Print(&out, steps, true, style); err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(out.String(), "\x1b") != style.Color {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A Lesson shows one thing that TCP does.
+// A Lesson shows one thing that TCP does. They come from Lessons or Find.
 type Lesson struct {
 	Name     string // what the command takes
 	Title    string // one line
@@ -46,7 +46,7 @@ type Step struct {
 	At   time.Duration // since the lesson began
 	End  string        // "client" or "server"
 	Line string        // what that end printed
-	Why  string        // what happened there, in one sentence or two
+	Why  string        // what happened there, in a few sentences
 }
 
 // Run runs the lesson and returns its steps, in the order in which they happened.
@@ -60,8 +60,8 @@ type Style struct {
 }
 
 // Print writes a lesson's steps: the time, the end, what it printed, and below
-// that what happened.
-func (l Lesson) Print(w io.Writer, steps []Step, style Style) error {
+// that what happened; and the sentence to remember when the steps are complete.
+func (l Lesson) Print(w io.Writer, steps []Step, complete bool, style Style) error {
 	p := printer{width: style.Width, color: style.Color}
 	if p.width == 0 {
 		p.width = 80
@@ -72,8 +72,10 @@ func (l Lesson) Print(w io.Writer, steps []Step, style Style) error {
 		p.line(fmt.Sprintf("%7.3f ms %s %s", float64(s.At)/1e6, end, s.Line))
 		p.wrap(indent, "2", s.Why)
 	}
-	p.line()
-	p.wrap(0, "1", "Remember: "+l.Remember)
+	if complete {
+		p.line()
+		p.wrap(0, "1", "Remember: "+l.Remember)
+	}
 	_, err := io.WriteString(w, p.String())
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
 // ExchangeSchema names the form of an Exchange as JSON.
@@ -30,6 +31,25 @@ type Exchange struct {
 	Surplus int              `json:"surplus,omitempty"` // octets that came after the message
 	Seconds Phases           `json:"seconds"`
 	Error   string           `json:"error,omitempty"`
+	Events  []Event          `json:"events,omitempty"` // with JSON.Events
+	Kernel  *Kernel          `json:"kernel,omitempty"` // with JSON.Events, where the system tells
+}
+
+// An Event is one step of an exchange.
+type Event struct {
+	At     float64 `json:"at"`    // seconds since the connection's trace began
+	Event  string  `json:"event"` // resolved, connected, accepted, secured, sent, received, closed
+	Asked  *int    `json:"asked,omitempty"`
+	Octets *int    `json:"octets,omitempty"`
+	Error  string  `json:"error,omitempty"`
+}
+
+// A Kernel is the kernel's view of the connection before it was closed. What the
+// kernel did not tell is absent.
+type Kernel struct {
+	tcpinfo.Info
+	RTT    *float64 `json:"rtt,omitempty"`    // seconds, smoothed
+	RTTVar *float64 `json:"rttvar,omitempty"` // seconds
 }
 
 // A Message is as many octets of a message as were moved: as text, or as hex where
@@ -79,13 +99,18 @@ func (p Phases) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// A JSON writes an Exchange for each exchange, one line in one Write.
+// A JSON writes an Exchange for each exchange, one line in one Write. Out must be
+// set.
 type JSON struct {
 	Out io.Writer
-	// RequestSize and ReplySize are the octets that the messages should have.
+	// RequestSize and ReplySize are the octets that the messages should have, told
+	// as "want" until an exchange shows its own; 0 is 0.
 	RequestSize, ReplySize int
 	// Persistent: a connection of the server has any number of exchanges.
 	Persistent bool
+	// Events puts the steps of each exchange into its line, and the kernel's view
+	// into the line that is written when the connection is closed.
+	Events bool
 
 	mu sync.Mutex // one Write at a time
 }
@@ -108,7 +133,7 @@ func (j *JSON) trace(role string) *bothends.Trace {
 			r.local, r.peer = c.Local.String(), c.Peer.String()
 		}
 	}
-	return bothends.JoinTraces(r.timing.Trace(), &bothends.Trace{
+	return bothends.JoinTraces(r.timing.Trace(), r.events(), &bothends.Trace{
 		Connected: connection,
 		Accepted:  connection,
 		Received: func(t bothends.Transfer) {
@@ -128,8 +153,8 @@ func (j *JSON) trace(role string) *bothends.Trace {
 			}
 		},
 		Done: func(err error) {
-			if j.Persistent && r.made > 0 && len(r.request.octets) == 0 {
-				return // it ended between two exchanges
+			if j.Persistent && r.made > 0 && err == nil {
+				return // closed between two exchanges
 			}
 			r.write(err)
 		},
@@ -145,6 +170,8 @@ type recorder struct {
 	local, peer    string
 	request, reply moved
 	surplus        int
+	steps          []Event
+	kernel         *Kernel
 	made           int // exchanges on this connection
 }
 
@@ -163,6 +190,7 @@ func (m *moved) add(t bothends.Transfer) {
 func (r *recorder) begin() {
 	r.request = moved{r.request.octets[:0], r.RequestSize}
 	r.reply = moved{r.reply.octets[:0], r.ReplySize}
+	r.steps = nil
 }
 
 func (r *recorder) write(err error) {
@@ -170,7 +198,7 @@ func (r *recorder) write(err error) {
 		Schema: ExchangeSchema, Role: r.role, Time: r.timing.Start,
 		Local: r.local, Peer: r.peer, Outcome: bothends.Classify(err),
 		Request: message(r.request.octets, r.request.want), Reply: message(r.reply.octets, r.reply.want),
-		Surplus: r.surplus,
+		Surplus: r.surplus, Events: r.steps, Kernel: r.kernel,
 	}
 	if err != nil {
 		x.Error = ErrorText(err)
@@ -191,4 +219,55 @@ func (r *recorder) write(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Out.Write(line.Bytes())
+}
+
+// events returns the Trace that gathers the steps, nil when nobody wants them.
+func (r *recorder) events() *bothends.Trace {
+	if !r.Events {
+		return nil
+	}
+	start := time.Now()
+	open := false
+	add := func(e Event, err error) {
+		e.At = time.Since(start).Seconds()
+		if err != nil {
+			e.Error = bothends.Reason(err)
+		}
+		r.steps = append(r.steps, e)
+	}
+	transfer := func(name string) func(bothends.Transfer) {
+		return func(t bothends.Transfer) { add(Event{Event: name, Asked: &t.Asked, Octets: &t.N}, t.Err) }
+	}
+	return &bothends.Trace{
+		Resolved: func(x bothends.Resolution) { add(Event{Event: "resolved"}, x.Err) },
+		Connected: func(c bothends.Connection) {
+			open = c.Err == nil
+			add(Event{Event: "connected"}, c.Err)
+		},
+		Accepted: func(bothends.Connection) {
+			open = true
+			add(Event{Event: "accepted"}, nil)
+		},
+		Secured:  func(h bothends.Handshake) { add(Event{Event: "secured"}, h.Err) },
+		Sent:     transfer("sent"),
+		Received: transfer("received"),
+		Closing: func(conn net.Conn) {
+			if info, err := tcpinfo.Read(conn); err == nil {
+				r.kernel = &Kernel{info, inSeconds(info.RTT), inSeconds(info.RTTVar)}
+			}
+		},
+		Done: func(error) {
+			if open {
+				add(Event{Event: "closed"}, nil)
+			}
+		},
+	}
+}
+
+func inSeconds(d *time.Duration) *float64 {
+	if d == nil {
+		return nil
+	}
+	s := d.Seconds()
+	return &s
 }

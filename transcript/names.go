@@ -14,8 +14,11 @@ import (
 	"github.com/bothends/bothends"
 )
 
-// SocketName writes an address as the chapter's program does: ('127.0.0.1', 1060).
-// The wildcard address is an empty string, as in: Listening at (”, 1060).
+// SocketName writes an address as the chapter's program does, and the wildcard
+// address as an empty string:
+//
+//	('127.0.0.1', 1060)
+//	('', 1060)
 func SocketName(addr net.Addr) string {
 	if addr == nil {
 		return "('', 0)"

@@ -8,7 +8,7 @@ import (
 )
 
 // A Queue is an io.Writer whose Write never waits for the one behind it: a
-// goroutine of its own hands the lines on. When more than its limit of octets
+// goroutine of its own hands the lines on. NewQueue makes one. When more than its limit of octets
 // would wait, a line is dropped and counted, so that a reader that has stopped
 // reading stops nobody else.
 type Queue struct {
@@ -18,18 +18,18 @@ type Queue struct {
 
 	mu      sync.Mutex
 	lines   [][]byte
-	size    int // octets in lines
-	lost    int // lines dropped and not yet reported
-	err     error
+	size    int  // octets in lines
+	lost    int  // lines dropped and not yet reported
+	failing bool // the last write failed
 	closed  bool
 	wake    chan struct{} // there is something to do
 	emptied chan struct{} // closed when the goroutine has ended
 }
 
 // NewQueue returns a Queue that writes to w and lets limit octets wait. A line
-// longer than that waits only alone. The writing goroutine calls report after
-// lines were dropped and the next one got through, and once when w fails, after
-// which every line is dropped.
+// longer than that waits only alone. The writing goroutine calls report after lines
+// were lost and the next one got through, with their number; and when w fails, with
+// the error, once until it works again. A line that w does not take is lost.
 func NewQueue(w io.Writer, limit int, report func(lines int, err error)) *Queue {
 	q := &Queue{w: w, limit: limit, report: report, wake: make(chan struct{}, 1), emptied: make(chan struct{})}
 	go q.run()
@@ -39,9 +39,12 @@ func NewQueue(w io.Writer, limit int, report func(lines int, err error)) *Queue 
 // Write queues a copy of p, one or more whole lines, or drops all of it. It always
 // succeeds.
 func (q *Queue) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || q.err != nil || q.size > 0 && q.size+len(p) > q.limit {
+	if q.closed || q.size > 0 && q.size+len(p) > q.limit {
 		q.lost += bytes.Count(p, []byte{'\n'})
 		return len(p), nil
 	}
@@ -90,7 +93,7 @@ func (q *Queue) run() {
 			continue
 		}
 		_, err := q.w.Write(line)
-		if lost := q.written(len(line), err); err != nil || lost > 0 {
+		if lost, news := q.written(line, err); news {
 			q.report(lost, err)
 		}
 	}
@@ -106,18 +109,18 @@ func (q *Queue) next() (line []byte, more bool) {
 	return q.lines[0], true
 }
 
-func (q *Queue) written(n int, err error) (lost int) {
+// written takes the first line off, and tells whether there is something to report.
+func (q *Queue) written(line []byte, err error) (lost int, news bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err != nil {
-		for _, l := range q.lines {
-			q.lost += bytes.Count(l, []byte{'\n'})
-		}
-		q.err, q.lines, q.size = err, nil, 0
-		return 0 // the count comes at the end
-	}
 	q.lines = q.lines[1:]
-	q.size -= n
-	lost, q.lost = q.lost, 0
-	return lost
+	q.size -= len(line)
+	if err != nil {
+		q.lost += bytes.Count(line, []byte{'\n'})
+		news = !q.failing
+		q.failing = true
+		return 0, news
+	}
+	lost, q.lost, q.failing = q.lost, 0, false
+	return lost, lost > 0
 }

@@ -62,6 +62,17 @@ func TestQueueNeverBlocksAndCounts(t *testing.T) {
 	})
 }
 
+func TestQueueOfNothing(t *testing.T) {
+	r := &slowReader{reads: make(chan struct{})}
+	close(r.reads)
+	q := transcript.NewQueue(r, 10, func(int, error) {})
+	q.Write(nil)
+	fmt.Fprint(q, "one\n")
+	if lost := q.Close(t.Context()); lost != 0 || r.got.String() != "one\n" {
+		t.Errorf("%d lost, got %q", lost, r.got.String())
+	}
+}
+
 func TestQueueCloseGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &slowReader{reads: make(chan struct{})}
@@ -92,18 +103,28 @@ func TestQueueLongLineWaitsAlone(t *testing.T) {
 	}
 }
 
+// A writer that fails loses what it did not take, and is tried again.
 func TestQueueOfAWriterThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		broken := errors.New("broken pipe")
-		r := &slowReader{reads: make(chan struct{}), fails: broken}
+		full := errors.New("no space left")
+		r := &slowReader{reads: make(chan struct{}), fails: full}
 		close(r.reads)
-		var reported error
-		q := transcript.NewQueue(r, 100, func(_ int, err error) { reported = err })
-		fmt.Fprint(q, "one\n")
+		var reports []string
+		q := transcript.NewQueue(r, 100, func(lines int, err error) { reports = append(reports, fmt.Sprint(lines, err)) })
+		for range 3 {
+			fmt.Fprint(q, "lost\n")
+			synctest.Wait()
+		}
+		r.mu.Lock()
+		r.fails = nil
+		r.mu.Unlock()
+		fmt.Fprint(q, "printed\n")
 		synctest.Wait()
-		fmt.Fprint(q, "two\n")
-		if lost := q.Close(t.Context()); lost != 2 || reported != broken {
-			t.Errorf("lost %d, reported %v", lost, reported)
+		if want := "[0no space left 3<nil>]"; fmt.Sprint(reports) != want && fmt.Sprint(reports) != "[0 no space left 3 <nil>]" {
+			t.Errorf("reports %q", reports)
+		}
+		if lost := q.Close(t.Context()); lost != 0 || r.got.String() != "printed\n" {
+			t.Errorf("lost %d, got %q", lost, r.got.String())
 		}
 	})
 }

@@ -22,6 +22,21 @@ func Client(out io.Writer) *bothends.Trace {
 	}
 }
 
+// Errors returns a function for the TraceConn of a bothends.Server that writes the
+// line of each failed exchange to errs, and nothing else: what NewServer does with
+// them, without the work for the other lines.
+func Errors(errs io.Writer) func(net.Conn) *bothends.Trace {
+	return func(net.Conn) *bothends.Trace {
+		return &bothends.Trace{Done: func(err error) {
+			if err != nil && bothends.Classify(err) != bothends.Closed {
+				io.WriteString(errs, failure(err))
+			}
+		}}
+	}
+}
+
+func failure(err error) string { return fmt.Sprintf("bothends: %s\n", ErrorText(err)) }
+
 // How long the lines of a connection wait for one that was accepted earlier to
 // end. A client that has its reply may well connect again before the server's
 // goroutine has come round to closing: such connections came one at a time.
@@ -30,7 +45,7 @@ const patience = 100 * time.Millisecond
 // So many octets of lines may be kept back; more ends the waiting.
 const mostKept = 1 << 20
 
-// A Server writes the chapter's transcript of a server.
+// A Server writes the chapter's transcript of a server. NewServer makes one.
 //
 // Connections that come one at a time give exactly the chapter's lines. Where they
 // overlap, each line of theirs names its connection, and "Listening" comes again
@@ -53,7 +68,8 @@ type conversation struct {
 	name  string
 	named bool // it overlaps with another
 	ended bool
-	kept  []line // while it waits
+	since time.Time // when it was accepted
+	kept  []line    // while it waits
 }
 
 type line struct {
@@ -121,7 +137,7 @@ func (s *Server) lastLine(c *conversation, err error) line {
 	case bothends.Classify(err) == bothends.Closed: // a port probe is no error
 		return line{text: fmt.Sprintf("Socket closed by %s before the first octet\n", c.name), names: true}
 	}
-	return line{text: fmt.Sprintf("bothends: %s\n", ErrorText(err)), names: true, failed: true}
+	return line{text: failure(err), names: true, failed: true}
 }
 
 func (s *Server) say(c *conversation, l line) {
@@ -155,6 +171,7 @@ func (s *Server) accepted(c *conversation) {
 		s.showing[c] = struct{}{}
 		return
 	}
+	c.since = time.Now()
 	s.waiting = append(s.waiting, c)
 	if s.overlapping() {
 		s.overlap()
@@ -163,10 +180,11 @@ func (s *Server) accepted(c *conversation) {
 	}
 }
 
+// startTimer gives the first of those who wait the rest of its time.
 func (s *Server) startTimer() {
 	s.stopTimer()
 	var timer *time.Timer
-	timer = time.AfterFunc(patience, func() {
+	timer = time.AfterFunc(patience-time.Since(s.waiting[0].since), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.timer == timer { // it was not stopped just now
@@ -239,6 +257,6 @@ func (s *Server) done(c *conversation) {
 	if len(s.waiting) == 0 {
 		s.stopTimer()
 	} else {
-		s.startTimer() // they wait for another one now
+		s.startTimer()
 	}
 }

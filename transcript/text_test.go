@@ -182,6 +182,33 @@ func TestWaitAfterAWaitThatEnded(t *testing.T) {
 	})
 }
 
+// Nobody's lines wait longer than the 100 ms, however many stand before it.
+func TestNobodyWaitsLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, out := start(false)
+		var open []peer
+		for i := range 8 {
+			open = append(open, accept(s, 50000+i))
+			time.Sleep(10 * time.Millisecond)
+		}
+		for i := range 8 {
+			time.Sleep(80 * time.Millisecond)
+			open[i].request()
+			open[i].done(nil)
+			if i == 0 {
+				continue // 160 ms have passed, and the last came at 70
+			}
+			synctest.Wait()
+			if !strings.Contains(out.String(), "We have accepted a connection from ('127.0.0.1', 50007)") {
+				t.Fatalf("after %d ms:\n%s", 160+80*i, out)
+			}
+		}
+		if n := strings.Count(out.String(), "): Reply sent, socket closed\n"); n != 8 {
+			t.Errorf("%d of 8 that overlap are named:\n%s", n, out)
+		}
+	})
+}
+
 func TestStoppedListensNoMore(t *testing.T) {
 	s, out := start(false)
 	p := accept(s, 50000)

@@ -8,9 +8,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -49,7 +46,8 @@ that begins with @ is written with \x40:
 The exit status tells how the exchange ended:
 
     0  ok: the whole reply came
-    1  mismatch: the reply is not the one that --expect names
+    1  mismatch: the reply is not the one that --expect names; or it could not
+       be printed
     2  the command line is wrong
     3  refused, or unreachable: no route, no such host
     4  timeout
@@ -85,10 +83,16 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	// The exchange does not wait for who reads the output, but the command does:
 	// nothing is dropped.
 	out := transcript.NewQueue(cmd.OutOrStdout(), math.MaxInt, func(_ int, err error) { writeErr = err })
+	errs := out // in one file the lines keep their order
+	if !sameFile(cmd.OutOrStdout(), cmd.ErrOrStderr()) {
+		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, func(int, error) {})
+	}
 	ctx, stop := withSignals(cmd.Context())
-	_, err = client.Exchange(bothends.WithTrace(ctx, f.trace(out)), addr, f.message.octets)
-	stop() // from here on a signal ends the process, however slowly stdout is read
+	trace := bothends.JoinTraces(f.results(out), f.steps(errs))
+	_, err = client.Exchange(bothends.WithTrace(ctx, trace), addr, f.message.octets)
+	stop() // from here on a signal ends the process, however slowly the output is read
 	out.Close(context.Background())
+	errs.Close(context.Background())
 	if err != nil {
 		return f.failed(ctx, err)
 	}
@@ -138,15 +142,26 @@ func (f *clientFlags) client(args []string) (addr string, _ *bothends.Client, er
 	return net.JoinHostPort(host, port.String()), client, nil
 }
 
-func (f *clientFlags) trace(out io.Writer) *bothends.Trace {
+// results is the listener for standard output.
+func (f *clientFlags) results(out io.Writer) *bothends.Trace {
 	switch {
 	case f.quiet:
 		return nil
 	case f.output.value == "json":
-		j := &transcript.JSON{Out: out, RequestSize: len(f.message.octets), ReplySize: int(f.replySize)}
+		j := &transcript.JSON{Out: out, RequestSize: len(f.message.octets), ReplySize: int(f.replySize), Events: f.trace}
 		return j.Client()
 	}
 	return transcript.Client(out)
+}
+
+// steps is the listener of --trace; with -o json the events are in the object.
+func (f *clientFlags) steps(errs io.Writer) *bothends.Trace {
+	if !f.trace || f.output.value == "json" {
+		return nil
+	}
+	source, err := sourceAddr(f.source)
+	s := &transcript.Steps{Out: errs, ASCII: asciiOnly(), SourceChosen: err == nil && source.Port != 0}
+	return s.Client()
 }
 
 // failed turns the error of an exchange into what the user gets.
@@ -200,47 +215,8 @@ func startServer(peer string) string {
 	if port != "1060" {
 		command += " -p " + port
 	}
-	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() {
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() && !ip.IsUnspecified() {
 		command += ", on that machine"
 	}
 	return command
-}
-
-// printBuffer is how many octets may wait to be printed.
-const printBuffer = 1 << 20
-
-// stoppedBy is the cause of a context that a signal ended.
-type stoppedBy struct{ os.Signal }
-
-func (s stoppedBy) Error() string { return "stopped by " + s.String() }
-
-// withSignals returns a context that SIGINT or SIGTERM ends.
-func withSignals(parent context.Context) (ctx context.Context, stop func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		select {
-		case s := <-signals:
-			signal.Stop(signals) // the next one ends the process
-			cancel(stoppedBy{s})
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { signal.Stop(signals); cancel(nil) }
-}
-
-func signalOf(ctx context.Context) os.Signal {
-	var s stoppedBy
-	if errors.As(context.Cause(ctx), &s) {
-		return s.Signal
-	}
-	return nil
-}
-
-func exitCode(s os.Signal) int {
-	if s == syscall.SIGTERM {
-		return 143
-	}
-	return 130
 }

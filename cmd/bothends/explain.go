@@ -81,7 +81,7 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
 	steps, err := lesson.Run(ctx, explain.Setting{Port: uint16(f.port)})
-	if printErr := lesson.Print(out, steps, f.style(out)); printErr != nil && err == nil {
+	if printErr := lesson.Print(out, steps, err == nil, f.style(out)); printErr != nil && err == nil {
 		return outputFailure(printErr)
 	}
 	if sig := signalOf(ctx); err != nil && sig != nil {

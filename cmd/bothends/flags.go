@@ -27,6 +27,7 @@ type exchangeFlags struct {
 	timeout timeoutFlag
 	output  choiceFlag
 	quiet   bool
+	trace   bool
 }
 
 func (f *exchangeFlags) add(cmd *cobra.Command) {
@@ -41,6 +42,7 @@ func (f *exchangeFlags) add(cmd *cobra.Command) {
 	flags.Var(&f.timeout, "timeout", "for one whole exchange; 0 for no limit")
 	flags.VarP(&f.output, "output", "o", "transcript, or a JSON line an exchange")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
+	flags.BoolVar(&f.trace, "trace", false, "each step on standard error; in JSON as events")
 }
 
 // network is net.Dial's name for the address families asked for. An IPv4 address
@@ -76,7 +78,7 @@ func hostPort(args []string, port portFlag) (host string, _ portFlag, err error)
 		return "", port, nil
 	}
 	arg := args[0]
-	if _, err := netip.ParseAddr(arg); err == nil || !strings.Contains(arg, ":") {
+	if _, err := netip.ParseAddr(arg); err == nil || !strings.ContainsAny(arg, ":[]/ ") {
 		return arg, port, nil
 	}
 	if inner, ok := strings.CutPrefix(arg, "["); ok && strings.HasSuffix(inner, "]") {
@@ -260,4 +262,14 @@ func unescape(s string) ([]byte, error) {
 		s = tail
 	}
 	return b, nil
+}
+
+// asciiOnly tells whether the locale rules out Unicode (POSIX, 8.2).
+func asciiOnly() bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if locale := strings.ToLower(os.Getenv(name)); locale != "" {
+			return !strings.Contains(locale, "utf-8") && !strings.Contains(locale, "utf8")
+		}
+	}
+	return false
 }

@@ -165,6 +165,9 @@ func flagsFromEnv(cmd *cobra.Command) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := "BOTHENDS_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value := os.Getenv(name)
+		if f.Name == "port" && strings.Contains(value, "://") {
+			return // Kubernetes sets BOTHENDS_PORT so for a Service named bothends
+		}
 		if value == "" || f.Changed || f.Name == "help" || err != nil ||
 			family && (f.Name == "ipv4" || f.Name == "ipv6") {
 			return

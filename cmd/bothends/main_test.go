@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 //	served CODE        wait for its end and check its exit status; what it printed
 //	                   is in the files server.out and server.err
 //	saw TEXT           wait until the server has printed TEXT
+//	listens N          wait until it has printed Listening N times
 //	exits CODE CMD...  run a command that ends with that exit status
 //	freeport NAME      set $NAME to a port that nobody uses
 //	peer TEXT          connect to the server and send TEXT, keep the connection open
@@ -45,7 +46,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve, "signal": sendSignal, "served": served, "saw": saw, "exits": exits, "freeport": freePort,
+			"serve": serve, "signal": sendSignal, "served": served, "saw": saw, "listens": listens, "exits": exits, "freeport": freePort,
 			"peer": openPeer, "gone": closePeers,
 		},
 	})
@@ -153,6 +154,10 @@ func saw(ts *testscript.TestScript, neg bool, args []string) {
 	of(ts).await(ts, regexp.QuoteMeta(args[0]))
 }
 
+func listens(ts *testscript.TestScript, neg bool, args []string) {
+	of(ts).await(ts, `(?s)(Listening at.*){`+args[0]+`}`)
+}
+
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	code := 0
@@ -237,10 +242,11 @@ func TestErrorLines(t *testing.T) {
 		{"server --max-conns -1", 2, "bothends: invalid argument \"-1\" for \"--max-conns\" flag: want a whole number, or 0 for no limit\n" + serverUsage},
 		{"server 127.0.0.1:" + port, 3, "bothends: listen at ('127.0.0.1', " + port + "): address already in use\nhint: another program listens there (who: ss -ltnp 'sport = :" + port + "'); take another port with -p\n"},
 		{"server 192.0.2.1", 3, "bothends: listen at ('192.0.2.1', 1060): cannot assign requested address\nhint: 192.0.2.1 is no address of this machine; without HOST the server listens on every interface\n"},
+		{"server 127.0.0.1]", 2, "bothends: HOST \"127.0.0.1]\": want a name, an address, HOST:PORT or [IPv6]:PORT\n" + serverUsage},
 		{"server bad..name", 3, "bothends: listen at ('bad..name', 1060): no such host\nhint: check the name, or give an address of this machine\n"},
 		{"explain nothing", 2, "bothends: unknown lesson \"nothing\"\nhint: bothends explain --list lists them\nusage: bothends explain [LESSON] [flags]\n"},
 		{"version now", 2, "bothends: unknown command \"now\" for \"bothends version\"\nusage: bothends version [flags]\n"},
-		{"man nothing", 2, "bothends: unknown command \"nothing\"\nusage: bothends man [COMMAND] [flags]\n"},
+		{"man nothing", 2, "bothends: unknown command \"nothing\"\n" + rootUsage},
 	} {
 		var out, errs bytes.Buffer
 		code := run(strings.Fields(c.args), &out, &errs)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,8 +18,9 @@ source.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, _, err := cmd.Root().Find(args)
 			if err != nil || len(args) > 0 && target == cmd.Root() {
-				return usageError(cmd, fmt.Errorf("unknown command %q", args[0]))
+				return unknownCommand(cmd.Root(), args[0])
 			}
+			target.DisableAutoGenTag = true // it has the day in it
 			return doc.GenMan(target, manHeader(), cmd.OutOrStdout())
 		},
 	}

@@ -99,8 +99,15 @@ func TestPythonClient(t *testing.T) {
 		want += strings.SplitAfterN(fmt.Sprintf(transcriptOf, port, mine), "\n", 2)[1] +
 			fmt.Sprintf("Listening at ('127.0.0.1', %s)\n", port)
 	}
-	server.Process.Signal(os.Interrupt)
 	var got bytes.Buffer
+	for range strings.Count(want, "\n") {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString(line)
+	}
+	server.Process.Signal(os.Interrupt)
 	got.ReadFrom(lines)
 	if err := server.Wait(); err != nil {
 		t.Error(err)
@@ -207,9 +214,10 @@ func TestChapterOnItsOwnPorts(t *testing.T) {
 		exec 3<server
 		read -r listening <&3
 		bothends client 127.0.0.1 --source :49607
-		kill -INT $!
 		echo "--"
 		echo "$listening"
+		for i in 1 2 3 4 5; do read -r line <&3; echo "$line"; done
+		kill -INT $!
 		cat <&3
 		wait $!`)
 	session.Dir = dir

@@ -43,8 +43,8 @@ message of an agreed length, sends its reply, and closes first. It says what
 happened at each step.
 
 HOST is a name, an address, HOST:PORT or [IPv6]:PORT; without one the server
-listens on every interface, IPv6 and IPv4. Port 0 takes any free port, and says
-which.
+listens on every interface, IPv6 and IPv4. Port 0 takes any free port; the first
+line says which.
 
 Where connections overlap, each line names its connection. An exchange that
 fails is told on standard error, and the server goes on. Lines that nobody reads
@@ -56,7 +56,8 @@ that begins with @ is written with \x40:
     \n \r \t \\ \' \" \0 \xNN \uNNNN
 
 SIGINT stops the server at once, SIGTERM lets open exchanges finish within
---drain; both print a summary. SIGUSR1 prints one in between. The exit status is
+--drain; both print a summary, and a second one ends the program there and then.
+SIGUSR1 prints a summary in between. The exit status is
 0, 1 when exchanges were cut because --drain was over, 2 when the command line
 is wrong, and 3 when the address is not to be had.`,
 		Example: `  bothends server
@@ -158,17 +159,25 @@ func (r *running) stop(sig os.Signal) (drained <-chan time.Time) {
 // server makes the Server of the flags, and its listeners of events.
 func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 	var trace func(net.Conn) *bothends.Trace
-	if f.output.value == "json" {
+	r.stopped = func() {}
+	switch {
+	case f.quiet:
+		trace = transcript.Errors(r.print.errs)
+	case f.output.value == "json":
 		j := &transcript.JSON{
 			Out: r.print.out, Persistent: f.persistent,
-			RequestSize: int(f.messageSize), ReplySize: len(f.reply.octets),
+			RequestSize: int(f.messageSize), ReplySize: len(f.reply.octets), Events: f.trace,
 		}
-		trace, r.stopped = j.Server, func() {}
+		trace = j.Server
 		r.print.note("listening at %s", transcript.SocketName(addr))
-	} else {
+	default:
 		text := transcript.NewServer(r.print.out, r.print.errs, f.persistent)
 		text.Listening(addr)
 		trace, r.stopped = text.Trace, text.Stopped
+	}
+	steps := func(net.Conn) *bothends.Trace { return nil }
+	if f.trace && f.output.value == "text" {
+		steps = (&transcript.Steps{Out: r.print.errs, ASCII: asciiOnly()}).Server
 	}
 	return &bothends.Server{
 		MessageSize: int(f.messageSize),
@@ -177,7 +186,7 @@ func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 		MaxConns:    f.maxConns.orNone(),
 		Reply:       func(context.Context, []byte) ([]byte, error) { return f.reply.octets, nil },
 		TraceConn: func(c net.Conn) *bothends.Trace {
-			return bothends.JoinTraces(trace(c), r.tally.Trace(c)) // counted when it is printed
+			return bothends.JoinTraces(trace(c), steps(c), r.tally.Trace(c)) // counted when it is printed
 		},
 		Log: slog.New(slog.NewTextHandler(r.print.errs, nil)),
 	}
@@ -213,6 +222,9 @@ func listenHint(err error, addr string) string {
 	return ""
 }
 
+// printBuffer is how many octets may wait to be printed.
+const printBuffer = 1 << 20
+
 // A printer is standard output and standard error behind queues.
 type printer struct {
 	out, errs io.Writer
@@ -236,13 +248,13 @@ func newPrinter(stdout, stderr io.Writer, quiet bool) *printer {
 	return p
 }
 
-// unread reports lines that were dropped, and a stream that has failed.
+// unread reports lines that were lost, and a stream that fails.
 func (p *printer) unread(stream string) func(int, error) {
 	return func(lines int, err error) {
 		if err != nil {
 			fmt.Fprintf(p.errs, "bothends: %s: %v; going on without it\n", stream, reasonOf(err))
 		} else {
-			fmt.Fprintf(p.errs, "bothends: %s was not read: %d lines were not printed\n", stream, lines)
+			fmt.Fprintf(p.errs, "bothends: %s: %d lines were not printed\n", stream, lines)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func TestStdoutThatNobodyReads(t *testing.T) {
 	}
 	text, _ := errs.text()
 	lost := 0
-	for _, m := range regexp.MustCompile(`bothends: standard output was not read: (\d+) lines were not printed\n`).FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile(`bothends: standard output: (\d+) lines were not printed\n`).FindAllStringSubmatch(text, -1) {
 		k, _ := strconv.Atoi(m[1])
 		lost += k
 	}
@@ -106,7 +106,7 @@ func TestStdoutThatIsClosed(t *testing.T) {
 	text, _ := errs.text()
 	if !regexp.MustCompile(`^bothends: standard output: broken pipe; going on without it
 bothends: 3 connections, 3 exchanges: 3 ok
-bothends: standard output was not read: 1[45] lines were not printed
+bothends: standard output: 1[45] lines were not printed
 $`).MatchString(text) {
 		t.Errorf("standard error:\n%s", text)
 	}
@@ -121,7 +121,7 @@ func TestStdoutThatIsNeverRead(t *testing.T) {
 		t.Error(err)
 	}
 	text, _ := errs.text()
-	if !regexp.MustCompile(`1500 ok\nbothends: standard output was not read: \d+ lines were not printed\n$`).MatchString(text) {
+	if !regexp.MustCompile(`1500 ok\nbothends: standard output: \d+ lines were not printed\n$`).MatchString(text) {
 		t.Errorf("standard error:\n%s", text)
 	}
 }
@@ -240,7 +240,7 @@ func TestClientStoppedBySignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for sig, code := range map[os.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+	for sig, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
 		var errs bytes.Buffer
 		client := &exec.Cmd{Path: self, Args: []string{"bothends", "client", ln.Addr().String()}, Stderr: &errs}
 		if err := client.Start(); err != nil {
@@ -256,7 +256,7 @@ func TestClientStoppedBySignals(t *testing.T) {
 		client.Process.Signal(sig)
 		client.Wait()
 		conn.Close()
-		want := "bothends: receive from ('127.0.0.1', " + strconv.Itoa(ln.Addr().(*net.TCPAddr).Port) + "): canceled 0 bytes into a 16-byte message\n"
+		want := "bothends: receive from ('127.0.0.1', " + strconv.Itoa(ln.Addr().(*net.TCPAddr).Port) + "): stopped by " + sig.String() + " 0 bytes into a 16-byte message\n"
 		if got := client.ProcessState.ExitCode(); got != code || errs.String() != want {
 			t.Errorf("%v: exit %d, want %d\n%swant: %s", sig, got, code, &errs, want)
 		}

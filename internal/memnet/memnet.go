@@ -31,7 +31,7 @@ type Listener struct {
 }
 
 // Listen returns a listener with its own network: addresses are 127.0.0.1, port
-// 1060 for the listener and 50000 and up for those who connect.
+// 1060 for the listener and 50000 to 59999, again and again, for those who connect.
 func Listen() *Listener {
 	return &Listener{addr: addr(1060), queue: make(chan *Conn, 128), closed: make(chan struct{})}
 }
@@ -48,7 +48,7 @@ func (l *Listener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: l.addr, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	default:
 	}
-	near, far := pair(addr(uint16(50000+l.ports.Add(1)-1)), l.addr)
+	near, far := pair(addr(uint16(50000+(l.ports.Add(1)-1)%10000)), l.addr)
 	select {
 	case l.queue <- far:
 		return near, nil

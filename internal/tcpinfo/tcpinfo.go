@@ -1,0 +1,50 @@
+// Package tcpinfo asks the kernel what it knows of a TCP connection.
+package tcpinfo
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"time"
+)
+
+// ErrNotAvailable says that this system, or this connection, does not tell.
+var ErrNotAvailable = errors.New("not available on this system")
+
+// An Info is the kernel's view of a connection. A nil field was not told: an older
+// kernel has fewer of them, and a zero is a zero that was read.
+type Info struct {
+	State             *string        `json:"state,omitempty"`              // as netstat names it: ESTABLISHED, CLOSE_WAIT
+	CongestionControl *string        `json:"congestion_control,omitempty"` // cubic, bbr
+	MSS               *uint32        `json:"mss,omitempty"`                // octets in a full segment that is sent
+	RTT               *time.Duration `json:"-"`                            // smoothed round-trip time (RFC 6298)
+	RTTVar            *time.Duration `json:"-"`                            // its variance
+	Retransmissions   *uint32        `json:"retransmissions,omitempty"`    // segments sent again, in all
+	BytesAcked        *uint64        `json:"bytes_acked,omitempty"`        // octets that the peer has acknowledged; the SYN counts as one
+	BytesReceived     *uint64        `json:"bytes_received,omitempty"`     // octets received in order
+	DeliveryRate      *uint64        `json:"delivery_rate,omitempty"`      // octets a second, the kernel's latest estimate
+	Unsent            *int           `json:"unsent,omitempty"`             // octets in the send queue: not sent, or not acknowledged
+	Unread            *int           `json:"unread,omitempty"`             // octets in the receive queue
+}
+
+// Read asks about conn, or the TCP connection below it (NetConn). It must be open.
+func Read(conn net.Conn) (Info, error) {
+	for {
+		if c, ok := conn.(syscall.Conn); ok {
+			raw, err := c.SyscallConn()
+			if err != nil {
+				return Info{}, err
+			}
+			var info Info
+			if ctlErr := raw.Control(func(fd uintptr) { info, err = read(int(fd)) }); ctlErr != nil {
+				err = ctlErr
+			}
+			return info, err
+		}
+		wrapped, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return Info{}, ErrNotAvailable
+		}
+		conn = wrapped.NetConn()
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package tcpinfo
+
+func read(int) (Info, error) { return Info{}, ErrNotAvailable }

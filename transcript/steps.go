@@ -1,0 +1,220 @@
+package transcript
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/tcpinfo"
+)
+
+// Steps writes one line for each step of a connection: the time since it began,
+// what was asked of the kernel, what the kernel did, and what that means. Behind
+// the last one come a ladder of the exchange and the kernel's own view.
+type Steps struct {
+	// Out gets each line, and at the end the ladder with the view, in one Write.
+	// The connections of a server write at the same time.
+	Out io.Writer
+	// ASCII draws the ladder without Unicode's lines and arrows.
+	ASCII bool
+	// SourceChosen: the client's port was asked for, and not left to the kernel.
+	SourceChosen bool
+}
+
+// Client returns the Trace for one exchange of a client.
+func (s *Steps) Client() *bothends.Trace {
+	return s.trace(&climb{Steps: s, role: "client", start: time.Now()})
+}
+
+// Server is for the TraceConn of a bothends.Server. Each line names its connection.
+func (s *Steps) Server(conn net.Conn) *bothends.Trace {
+	return s.trace(&climb{Steps: s, role: "server", start: time.Now(), name: SocketName(conn.RemoteAddr()) + " "})
+}
+
+// A climb is the steps of one connection.
+type climb struct {
+	*Steps
+	role        string
+	name        string // before each line of a server
+	start       time.Time
+	local, peer net.Addr
+	rungs       []rung
+	halfClosed  bool
+	view        string // the kernel's
+}
+
+func (s *Steps) trace(c *climb) *bothends.Trace {
+	return &bothends.Trace{
+		Resolved:  c.resolved,
+		Connected: c.connected,
+		Accepted:  c.accepted,
+		Secured:   c.secured,
+		Sent:      c.sent,
+		Received:  c.received,
+		Closing:   func(conn net.Conn) { c.view = kernelView(tcpinfo.Read(conn)) },
+		Done:      c.done,
+	}
+}
+
+func (c *climb) say(format string, args ...any) {
+	fmt.Fprintf(c.Out, "%s %s%s\n", at(time.Since(c.start)), c.name, fmt.Sprintf(format, args...))
+}
+
+func at(d time.Duration) string { return fmt.Sprintf("%9.3f ms", float64(d)/1e6) }
+
+func (c *climb) resolved(r bothends.Resolution) {
+	if r.Err != nil {
+		c.say("resolve: no address for %s: %s", r.Name, bothends.Reason(r.Err))
+		return
+	}
+	addrs := make([]string, len(r.Addrs))
+	for i, a := range r.Addrs {
+		addrs[i] = a.String()
+	}
+	c.say("resolve: %s is %s, after %s", r.Name, strings.Join(addrs, " and "), spent(r.Start))
+}
+
+func (c *climb) connected(to bothends.Connection) {
+	took := spent(to.Start)
+	c.rung(to.Start, away, "SYN")
+	if to.Err != nil {
+		switch bothends.Classify(to.Err) {
+		case bothends.Refused:
+			c.rung(time.Now(), back, "RST")
+			c.say("connect: SYN answered with RST after %s; nobody listens there", took)
+		case bothends.Timeout:
+			c.say("connect: no answer to SYN within %s", took)
+		default:
+			c.say("connect: failed after %s; no connection came about", took)
+		}
+		return
+	}
+	c.local, c.peer = to.Local, to.Peer
+	c.rung(time.Now(), back, "SYN, ACK")
+	chosen := "chosen by the kernel"
+	if c.SourceChosen {
+		chosen = "as asked for"
+	}
+	c.say("connect: SYN answered after %s; this end is %s, %s", took, SocketName(to.Local), chosen)
+}
+
+func (c *climb) accepted(from bothends.Connection) {
+	c.local, c.peer = from.Local, from.Peer
+	c.rung(time.Now(), note, "accepted")
+	c.say("accept: the kernel had the connection complete; a new socket for it")
+}
+
+func (c *climb) secured(h bothends.Handshake) {
+	if h.Err != nil {
+		c.say("TLS: the handshake failed after %s", spent(h.Start))
+		return
+	}
+	c.rung(time.Now(), note, "TLS")
+	c.say("TLS: the handshake took %s; what follows is encrypted", spent(h.Start))
+}
+
+func (c *climb) sent(t bothends.Transfer) {
+	if t.N > 0 {
+		c.rung(t.Start, away, octets(t.N))
+	}
+	what := fmt.Sprintf("send: asked to take %s, the kernel took %d", octets(t.Asked), t.N)
+	switch {
+	case t.Whole():
+		c.say("%s after %s; they are in its buffer, or on their way", what, took(t))
+	case t.Err != nil:
+		c.say("%s, then %s", what, bothends.Reason(t.Err))
+	default:
+		c.say("%s; %d to send again", what, t.Want-len(t.Message))
+	}
+}
+
+func (c *climb) received(t bothends.Transfer) {
+	if t.Want == 0 && !c.halfClosed { // reading past the message: this end has sent its FIN
+		c.halfClosed = true
+		c.rung(t.Start, away, "FIN")
+	}
+	if t.N > 0 {
+		c.rung(t.End, back, octets(t.N))
+	}
+	what := fmt.Sprintf("receive: asked for %s, got %d", octets(t.Asked), t.N)
+	switch fin := errors.Is(t.Err, io.EOF); {
+	case t.N > 0 && t.Want == 0:
+		c.say("%s; they belong to no message", what)
+	case t.Whole():
+		c.say("%s after %s; the message is whole", what, took(t))
+	case t.Err == nil:
+		c.say("%s after %s; %d still to come", what, took(t), t.Want-len(t.Message))
+	case fin && t.Want > 0:
+		c.rung(t.End, back, "FIN")
+		c.say("%s: the peer has closed; %d are missing", what, t.Want-len(t.Message))
+	case fin:
+		c.rung(t.End, back, "FIN")
+		c.say("%s: the peer has closed too", what)
+	default:
+		if bothends.Classify(t.Err) == bothends.Reset {
+			c.rung(t.End, back, "RST")
+		}
+		c.say("%s, then %s", what, bothends.Reason(t.Err))
+	}
+}
+
+func (c *climb) done(err error) {
+	if c.local == nil {
+		return // there was no connection to draw, or to ask the kernel about
+	}
+	c.rung(time.Now(), note, "closed")
+	c.say("close: %s", bothends.Classify(err))
+	var block bytes.Buffer
+	c.ladder(&block)
+	fmt.Fprintf(&block, "\n%sthe kernel's view at the end:\n%s", c.name, c.view)
+	c.Out.Write(block.Bytes())
+}
+
+func octets(n int) string { return plural(n, "octet") }
+
+func spent(since time.Time) string { return millis(time.Since(since)) }
+
+func took(t bothends.Transfer) string { return millis(t.End.Sub(t.Start)) }
+
+func millis(d time.Duration) string { return fmt.Sprintf("%.3f ms", float64(d)/1e6) }
+
+// kernelView puts the kernel's figures in words, a few on a line; what it did not
+// tell is left out.
+func kernelView(i tcpinfo.Info, err error) string {
+	if err != nil {
+		return "  " + err.Error() + "\n"
+	}
+	var b strings.Builder
+	line := func(parts ...string) {
+		told := strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), ", ")
+		if told != "" {
+			b.WriteString("  " + told + "\n")
+		}
+	}
+	line(told("state %s", i.State), told("congestion control %s", i.CongestionControl), told("MSS %d", i.MSS))
+	line(told("round trip %s smoothed", inMillis(i.RTT)), told("variance %s", inMillis(i.RTTVar)), told("%d retransmissions", i.Retransmissions))
+	line(told("%d octets acknowledged", i.BytesAcked), told("%d received", i.BytesReceived), told("delivery rate %d octets/s", i.DeliveryRate))
+	line(told("%d octets in the send queue", i.Unsent), told("%d in the receive queue", i.Unread))
+	return b.String()
+}
+
+func told[T any](format string, figure *T) string {
+	if figure == nil {
+		return ""
+	}
+	return fmt.Sprintf(format, *figure)
+}
+
+func inMillis(d *time.Duration) *string {
+	if d == nil {
+		return nil
+	}
+	s := millis(*d)
+	return &s
+}

@@ -1,0 +1,223 @@
+package transcript_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/internal/need"
+	"github.com/bothends/bothends/transcript"
+)
+
+// slow connects in 2 ms, and takes 7 octets, then the rest 3 ms later.
+type slow struct{ *memnet.Conn }
+
+func (s slow) Write(p []byte) (int, error) {
+	if len(p) == 16 {
+		return s.Conn.Write(p[:7])
+	}
+	time.Sleep(3 * time.Millisecond)
+	return s.Conn.Write(p)
+}
+
+// exchange makes one exchange that both ends' Steps tell.
+func exchange(t *testing.T, ascii bool) (client, server string) {
+	t.Helper()
+	var c, s bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		steps := &transcript.Steps{Out: &s, ASCII: ascii}
+		srv := &bothends.Server{TraceConn: steps.Server}
+		served := make(chan error)
+		go func() { served <- srv.Serve(ln) }()
+		cl := &bothends.Client{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			time.Sleep(2 * time.Millisecond)
+			conn, err := ln.Dial(ctx, network, addr)
+			return slow{conn.(*memnet.Conn)}, err
+		}}
+		ctx := bothends.WithTrace(t.Context(), (&transcript.Steps{Out: &c, ASCII: ascii}).Client())
+		if _, err := cl.Exchange(ctx, "localhost:1060", []byte(hello)); err != nil {
+			t.Error(err)
+		}
+		srv.Shutdown(t.Context())
+		<-served
+	})
+	return c.String(), s.String()
+}
+
+func TestSteps(t *testing.T) {
+	client, server := exchange(t, false)
+	if diff := cmp.Diff(`    2.000 ms connect: SYN answered after 2.000 ms; this end is ('127.0.0.1', 50000), chosen by the kernel
+    2.000 ms send: asked to take 16 octets, the kernel took 7; 9 to send again
+    5.000 ms send: asked to take 9 octets, the kernel took 9 after 3.000 ms; they are in its buffer, or on their way
+    5.000 ms receive: asked for 16 octets, got 16 after 0.000 ms; the message is whole
+    5.000 ms close: ok
+
+             client                                  server
+             ('127.0.0.1', 50000)       ('127.0.0.1', 1060)
+    0.000 ms │─── SYN ───────────────────────────────────▶│
+    2.000 ms │◀────────────────────────────── SYN, ACK ───│
+    2.000 ms │─── 7 octets ──────────────────────────────▶│
+    2.000 ms │─── 9 octets ──────────────────────────────▶│
+    5.000 ms │◀───────────────────────────── 16 octets ───│
+    5.000 ms │  closed                                    │
+
+the kernel's view at the end:
+  not available on this system
+`, client); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(`    0.000 ms ('127.0.0.1', 50000) accept: the kernel had the connection complete; a new socket for it
+    0.000 ms ('127.0.0.1', 50000) receive: asked for 16 octets, got 7 after 0.000 ms; 9 still to come
+    3.000 ms ('127.0.0.1', 50000) receive: asked for 9 octets, got 9 after 3.000 ms; the message is whole
+    3.000 ms ('127.0.0.1', 50000) send: asked to take 16 octets, the kernel took 16 after 0.000 ms; they are in its buffer, or on their way
+    3.000 ms ('127.0.0.1', 50000) receive: asked for 512 octets, got 0: the peer has closed too
+    3.000 ms ('127.0.0.1', 50000) close: ok
+
+             client                                  server
+             ('127.0.0.1', 50000)       ('127.0.0.1', 1060)
+    0.000 ms │                                  accepted  │
+    0.000 ms │─── 7 octets ──────────────────────────────▶│
+    3.000 ms │─── 9 octets ──────────────────────────────▶│
+    3.000 ms │◀───────────────────────────── 16 octets ───│
+    3.000 ms │◀─────────────────────────────────── FIN ───│
+    3.000 ms │─── FIN ───────────────────────────────────▶│
+    3.000 ms │                                    closed  │
+
+('127.0.0.1', 50000) the kernel's view at the end:
+  not available on this system
+`, server); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLadderInASCII(t *testing.T) {
+	client, _ := exchange(t, true)
+	for _, c := range client {
+		if c > 126 {
+			t.Fatalf("%q in\n%s", c, client)
+		}
+	}
+	if want := "    2.000 ms |<------------------------------ SYN, ACK ---|\n"; !strings.Contains(client, want) {
+		t.Errorf("no %q in\n%s", want, client)
+	}
+}
+
+// What goes wrong has its line, and its rung.
+func TestStepsOfFailures(t *testing.T) {
+	tell := func(server func(*memnet.Conn)) string {
+		var out bytes.Buffer
+		synctest.Test(t, func(t *testing.T) {
+			ln := memnet.Listen()
+			if server == nil {
+				ln.Close()
+			} else {
+				go func() {
+					conn, _ := ln.Accept()
+					server(conn.(*memnet.Conn))
+				}()
+			}
+			c := &bothends.Client{Dial: ln.Dial, Timeout: time.Second}
+			c.Exchange(bothends.WithTrace(t.Context(), (&transcript.Steps{Out: &out}).Client()), "localhost:1060", []byte(hello))
+			if server != nil {
+				time.Sleep(time.Hour) // the server's end of it
+				ln.Close()
+			}
+		})
+		return out.String()
+	}
+	takeAnd := func(then func(*memnet.Conn)) func(*memnet.Conn) {
+		return func(c *memnet.Conn) {
+			bothends.ReadMessage(c, make([]byte, 16))
+			c.Write([]byte(farewell[:10]))
+			then(c)
+		}
+	}
+	for _, c := range []struct {
+		what   string
+		server func(*memnet.Conn)
+		lines  []string
+	}{
+		{"refused", nil, []string{"connect: SYN answered with RST after 0.000 ms; nobody listens there\n"}},
+		{"FIN", takeAnd(func(c *memnet.Conn) { c.Close() }), []string{
+			"receive: asked for 6 octets, got 0: the peer has closed; 6 are missing\n", "◀─────────────────────────────────── FIN ───", "close: short\n"}},
+		{"RST", takeAnd(func(c *memnet.Conn) { c.Reset() }), []string{
+			"receive: asked for 6 octets, got 0, then connection reset by peer\n", "◀─────────────────────────────────── RST ───", "close: reset\n"}},
+		{"silence", takeAnd(func(c *memnet.Conn) { time.Sleep(time.Minute); c.Close() }), []string{
+			" 1000.000 ms receive: asked for 6 octets, got 0, then timed out\n", "close: timeout\n"}},
+	} {
+		got := tell(c.server)
+		for _, want := range c.lines {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in\n%s", c.what, want, got)
+			}
+		}
+	}
+}
+
+// On a real connection the kernel's view is there, in words and in JSON.
+func TestKernelView(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(bothends.Server)
+	served := make(chan error)
+	go func() { served <- s.Serve(ln) }()
+	defer func() { s.Close(); <-served }()
+	var text, object bytes.Buffer
+	j := &transcript.JSON{Out: &object, RequestSize: 16, ReplySize: 16, Events: true}
+	steps := &transcript.Steps{Out: &text}
+	ctx := bothends.WithTrace(bothends.WithTrace(t.Context(), steps.Client()), j.Client())
+	if _, err := new(bothends.Client).Exchange(ctx, ln.Addr().String(), []byte(hello)); err != nil {
+		t.Fatal(err)
+	}
+	var x struct {
+		Events []struct {
+			At            float64
+			Event         string
+			Asked, Octets *int
+		}
+		Kernel *struct {
+			State         string
+			BytesReceived uint64 `json:"bytes_received"`
+			RTT           float64
+		}
+	}
+	if err := json.Unmarshal(object.Bytes(), &x); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	last := 0.0
+	for _, e := range x.Events {
+		got = append(got, e.Event)
+		if e.At < last || (e.Event == "sent" || e.Event == "received") != (e.Asked != nil && e.Octets != nil && *e.Octets == 16) {
+			t.Errorf("%+v", e)
+		}
+		last = e.At
+	}
+	if s := strings.Join(got, " "); s != "connected sent received closed" {
+		t.Errorf("events: %s", s)
+	}
+	if strings.Contains(text.String(), "not available") {
+		need.Skip(t, "a system that tells about TCP connections")
+	}
+	// The server's FIN came with its reply, and counts as an octet.
+	if x.Kernel == nil || x.Kernel.State != "CLOSE_WAIT" || x.Kernel.BytesReceived != 17 || x.Kernel.RTT <= 0 {
+		t.Errorf("kernel: %+v", x.Kernel)
+	}
+	for _, want := range []string{"state CLOSE_WAIT, congestion control ", "ms smoothed, variance ", "0 octets in the send queue, 0 in the receive queue"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, &text)
+		}
+	}
+}
