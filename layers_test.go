@@ -16,7 +16,7 @@ import (
 // library. "bothends" alone is the root package.
 const layers = `
 cmd/bothends       -> explain transcript bothends internal/errno  cobra cobra/doc pflag x/term
-explain            -> transcript bothends internal/errno
+explain            -> transcript bothends internal/errno internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
 bothends           -> internal/errno
 internal/errno     ->

@@ -21,7 +21,7 @@ type Lesson struct {
 
 // Lessons returns all lessons, in the order to take them in.
 func Lessons() []Lesson {
-	return []Lesson{exchange}
+	return []Lesson{exchange, connect, send, recv, eof, deadlock}
 }
 
 // Find returns the lesson of that name.
@@ -47,6 +47,9 @@ type Step struct {
 	End  string        // "client" or "server"
 	Line string        // what that end printed
 	Why  string        // what happened there, in a few sentences
+	// Unlike is empty when it went as it does elsewhere; otherwise what the lesson
+	// had expected.
+	Unlike string
 }
 
 // Run runs the lesson and returns its steps, in the order in which they happened.
@@ -71,6 +74,9 @@ func (l Lesson) Print(w io.Writer, steps []Step, complete bool, style Style) err
 		end := p.paint(map[string]string{"client": "33", "server": "36"}[s.End], fmt.Sprintf("%-6s", s.End))
 		p.line(fmt.Sprintf("%7.3f ms %s %s", float64(s.At)/1e6, end, s.Line))
 		p.wrap(indent, "2", s.Why)
+		if s.Unlike != "" {
+			p.wrap(indent, "31", "On this system it was different: as a rule "+s.Unlike+".")
+		}
 	}
 	if complete {
 		p.line()

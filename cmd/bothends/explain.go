@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -29,11 +30,12 @@ func newExplain() *cobra.Command {
 		Short: "Show what TCP does at each step, on real sockets here",
 		Long: `explain runs a lesson: real sockets on this machine's loopback, what each end
 printed and when, and what happened there in plain words. Without LESSON it runs
-exchange: both ends of one exchange.
+exchange: both ends of one exchange; all runs every lesson.
 
 The times are milliseconds since the lesson began, measured in this run.`,
 		Example: `  bothends explain
-  bothends explain --list`,
+  bothends explain --list
+  bothends explain send`,
 		ValidArgs: lessonNames(),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -55,7 +57,7 @@ func lessonNames() (names []string) {
 	for _, l := range explain.Lessons() {
 		names = append(names, l.Name)
 	}
-	return names
+	return append(names, "all")
 }
 
 func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
@@ -72,14 +74,30 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 	if len(args) == 1 {
 		name = args[0]
 	}
-	lesson, ok := explain.Find(name)
-	if !ok {
-		failed := usageError(cmd, fmt.Errorf("unknown lesson %q", name))
-		failed.hint = "bothends explain --list lists them"
-		return failed
+	lessons := explain.Lessons()
+	if name != "all" {
+		lesson, ok := explain.Find(name)
+		if !ok {
+			failed := usageError(cmd, fmt.Errorf("unknown lesson %q", name))
+			failed.hint = "bothends explain --list lists them"
+			return failed
+		}
+		lessons = []explain.Lesson{lesson}
 	}
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
+	for i, lesson := range lessons {
+		if i > 0 {
+			fmt.Fprint(out, "\n\n")
+		}
+		if err := f.show(ctx, out, lesson); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *explainFlags) show(ctx context.Context, out io.Writer, lesson explain.Lesson) error {
 	steps, err := lesson.Run(ctx, explain.Setting{Port: uint16(f.port)})
 	if printErr := lesson.Print(out, steps, err == nil, f.style(out)); printErr != nil && err == nil {
 		return outputFailure(printErr)
@@ -88,7 +106,7 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 		return &failure{code: exitCode(sig)}
 	}
 	if err != nil {
-		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %s", name, transcript.ErrorText(err))}
+		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %s", lesson.Name, transcript.ErrorText(err))}
 	}
 	return nil
 }

@@ -85,8 +85,8 @@ func TestStdoutThatNobodyReads(t *testing.T) {
 		k, _ := strconv.Atoi(m[1])
 		lost += k
 	}
-	// The last "Listening" is left out when the signal comes before the last close.
-	if got := <-printed; lost == 0 || got+lost != 5*n && got+lost != 5*n-1 {
+	// "Listening" is left out for those few whose last close comes after the signal.
+	if got := <-printed; lost == 0 || got+lost > 5*n || got+lost < 5*n-5 {
 		t.Errorf("%d lines printed and %d reported lost, of %d\n%s", got, lost, 5*n, text)
 	}
 	if !strings.Contains(text, "1500 connections, 1500 exchanges: 1500 ok") {
@@ -106,7 +106,7 @@ func TestStdoutThatIsClosed(t *testing.T) {
 	text, _ := errs.text()
 	if !regexp.MustCompile(`^bothends: standard output: broken pipe; going on without it
 bothends: 3 connections, 3 exchanges: 3 ok
-bothends: standard output: 1[45] lines were not printed
+bothends: standard output: 1[2345] lines were not printed
 $`).MatchString(text) {
 		t.Errorf("standard error:\n%s", text)
 	}

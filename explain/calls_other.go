@@ -1,0 +1,11 @@
+//go:build !unix
+
+package explain
+
+import "net"
+
+func sendOnce(*net.TCPConn, []byte) (n int, wouldBlock bool, err error) { return 0, false, errNotHere }
+
+func recvOnce(*net.TCPConn, []byte) (n int, wouldBlock bool, err error) { return 0, false, errNotHere }
+
+func setBacklog(net.Listener, int) error { return errNotHere }

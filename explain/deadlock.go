@@ -1,0 +1,113 @@
+package explain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+var deadlock = Lesson{
+	Name:     "deadlock",
+	Title:    "Two ends that both send more than the buffers hold, and do not read",
+	Remember: "Buffers only put a deadlock off: an end that sends without limit must read meanwhile, or agree with the other one on who goes first.",
+	run:      runDeadlock,
+}
+
+func runDeadlock(ctx context.Context, _ Setting) ([]Step, error) {
+	s := newStage()
+	for _, situation := range []func(context.Context, *stage) error{stuck, cured} {
+		hangUp, err := s.connect(ctx)
+		if err != nil {
+			return s.steps, err
+		}
+		err = situation(ctx, s)
+		hangUp()
+		if err != nil {
+			return s.steps, err
+		}
+	}
+	return s.steps, nil
+}
+
+// patience is how long the lesson lets both ends stand still.
+const patience = 200 * time.Millisecond
+
+// A moved is what an end moved, and how that ended.
+type moved struct {
+	n   int
+	err error
+}
+
+// stuck lets both ends send and none read, until patience is over.
+func stuck(ctx context.Context, s *stage) error {
+	until := time.Now().Add(patience)
+	write := func(conn net.Conn) <-chan moved {
+		done := make(chan moved, 1)
+		go func() {
+			conn.SetWriteDeadline(until)
+			n, err := conn.Write(make([]byte, much))
+			done <- moved{n, err}
+		}()
+		return done
+	}
+	client, server := write(s.client), write(s.server)
+	fromClient, fromServer := <-client, <-server
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for _, end := range []struct {
+		name string
+		moved
+	}{{"client", fromClient}, {"server", fromServer}} {
+		s.step(end.name, fmt.Sprintf("send(%d): %d taken, and still waiting after %s", much, end.n, millis(patience)), "")
+		s.claim(errors.Is(end.err, os.ErrDeadlineExceeded) && end.n < much, "it would not be done: %v", end.err)
+	}
+	s.steps[len(s.steps)-1].Why = "Each end waits in send() for room in the other's receive buffer, and the room only comes " +
+		"when the other calls recv(), which it will do once its own send() is done. This is a deadlock; no timeout of TCP " +
+		"ends it. Had the messages been smaller than the buffers, nobody would have noticed."
+	return nil
+}
+
+// cured lets both ends read while they send.
+func cured(ctx context.Context, s *stage) error {
+	began := time.Now()
+	both := make(chan moved, 4)
+	for _, conn := range []*net.TCPConn{s.client, s.server} {
+		go func() {
+			n, err := conn.Write(make([]byte, much))
+			if err == nil {
+				err = conn.CloseWrite()
+			}
+			both <- moved{n, err}
+		}()
+		go func() {
+			n, err := io.Copy(io.Discard, conn)
+			both <- moved{int(n), err}
+		}()
+	}
+	whole := 0
+	var failed error
+	for range cap(both) {
+		r := <-both
+		if r.err != nil && failed == nil {
+			failed = r.err
+			s.client.Close()
+			s.server.Close()
+		}
+		if r.n == much {
+			whole++
+		}
+	}
+	if failed != nil {
+		return errors.Join(failed, ctx.Err())
+	}
+	s.step("client", fmt.Sprintf("send(%d) while another goroutine reads", much), "")
+	s.step("server", fmt.Sprintf("send(%d) while another goroutine reads: done in %s", much, millis(time.Since(began))),
+		"The same octets, the same buffers. But each end reads while it sends, so room comes free, and both messages arrive whole.")
+	s.claim(whole == 4, "all octets would arrive both ways")
+	return nil
+}

@@ -1,0 +1,191 @@
+package explain_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bothends/bothends/explain"
+	"github.com/bothends/bothends/internal/need"
+)
+
+// Each lesson's claims hold on this system: one whose demonstration stops working
+// fails here, instead of telling a lie.
+func TestClaimsHold(t *testing.T) {
+	for _, l := range explain.Lessons() {
+		t.Run(l.Name, func(t *testing.T) {
+			for range 3 {
+				steps, err := l.Run(t.Context(), explain.Setting{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				last := time.Duration(0)
+				for _, s := range steps {
+					if s.Unlike != "" {
+						t.Errorf("%q: %s; as a rule %s", s.Line, s.Why, s.Unlike)
+					}
+					if s.At < last {
+						t.Errorf("%q is at %v, after %v", s.Line, s.At, last)
+					}
+					last = s.At
+				}
+				if l.Remember == "" || l.Title == "" || len(steps) < 3 {
+					t.Errorf("%q, %q, %d steps", l.Title, l.Remember, len(steps))
+				}
+			}
+		})
+	}
+}
+
+func run(t *testing.T, name string) []explain.Step {
+	t.Helper()
+	steps, err := lesson(t, name).Run(t.Context(), explain.Setting{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return steps
+}
+
+// numbersIn returns the numbers of a step's line.
+func numbersIn(t *testing.T, s explain.Step, pattern string) []int {
+	t.Helper()
+	match := regexp.MustCompile(pattern).FindStringSubmatch(s.Line)
+	if match == nil {
+		t.Fatalf("%q does not match %s", s.Line, pattern)
+	}
+	var numbers []int
+	for _, digits := range match[1:] {
+		n, err := strconv.Atoi(digits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers
+}
+
+// A partial send: what the kernel took and what was left add up to what was asked,
+// and the receiver got every octet.
+func TestSend(t *testing.T) {
+	steps := run(t, "send")
+	numbersIn(t, steps[0], `^send\(16\): returned 16 after `)
+	part := numbersIn(t, steps[1], `^send\((\d+)\): returned (\d+)$`)
+	more := numbersIn(t, steps[2], `^send\((\d+)\) without waiting: took (\d+), then it would have to wait$`)
+	rest := numbersIn(t, steps[3], `^send\((\d+)\) that may wait, again and again: (\d+) in \d+\.\d+ ms$`)
+	if part[1] == 0 || part[0]-part[1] != more[0] || more[0]-more[1] != rest[0] || rest[0] != rest[1] {
+		t.Errorf("took %d of %d, then %d of %d, then %d of %d", part[1], part[0], more[1], more[0], rest[1], rest[0])
+	}
+	if got := numbersIn(t, steps[4], `^recv\(\) to the end: (\d+) octets in all$`); got[0] != 16+part[0] {
+		t.Errorf("sent 16 + %d, and %d arrived", part[0], got[0])
+	}
+}
+
+func TestRecv(t *testing.T) {
+	var lines []string
+	for _, s := range run(t, "recv") {
+		lines = append(lines, regexp.MustCompile(`\d+\.\d+ ms`).ReplaceAllString(s.Line, "T"))
+	}
+	want := `recv(16) that may not wait: it would have to wait
+recv(16) that may wait: returned 7 after T
+send(100): returned 100
+recv(16): returned 16
+recv(1000): returned 84`
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestEOF(t *testing.T) {
+	var lines []string
+	for _, s := range run(t, "eof") {
+		lines = append(lines, s.Line)
+	}
+	want := `send(0), then close()
+closed: socket closed 0 bytes into a 16-byte message
+send(7), then close()
+short: socket closed 7 bytes into a 16-byte message
+send(7), then close() with SO_LINGER 0, which sends RST
+reset: connection reset by peer 7 bytes into a 16-byte message`
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// A lesson that is stopped leaves nothing behind (goleak), and says why it ended.
+func TestLessonsStop(t *testing.T) {
+	for _, l := range explain.Lessons() {
+		for _, after := range []time.Duration{0, time.Millisecond, 20 * time.Millisecond} {
+			ctx, cancel := context.WithTimeout(t.Context(), after)
+			start := time.Now()
+			_, err := l.Run(ctx, explain.Setting{})
+			if err == nil && l.Name != "exchange" && l.Name != "eof" && after < 20*time.Millisecond {
+				t.Errorf("%s did not notice that its time was over", l.Name)
+			}
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("%s took %v to stop", l.Name, took)
+			}
+			cancel()
+		}
+	}
+}
+
+func TestConnect(t *testing.T) {
+	var lines []string
+	for _, s := range run(t, "connect") {
+		line := regexp.MustCompile(`\d+\.\d+ ms`).ReplaceAllString(s.Line, "T")
+		lines = append(lines, regexp.MustCompile(`('127.0.0.1'), \d+`).ReplaceAllString(line, "$1, P"))
+	}
+	want := `connect(('127.0.0.1', P)): refused after T
+listen(), and no accept()
+connect(): ok after T; send(16): returned 16
+accept(): returned after T
+connect() number 2: timeout after T
+connect(('224.0.0.1', 1060)): unreachable after T
+UDP connect(('127.0.0.1', P)): ok after T
+UDP send(14), then recv(): refused`
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestDeadlock(t *testing.T) {
+	steps := run(t, "deadlock")
+	for _, s := range steps[:2] {
+		n := numbersIn(t, s, `^send\((\d+)\): (\d+) taken, and still waiting after `)
+		if n[1] == 0 || n[1] >= n[0] {
+			t.Errorf("%s: %d of %d taken", s.End, n[1], n[0])
+		}
+	}
+	numbersIn(t, steps[3], `^send\((\d+)\) while another goroutine reads: done in `)
+}
+
+// The lessons also work where there is no IPv4: the claims once more, in a network
+// namespace that has only ::1.
+func TestClaimsHoldOnIPv6(t *testing.T) {
+	if os.Getenv("BOTHENDS_IN_NAMESPACE") != "" {
+		t.Skip("this is the other one")
+	}
+	unshare := need.Program(t, "unshare", "util-linux")
+	need.Program(t, "ip", "iproute2")
+	if err := exec.Command(unshare, "-rn", "ip", "link", "set", "lo", "up").Run(); err != nil {
+		need.Skip(t, "the right to make a network namespace")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(unshare, "-rn", "sh", "-euc", `
+		ip link set lo up
+		ip address del 127.0.0.1/8 dev lo
+		exec "$0" -test.run '^TestClaimsHold$' -test.v`, self)
+	cmd.Env = append(os.Environ(), "BOTHENDS_IN_NAMESPACE=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestClaimsHold/deadlock") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
