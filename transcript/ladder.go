@@ -23,7 +23,14 @@ const (
 	back            // from the peer to this end
 )
 
+// mostRungs bounds the ladder of a connection that has many exchanges.
+const mostRungs = 100
+
 func (c *climb) rung(at time.Time, w way, label string) {
+	if len(c.rungs) == mostRungs {
+		c.more++
+		return
+	}
 	c.rungs = append(c.rungs, rung{at, w, label})
 }
 
@@ -46,6 +53,9 @@ func (c *climb) ladder(out *bytes.Buffer) {
 	fmt.Fprintf(out, "%s%s%*s\n", margin, SocketName(left), inside-len(SocketName(left))+2, SocketName(right))
 	for _, r := range c.rungs {
 		fmt.Fprintf(out, "%s %s%s%s\n", at(r.at.Sub(c.start)), bar, c.between(r), bar)
+	}
+	if c.more > 0 {
+		fmt.Fprintf(out, "%sand %d more\n", margin, c.more)
 	}
 }
 

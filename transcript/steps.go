@@ -45,6 +45,7 @@ type climb struct {
 	start       time.Time
 	local, peer net.Addr
 	rungs       []rung
+	more        int // rungs that are not kept
 	halfClosed  bool
 	view        string // the kernel's
 }

@@ -164,6 +164,23 @@ func TestStepsOfFailures(t *testing.T) {
 	}
 }
 
+// The ladder of a connection with many exchanges has an end.
+func TestLadderIsBounded(t *testing.T) {
+	var out bytes.Buffer
+	steps := &transcript.Steps{Out: &out}
+	remote := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000}
+	trace := steps.Server(addressed{remote: remote})
+	trace.Accepted(bothends.Connection{Local: serverAddr, Peer: remote})
+	for range 1000 {
+		trace.Received(bothends.Transfer{Asked: 16, N: 16, Message: []byte(hello), Want: 16})
+	}
+	trace.Done(nil)
+	_, ladder, _ := strings.Cut(out.String(), "client")
+	if n := strings.Count(ladder, "\n"); n > 110 || !strings.Contains(ladder, "and 902 more\n") {
+		t.Errorf("%d lines:\n%s", n, ladder)
+	}
+}
+
 // On a real connection the kernel's view is there, in words and in JSON.
 func TestKernelView(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
