@@ -43,7 +43,7 @@ func result(n int, err error) (int, bool, error) {
 func setBacklog(ln net.Listener, n int) error {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
-		return errNotHere
+		return ErrNotAvailable
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {

@@ -104,7 +104,7 @@ func connectHangs(ctx context.Context, s *stage) error {
 	}
 	defer ln.Close()
 	if err := setBacklog(ln, 0); err != nil {
-		if errors.Is(err, errNotHere) {
+		if errors.Is(err, ErrNotAvailable) {
 			return nil // this situation cannot be made on this system
 		}
 		return err
@@ -121,7 +121,7 @@ func connectHangs(ctx context.Context, s *stage) error {
 			return ctx.Err()
 		}
 		s.step("client", fmt.Sprintf("connect() number %d: %v after %s", queued+1, outcome, millis(took)),
-			fmt.Sprintf("The server had called listen() with a backlog of 0, and %d connection filled it. Its kernel now drops each "+
+			fmt.Sprintf("The server had called listen() with a backlog of 0, which was full after %d. Its kernel now drops each "+
 				"SYN without an answer. The client's kernel would go on asking for minutes; the lesson gave it %s.", queued, millis(hanging)))
 		s.claim(outcome == bothends.Timeout, "there would be no answer: %v", err)
 		return nil

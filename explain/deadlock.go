@@ -49,6 +49,10 @@ func stuck(ctx context.Context, s *stage) error {
 		done := make(chan moved, 1)
 		go func() {
 			conn.SetWriteDeadline(until)
+			if ctx.Err() != nil { // its own wake-up may have come before
+				done <- moved{0, ctx.Err()}
+				return
+			}
 			n, err := conn.Write(make([]byte, much))
 			done <- moved{n, err}
 		}()

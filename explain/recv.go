@@ -43,12 +43,12 @@ func recvWaits(ctx context.Context, s *stage) error {
 	s.claim(wouldBlock, "the kernel would have no octets, and it had %d", n)
 
 	sent := make(chan time.Time, 1)
+	began := time.Now()
 	timer := time.AfterFunc(pause, func() {
 		sent <- time.Now()
 		s.client.Write([]byte("Hi ther"))
 	})
 	defer timer.Stop()
-	began := time.Now()
 	if n, err = s.server.Read(p); err != nil {
 		return err
 	}

@@ -97,14 +97,14 @@ func sendWaits(s *stage, rest int) error {
 		err   error
 	}
 	done := make(chan reading, 1)
+	start := time.Now()
 	timer := time.AfterFunc(pause, func() {
 		r := reading{began: time.Now()}
 		r.got, r.err = io.Copy(io.Discard, s.server)
 		done <- r
 	})
-	began := time.Now()
 	n, err := s.client.Write(make([]byte, rest))
-	took := time.Since(began)
+	took := time.Since(start)
 	if err == nil {
 		err = s.client.CloseWrite()
 	}
@@ -122,7 +122,7 @@ func sendWaits(s *stage, rest int) error {
 	}
 	s.step("client", fmt.Sprintf("send(%d) that may wait, again and again: %d in %s", rest, n, millis(took)),
 		fmt.Sprintf("It stood still until the server began to read, %s after the first call, and went on as room came free. "+
-			"Go's Write is such a loop, as sendall() is in Python.", millis(read.began.Sub(began))))
+			"Go's Write is such a loop, as sendall() is in Python.", millis(read.began.Sub(start))))
 	s.claim(took >= pause, "it would wait for the server, which began after %s", millis(pause))
 	total := int64(16 + much)
 	s.step("server", fmt.Sprintf("recv() to the end: %d octets in all", read.got),

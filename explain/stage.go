@@ -60,8 +60,9 @@ func (s *stage) claim(holds bool, format string, args ...any) {
 	}
 }
 
-// errNotHere: the lesson makes single system calls, and does not know this system's.
-var errNotHere = errors.New("this lesson is not available on this system")
+// ErrNotAvailable: the lesson makes single system calls, and does not know this
+// system's.
+var ErrNotAvailable = errors.New("this lesson is not available on this system")
 
 // arrived waits until n octets are in conn's receive queue, as far as the kernel
 // tells; on loopback that takes microseconds.
@@ -71,7 +72,7 @@ func arrived(ctx context.Context, conn net.Conn, n int) error {
 	for range 1000 {
 		info, err := tcpinfo.Read(conn)
 		if err != nil || info.Unread == nil {
-			return errNotHere
+			return ErrNotAvailable
 		}
 		if *info.Unread >= n {
 			return nil

@@ -108,8 +108,9 @@ type JSON struct {
 	RequestSize, ReplySize int
 	// Persistent: a connection of the server has any number of exchanges.
 	Persistent bool
-	// Events puts the steps of each exchange into its line, and the kernel's view
-	// into the line that is written when the connection is closed.
+	// Events puts the steps of each exchange into its line, a thousand at most,
+	// and the kernel's view where the line is written as the connection is closed:
+	// on a persistent one that is only an exchange that fails.
 	Events bool
 
 	mu sync.Mutex // one Write at a time
@@ -221,6 +222,9 @@ func (r *recorder) write(err error) {
 	r.Out.Write(line.Bytes())
 }
 
+// mostEvents bounds what a peer that sends octet by octet can make of one line.
+const mostEvents = 1000
+
 // events returns the Trace that gathers the steps, nil when nobody wants them.
 func (r *recorder) events() *bothends.Trace {
 	if !r.Events {
@@ -233,7 +237,9 @@ func (r *recorder) events() *bothends.Trace {
 		if err != nil {
 			e.Error = bothends.Reason(err)
 		}
-		r.steps = append(r.steps, e)
+		if len(r.steps) < mostEvents {
+			r.steps = append(r.steps, e)
+		}
 	}
 	transfer := func(name string) func(bothends.Transfer) {
 		return func(t bothends.Transfer) { add(Event{Event: name, Asked: &t.Asked, Octets: &t.N}, t.Err) }

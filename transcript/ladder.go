@@ -50,7 +50,11 @@ func (c *climb) ladder(out *bytes.Buffer) {
 		bar = "|"
 	}
 	fmt.Fprintf(out, "\n%sclient%*s\n", margin, inside-len("client")+2, "server")
-	fmt.Fprintf(out, "%s%s%*s\n", margin, SocketName(left), inside-len(SocketName(left))+2, SocketName(right))
+	if gap := inside + 2 - len(SocketName(left)) - len(SocketName(right)); gap > 0 {
+		fmt.Fprintf(out, "%s%s%s%s\n", margin, SocketName(left), strings.Repeat(" ", gap), SocketName(right))
+	} else {
+		fmt.Fprintf(out, "%s%s\n%s%*s\n", margin, SocketName(left), margin, inside+2, SocketName(right))
+	}
 	for _, r := range c.rungs {
 		fmt.Fprintf(out, "%s %s%s%s\n", at(r.at.Sub(c.start)), bar, c.between(r), bar)
 	}
@@ -63,7 +67,7 @@ func (c *climb) ladder(out *bytes.Buffer) {
 func (c *climb) between(r rung) string {
 	toRight := (r.way == away) == (c.role == "client")
 	if r.way == note {
-		space := strings.Repeat(" ", inside-len(r.label)-2)
+		space := strings.Repeat(" ", max(0, inside-2-utf8.RuneCountInString(r.label)))
 		if c.role == "server" {
 			return space + r.label + "  "
 		}

@@ -21,6 +21,7 @@ type Queue struct {
 	size    int  // octets in lines
 	lost    int  // lines dropped and not yet reported
 	failing bool // the last write failed
+	broken  bool // the writer stands behind half a line; the goroutine's own
 	closed  bool
 	wake    chan struct{} // there is something to do
 	emptied chan struct{} // closed when the goroutine has ended
@@ -92,7 +93,11 @@ func (q *Queue) run() {
 			<-q.wake
 			continue
 		}
-		_, err := q.w.Write(line)
+		if q.broken {
+			line = append([]byte{'\n'}, line...) // behind the half of a line that was lost
+		}
+		n, err := q.w.Write(line)
+		q.broken = err != nil && (q.broken || n > 0)
 		if lost, news := q.written(line, err); news {
 			q.report(lost, err)
 		}
@@ -113,8 +118,8 @@ func (q *Queue) next() (line []byte, more bool) {
 func (q *Queue) written(line []byte, err error) (lost int, news bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.size -= len(q.lines[0])
 	q.lines = q.lines[1:]
-	q.size -= len(line)
 	if err != nil {
 		q.lost += bytes.Count(line, []byte{'\n'})
 		news = !q.failing

@@ -73,6 +73,33 @@ func TestQueueOfNothing(t *testing.T) {
 	}
 }
 
+// A full disk takes half a line; the next whole one begins on a line of its own.
+func TestQueueAfterHalfALine(t *testing.T) {
+	var got strings.Builder
+	full := errors.New("no space left")
+	room := 3
+	q := transcript.NewQueue(writerFunc(func(p []byte) (int, error) {
+		n := min(room, len(p))
+		room -= n
+		got.Write(p[:n])
+		if n < len(p) {
+			room = 100 // somebody made some
+			return n, full
+		}
+		return n, nil
+	}), 100, func(int, error) {})
+	fmt.Fprint(q, "lost half way\n")
+	fmt.Fprint(q, "whole\n")
+	q.Close(t.Context())
+	if got.String() != "los\nwhole\n" {
+		t.Errorf("%q", got.String())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 func TestQueueCloseGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &slowReader{reads: make(chan struct{})}

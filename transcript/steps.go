@@ -29,12 +29,12 @@ type Steps struct {
 
 // Client returns the Trace for one exchange of a client.
 func (s *Steps) Client() *bothends.Trace {
-	return s.trace(&climb{Steps: s, role: "client", start: time.Now()})
+	return s.trace(&climb{Steps: s, role: "client", taker: "the kernel", start: time.Now()})
 }
 
 // Server is for the TraceConn of a bothends.Server. Each line names its connection.
 func (s *Steps) Server(conn net.Conn) *bothends.Trace {
-	return s.trace(&climb{Steps: s, role: "server", start: time.Now(), name: SocketName(conn.RemoteAddr()) + " "})
+	return s.trace(&climb{Steps: s, role: "server", taker: "the kernel", start: time.Now(), name: SocketName(conn.RemoteAddr()) + " "})
 }
 
 // A climb is the steps of one connection.
@@ -47,6 +47,8 @@ type climb struct {
 	rungs       []rung
 	more        int // rungs that are not kept
 	halfClosed  bool
+	exchanged   bool   // at least once
+	taker       string // of what is sent
 	view        string // the kernel's
 }
 
@@ -58,6 +60,7 @@ func (s *Steps) trace(c *climb) *bothends.Trace {
 		Secured:   c.secured,
 		Sent:      c.sent,
 		Received:  c.received,
+		Exchanged: func(bothends.Exchange) { c.exchanged = true },
 		Closing:   func(conn net.Conn) { c.view = kernelView(tcpinfo.Read(conn)) },
 		Done:      c.done,
 	}
@@ -90,7 +93,7 @@ func (c *climb) connected(to bothends.Connection) {
 			c.rung(time.Now(), back, "RST")
 			c.say("connect: SYN answered with RST after %s; nobody listens there", took)
 		case bothends.Timeout:
-			c.say("connect: no answer to SYN within %s", took)
+			c.say("connect: no connection within %s", took)
 		default:
 			c.say("connect: failed after %s; no connection came about", took)
 		}
@@ -113,9 +116,11 @@ func (c *climb) accepted(from bothends.Connection) {
 
 func (c *climb) secured(h bothends.Handshake) {
 	if h.Err != nil {
+		c.rung(time.Now(), note, "TLS failed")
 		c.say("TLS: the handshake failed after %s", spent(h.Start))
 		return
 	}
+	c.taker = "TLS"
 	c.rung(time.Now(), note, "TLS")
 	c.say("TLS: the handshake took %s; what follows is encrypted", spent(h.Start))
 }
@@ -124,12 +129,15 @@ func (c *climb) sent(t bothends.Transfer) {
 	if t.N > 0 {
 		c.rung(t.Start, away, octets(t.N))
 	}
-	what := fmt.Sprintf("send: asked to take %s, the kernel took %d", octets(t.Asked), t.N)
+	what := fmt.Sprintf("send: asked to take %s, %s took %d", octets(t.Asked), c.taker, t.N)
 	switch {
 	case t.Whole():
 		c.say("%s after %s; they are in its buffer, or on their way", what, took(t))
 	case t.Err != nil:
-		c.say("%s, then %s", what, bothends.Reason(t.Err))
+		if bothends.Classify(t.Err) == bothends.Reset {
+			c.rung(t.End, back, "RST")
+		}
+		c.say("%s, then %s", what, woken(t.Err))
 	default:
 		c.say("%s; %d to send again", what, t.Want-len(t.Message))
 	}
@@ -151,6 +159,9 @@ func (c *climb) received(t bothends.Transfer) {
 		c.say("%s after %s; the message is whole", what, took(t))
 	case t.Err == nil:
 		c.say("%s after %s; %d still to come", what, took(t), t.Want-len(t.Message))
+	case fin && t.Want > 0 && c.exchanged && len(t.Message) == 0:
+		c.rung(t.End, back, "FIN")
+		c.say("%s: the peer has closed, between two messages", what)
 	case fin && t.Want > 0:
 		c.rung(t.End, back, "FIN")
 		c.say("%s: the peer has closed; %d are missing", what, t.Want-len(t.Message))
@@ -161,8 +172,17 @@ func (c *climb) received(t bothends.Transfer) {
 		if bothends.Classify(t.Err) == bothends.Reset {
 			c.rung(t.End, back, "RST")
 		}
-		c.say("%s, then %s", what, bothends.Reason(t.Err))
+		c.say("%s, then %s", what, woken(t.Err))
 	}
+}
+
+// woken is why a call failed. A deadline is how a stop by the user or by shutdown
+// wakes it too; which it was, the line for close says.
+func woken(err error) string {
+	if bothends.Classify(err) == bothends.Timeout {
+		return "was woken by the deadline, or by a stop"
+	}
+	return bothends.Reason(err)
 }
 
 func (c *climb) done(err error) {
@@ -199,9 +219,9 @@ func kernelView(i tcpinfo.Info, err error) string {
 		}
 	}
 	line(told("state %s", i.State), told("congestion control %s", i.CongestionControl), told("MSS %d", i.MSS))
-	line(told("round trip %s smoothed", inMillis(i.RTT)), told("variance %s", inMillis(i.RTTVar)), told("%d retransmissions", i.Retransmissions))
-	line(told("%d octets acknowledged", i.BytesAcked), told("%d received", i.BytesReceived), told("delivery rate %d octets/s", i.DeliveryRate))
-	line(told("%d octets in the send queue", i.Unsent), told("%d in the receive queue", i.Unread))
+	line(told("round trip %s smoothed", inMillis(i.RTT)), told("variance %s", inMillis(i.RTTVar)), told("retransmissions %d", i.Retransmissions))
+	line(told("octets acknowledged %d", i.BytesAcked), told("received %d (SYN and FIN count as one)", i.BytesReceived))
+	line(told("delivery rate %d octets/s", i.DeliveryRate), told("send queue %d", i.Unsent), told("receive queue %d", i.Unread))
 	return b.String()
 }
 

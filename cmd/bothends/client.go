@@ -82,7 +82,11 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	var writeErr error
 	// The exchange does not wait for who reads the output, but the command does:
 	// nothing is dropped.
-	out := transcript.NewQueue(cmd.OutOrStdout(), math.MaxInt, func(_ int, err error) { writeErr = err })
+	out := transcript.NewQueue(cmd.OutOrStdout(), math.MaxInt, func(_ int, err error) {
+		if err != nil { // lines that come through later do not bring back the lost ones
+			writeErr = err
+		}
+	})
 	errs := out // in one file the lines keep their order
 	if !sameFile(cmd.OutOrStdout(), cmd.ErrOrStderr()) {
 		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, func(int, error) {})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -90,7 +91,12 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 		if i > 0 {
 			fmt.Fprint(out, "\n\n")
 		}
-		if err := f.show(ctx, out, lesson); err != nil {
+		err := f.show(ctx, out, lesson)
+		if errors.Is(err, explain.ErrNotAvailable) && len(lessons) > 1 {
+			fmt.Fprintln(out, err.Error())
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -104,6 +110,9 @@ func (f *explainFlags) show(ctx context.Context, out io.Writer, lesson explain.L
 	}
 	if sig := signalOf(ctx); err != nil && sig != nil {
 		return &failure{code: exitCode(sig)}
+	}
+	if errors.Is(err, explain.ErrNotAvailable) {
+		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %w", lesson.Name, err)}
 	}
 	if err != nil {
 		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %s", lesson.Name, transcript.ErrorText(err))}

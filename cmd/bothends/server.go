@@ -252,7 +252,7 @@ func newPrinter(stdout, stderr io.Writer, quiet bool) *printer {
 func (p *printer) unread(stream string) func(int, error) {
 	return func(lines int, err error) {
 		if err != nil {
-			fmt.Fprintf(p.errs, "bothends: %s: %v; going on without it\n", stream, reasonOf(err))
+			fmt.Fprintf(p.errs, "bothends: %s: %v; lines are lost\n", stream, reasonOf(err))
 		} else {
 			fmt.Fprintf(p.errs, "bothends: %s: %d lines were not printed\n", stream, lines)
 		}

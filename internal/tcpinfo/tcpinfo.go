@@ -20,8 +20,8 @@ type Info struct {
 	RTT               *time.Duration `json:"-"`                            // smoothed round-trip time (RFC 6298)
 	RTTVar            *time.Duration `json:"-"`                            // its variance
 	Retransmissions   *uint32        `json:"retransmissions,omitempty"`    // segments sent again, in all
-	BytesAcked        *uint64        `json:"bytes_acked,omitempty"`        // octets that the peer has acknowledged; the SYN counts as one
-	BytesReceived     *uint64        `json:"bytes_received,omitempty"`     // octets received in order
+	BytesAcked        *uint64        `json:"bytes_acked,omitempty"`        // octets that the peer has acknowledged; Linux counts a FIN as one, and a connecting end's SYN
+	BytesReceived     *uint64        `json:"bytes_received,omitempty"`     // octets received in order; Linux counts a FIN as one
 	DeliveryRate      *uint64        `json:"delivery_rate,omitempty"`      // octets a second, the kernel's latest estimate
 	Unsent            *int           `json:"unsent,omitempty"`             // octets in the send queue: not sent, or not acknowledged
 	Unread            *int           `json:"unread,omitempty"`             // octets in the receive queue
