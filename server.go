@@ -102,10 +102,10 @@ func (s *Server) Serve(ln net.Listener) error {
 		pause.reset()
 		taken := s.takeSlot()
 		conns.Go(func() {
-			s.serveConn(conn)
 			if taken {
-				s.freeSlot()
+				defer s.freeSlot() // deferred: a Reply may end its goroutine
 			}
+			s.serveConn(conn)
 		})
 	}
 }

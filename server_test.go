@@ -225,6 +225,7 @@ func TestReplyThatFails(t *testing.T) {
 	fail := errors.New("no answer to this")
 	s := &bothends.Server{
 		TraceConn: results.trace,
+		MaxConns:  1, // and whatever Reply does, its slot comes free
 		Log:       testLogger(&logged),
 		Reply: func(_ context.Context, request []byte) ([]byte, error) {
 			switch request[0] {

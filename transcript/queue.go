@@ -76,10 +76,11 @@ func (q *Queue) Close(ctx context.Context) (lost int) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	lost = q.lost
 	for _, l := range q.lines {
-		q.lost += bytes.Count(l, []byte{'\n'})
+		lost += bytes.Count(l, []byte{'\n'})
 	}
-	return q.lost
+	return lost
 }
 
 func (q *Queue) run() {
@@ -98,7 +99,7 @@ func (q *Queue) run() {
 		}
 		n, err := q.w.Write(line)
 		q.broken = err != nil && (q.broken || n > 0)
-		if lost, news := q.written(line, err); news {
+		if lost, news := q.written(err); news {
 			q.report(lost, err)
 		}
 	}
@@ -115,11 +116,12 @@ func (q *Queue) next() (line []byte, more bool) {
 }
 
 // written takes the first line off, and tells whether there is something to report.
-func (q *Queue) written(line []byte, err error) (lost int, news bool) {
+func (q *Queue) written(err error) (lost int, news bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.size -= len(q.lines[0])
+	line := q.lines[0]
 	q.lines = q.lines[1:]
+	q.size -= len(line)
 	if err != nil {
 		q.lost += bytes.Count(line, []byte{'\n'})
 		news = !q.failing

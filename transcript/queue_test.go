@@ -77,20 +77,27 @@ func TestQueueOfNothing(t *testing.T) {
 func TestQueueAfterHalfALine(t *testing.T) {
 	var got strings.Builder
 	full := errors.New("no space left")
-	room := 3
+	lost := 0
+	room, failures := 3, 2
 	q := transcript.NewQueue(writerFunc(func(p []byte) (int, error) {
 		n := min(room, len(p))
 		room -= n
 		got.Write(p[:n])
 		if n < len(p) {
-			room = 100 // somebody made some
+			if failures--; failures == 0 {
+				room = 100 // somebody made some
+			}
 			return n, full
 		}
 		return n, nil
-	}), 100, func(int, error) {})
+	}), 100, func(n int, _ error) { lost += n })
 	fmt.Fprint(q, "lost half way\n")
+	fmt.Fprint(q, "lost too\n")
 	fmt.Fprint(q, "whole\n")
 	q.Close(t.Context())
+	if lost != 2 {
+		t.Errorf("%d lines reported, and two were lost", lost)
+	}
 	if got.String() != "los\nwhole\n" {
 		t.Errorf("%q", got.String())
 	}
