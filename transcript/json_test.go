@@ -163,3 +163,21 @@ func TestTally(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A peer that sends octet by octet does not make a line without end.
+func TestJSONEventsAreBounded(t *testing.T) {
+	var out bytes.Buffer
+	trace := (&transcript.JSON{Out: &out, Events: true}).Server(nil)
+	message := bytes.Repeat([]byte("x"), 5000)
+	for n := range message {
+		trace.Received(bothends.Transfer{Asked: 5000 - n, N: 1, Message: message[:n+1], Want: 5000})
+	}
+	trace.Done(nil)
+	var x struct {
+		Request struct{ Octets int }
+		Events  []any
+	}
+	if err := json.Unmarshal(out.Bytes(), &x); err != nil || x.Request.Octets != 5000 || len(x.Events) != 1000 {
+		t.Errorf("%v: %d octets, %d events", err, x.Request.Octets, len(x.Events))
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -236,5 +237,41 @@ func TestKernelView(t *testing.T) {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}
+	}
+}
+
+// byHand tells a server's Steps what has happened.
+func byHand(events func(*bothends.Trace)) string {
+	var out bytes.Buffer
+	remote := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000}
+	trace := (&transcript.Steps{Out: &out}).Server(addressed{remote: remote})
+	trace.Accepted(bothends.Connection{Local: serverAddr, Peer: remote})
+	events(trace)
+	trace.Done(nil)
+	return out.String()
+}
+
+func TestStepsOfAPersistentConnection(t *testing.T) {
+	fin := bothends.Transfer{Asked: 16, Want: 16, Err: io.EOF}
+	got := byHand(func(trace *bothends.Trace) {
+		trace.Exchanged(bothends.Exchange{})
+		trace.Received(fin)
+	})
+	if !strings.Contains(got, "got 0: the peer has closed, between two messages\n") {
+		t.Errorf("closed between two exchanges:\n%s", got)
+	}
+	got = byHand(func(trace *bothends.Trace) { trace.Received(fin) })
+	if !strings.Contains(got, "got 0: the peer has closed; 16 are missing\n") {
+		t.Errorf("closed before the first one:\n%s", got)
+	}
+}
+
+func TestStepsUnderTLS(t *testing.T) {
+	got := byHand(func(trace *bothends.Trace) {
+		trace.Secured(bothends.Handshake{})
+		trace.Sent(bothends.Transfer{Asked: 16, N: 16, Message: []byte(farewell), Want: 16})
+	})
+	if !strings.Contains(got, "send: asked to take 16 octets, TLS took 16 after") {
+		t.Errorf("%s", got)
 	}
 }

@@ -374,3 +374,31 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// One who has waited behind two others has not 100 ms for each.
+func TestWaitingIsCountedFromAccept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, out := start(false)
+		a := accept(s, 50000)
+		time.Sleep(10 * time.Millisecond)
+		accept(s, 50001)
+		time.Sleep(50 * time.Millisecond)
+		accept(s, 50002) // at 60 ms
+		time.Sleep(30 * time.Millisecond)
+		a.done(nil)
+		time.Sleep(70 * time.Millisecond) // at 160 ms
+		synctest.Wait()
+		if !strings.Contains(out.String(), "50002") {
+			t.Errorf("after 100 ms the third is still kept back:\n%s", out)
+		}
+	})
+}
+
+func TestErrorsAlone(t *testing.T) {
+	var out bytes.Buffer
+	trace := transcript.Errors(&out)(nil)
+	trace.Done(nil)
+	trace.Done(&bothends.ExchangeError{Op: "receive", Peer: "127.0.0.1:1", Err: &bothends.ShortError{Want: 16, Err: io.EOF}})
+	trace.Done(&bothends.ExchangeError{Op: "receive", Peer: "127.0.0.1:1", Err: &bothends.ShortError{Done: 4, Want: 16, Err: io.ErrUnexpectedEOF}})
+	check(t, &out, "bothends: receive from ('127.0.0.1', 1): socket closed 4 bytes into a 16-byte message\n")
+}

@@ -295,3 +295,22 @@ func TestServerStoppedTwice(t *testing.T) {
 		t.Errorf("exit %d", code)
 	}
 }
+
+// failsOnce is a disk that was full for a moment.
+type failsOnce struct{ writes int }
+
+func (f *failsOnce) Write(p []byte) (int, error) {
+	if f.writes++; f.writes == 1 {
+		return 0, syscall.ENOSPC
+	}
+	return len(p), nil
+}
+
+// A line that was lost is an error, though the next one came through.
+func TestClientThatLostALine(t *testing.T) {
+	_, _, _, addr := pipedServer(t)
+	var errs bytes.Buffer
+	if code := run([]string{"client", addr}, new(failsOnce), &errs); code != 1 || errs.String() != "bothends: standard output: no space left on device\n" {
+		t.Errorf("exit %d: %s", code, &errs)
+	}
+}
