@@ -16,12 +16,13 @@ import (
 // library. "bothends" alone is the root package.
 const layers = `
 cmd/bothends       -> explain transcript bothends internal/errno  cobra cobra/doc pflag x/term
-explain            -> transcript bothends internal/errno internal/tcpinfo
+explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
 bothends           -> internal/errno
 internal/errno     ->
 internal/memnet    ->
 internal/need      ->
+internal/socktable -> internal/tcpinfo x/sys/unix
 internal/tcpinfo   -> x/sys/unix
 `
 

@@ -1,11 +1,12 @@
 package explain
 
 import (
-	"bufio"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
-	"strings"
+
+	"github.com/bothends/bothends/internal/socktable"
 )
 
 // portRange says where the kernel takes a client's port from (ip(7),
@@ -22,39 +23,25 @@ func portRange() string {
 	return fmt.Sprintf("the kernel took a free one of its ephemeral range, %d to %d", low, high)
 }
 
-// timeWait looks both ends of a connection up in the kernel's table of sockets
-// (proc(5), /proc/net/tcp).
+// timeWait looks both ends of a connection up in the kernel's table of sockets: by
+// the client's port, since a server's may have thousands of rows.
 func timeWait(server, client net.Addr) (serverWaits, clientWaits, known bool) {
-	waiting := make(map[[2]int]bool)
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		file, err := os.Open(table)
-		if err != nil {
+	sockets, err := socktable.OnPort(uint16(port(client)))
+	for _, s := range sockets {
+		if s.State != "TIME_WAIT" {
 			continue
 		}
-		known = true
-		for lines := bufio.NewScanner(file); lines.Scan(); {
-			addTimeWait(waiting, lines.Text())
-		}
-		file.Close()
+		serverWaits = serverWaits || s.Local == addrPort(server) && s.Peer == addrPort(client)
+		clientWaits = clientWaits || s.Local == addrPort(client) && s.Peer == addrPort(server)
 	}
-	return waiting[[2]int{port(server), port(client)}], waiting[[2]int{port(client), port(server)}], known
+	return serverWaits, clientWaits, err == nil
 }
 
-// addTimeWait notes the two ports of a row whose state is 06, TIME_WAIT, and whose
-// address is loopback.
-func addTimeWait(waiting map[[2]int]bool, row string) {
-	fields := strings.Fields(row)
-	const loopback4, loopback6 = "0100007F:", "00000000000000000000000001000000:"
-	if len(fields) < 4 || fields[3] != "06" ||
-		!strings.HasPrefix(fields[1], loopback4) && !strings.HasPrefix(fields[1], loopback6) {
-		return
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
 	}
-	var ports [2]int
-	for i, field := range fields[1:3] {
-		_, digits, _ := strings.Cut(field, ":")
-		if _, err := fmt.Sscanf(digits, "%X", &ports[i]); err != nil {
-			return
-		}
-	}
-	waiting[ports] = true
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

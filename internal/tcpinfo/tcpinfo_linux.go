@@ -42,7 +42,7 @@ func decode(raw []byte) Info {
 	told := func(offset, size uintptr) bool { return offset+size <= uintptr(len(raw)) }
 	var info Info
 	if told(unsafe.Offsetof(t.State), 1) {
-		state := stateName(t.State)
+		state := LinuxState(t.State)
 		info.State = &state
 	}
 	if told(unsafe.Offsetof(t.Snd_mss), 4) {
@@ -65,14 +65,4 @@ func decode(raw []byte) Info {
 		info.DeliveryRate = &t.Delivery_rate
 	}
 	return info
-}
-
-// stateName is a state of linux/tcp_states.h.
-func stateName(state uint8) string {
-	names := [...]string{"", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",
-		"TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV"}
-	if int(state) < len(names) {
-		return names[state]
-	}
-	return "UNKNOWN"
 }
