@@ -2,7 +2,11 @@
 
 package explain
 
-import "net"
+import (
+	"net"
+	"syscall"
+	"time"
+)
 
 func sendOnce(*net.TCPConn, []byte) (n int, wouldBlock bool, err error) {
 	return 0, false, ErrNotAvailable
@@ -11,5 +15,11 @@ func sendOnce(*net.TCPConn, []byte) (n int, wouldBlock bool, err error) {
 func recvOnce(*net.TCPConn, []byte) (n int, wouldBlock bool, err error) {
 	return 0, false, ErrNotAvailable
 }
+
+func sendWhenRoom(*net.TCPConn, []byte) (n int, waited time.Duration, err error) {
+	return 0, 0, ErrNotAvailable
+}
+
+func setReuseAddr(syscall.RawConn, bool) error { return ErrNotAvailable }
 
 func setBacklog(net.Listener, int) error { return ErrNotAvailable }

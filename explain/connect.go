@@ -15,11 +15,12 @@ var connect = Lesson{
 	Name:     "connect",
 	Title:    "What connect() does: a real operation on the network, which can fail",
 	Remember: "A connect() that succeeds says that the other kernel has answered, not that a program has; one that fails says how: with an answer, or with none.",
+	Function: "s.connect(), the client's first call that can fail",
 	run:      runConnect,
 }
 
-func runConnect(ctx context.Context, _ Setting) ([]Step, error) {
-	s := newStage()
+func runConnect(ctx context.Context, set Setting) ([]Step, error) {
+	s := newStage(set)
 	for _, situation := range []func(context.Context, *stage) error{
 		connectRefused, connectBeforeAccept, connectHangs, connectUnreachable, connectUDP,
 	} {
@@ -31,11 +32,11 @@ func runConnect(ctx context.Context, _ Setting) ([]Step, error) {
 }
 
 // dial connects, tells what came of it, and how long that took.
-func dial(ctx context.Context, network, addr string, limit time.Duration) (net.Conn, bothends.Outcome, time.Duration, error) {
+func (s *stage) dial(ctx context.Context, network, addr string, limit time.Duration) (net.Conn, bothends.Outcome, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	began := time.Now()
-	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	conn, err := s.Dialer.DialContext(ctx, network, addr)
 	return conn, bothends.Classify(err), time.Since(began), err
 }
 
@@ -48,7 +49,7 @@ func connectRefused(ctx context.Context, s *stage) error {
 		return err
 	}
 	ln.Close()
-	conn, outcome, took, err := dial(ctx, "tcp", ln.Addr().String(), dialLimit)
+	conn, outcome, took, err := s.dial(ctx, "tcp", ln.Addr().String(), dialLimit)
 	if err == nil {
 		conn.Close()
 	}
@@ -69,7 +70,7 @@ func connectBeforeAccept(ctx context.Context, s *stage) error {
 	}
 	defer ln.Close()
 	s.step("server", "listen(), and no accept()", "The server's program does nothing more for now.")
-	conn, outcome, took, err := dial(ctx, "tcp", ln.Addr().String(), dialLimit)
+	conn, outcome, took, err := s.dial(ctx, "tcp", ln.Addr().String(), dialLimit)
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func connectHangs(ctx context.Context, s *stage) error {
 	}
 	queued := 0
 	for range 8 {
-		conn, outcome, took, err := dial(ctx, "tcp", ln.Addr().String(), hanging)
+		conn, outcome, took, err := s.dial(ctx, "tcp", ln.Addr().String(), hanging)
 		if err == nil {
 			defer conn.Close()
 			queued++
@@ -135,7 +136,7 @@ func connectHangs(ctx context.Context, s *stage) error {
 // leaves this machine: a multicast group.
 func connectUnreachable(ctx context.Context, s *stage) error {
 	const addr = "224.0.0.1:1060"
-	conn, outcome, took, err := dial(ctx, "tcp4", addr, dialLimit)
+	conn, outcome, took, err := s.dial(ctx, "tcp4", addr, dialLimit)
 	if err == nil {
 		conn.Close()
 	}
@@ -165,7 +166,7 @@ func connectUDP(ctx context.Context, s *stage) error {
 	}
 	addr := packets.LocalAddr()
 	packets.Close()
-	conn, outcome, took, err := dial(ctx, "udp", addr.String(), dialLimit)
+	conn, outcome, took, err := s.dial(ctx, "udp", addr.String(), dialLimit)
 	if err != nil {
 		return err
 	}

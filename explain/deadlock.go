@@ -14,11 +14,12 @@ var deadlock = Lesson{
 	Name:     "deadlock",
 	Title:    "Two ends that both send more than the buffers hold, and do not read",
 	Remember: "Buffers only put a deadlock off: an end that sends without limit must read meanwhile, or agree with the other one on who goes first.",
+	Function: "sendall() and then recv_all(), in this order at one end and in the other at the other",
 	run:      runDeadlock,
 }
 
-func runDeadlock(ctx context.Context, _ Setting) ([]Step, error) {
-	s := newStage()
+func runDeadlock(ctx context.Context, set Setting) ([]Step, error) {
+	s := newStage(set)
 	for _, situation := range []func(context.Context, *stage) error{stuck, cured} {
 		hangUp, err := s.connect(ctx)
 		if err != nil {

@@ -13,11 +13,12 @@ var eof = Lesson{
 	Name:     "eof",
 	Title:    "How a connection ends before its message: closed, cut short, reset",
 	Remember: "recv() returning 0 is the peer's FIN, and not an error. Whether it is a clean end, only the count of octets before it can tell.",
+	Function: "the EOFError of recv_all(), and its two numbers",
 	run:      runEOF,
 }
 
-func runEOF(ctx context.Context, _ Setting) ([]Step, error) {
-	s := newStage()
+func runEOF(ctx context.Context, set Setting) ([]Step, error) {
+	s := newStage(set)
 	for _, end := range []struct {
 		octets int
 		reset  bool

@@ -21,7 +21,8 @@ var exchange = Lesson{
 	Title: "One exchange, both ends of it on this machine",
 	Remember: "TCP carries octets and knows no messages. Both ends had agreed on " +
 		strconv.Itoa(bothends.DefaultMessageSize) + " octets; nothing else told either of them when to stop reading.",
-	run: runExchange,
+	Function: "the whole program, both its branches, server and client",
+	run:      runExchange,
 }
 
 // runExchange makes one exchange between a Server and a Client, as they are. Only
@@ -54,10 +55,11 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	var once sync.Once
 	goOn := func() { once.Do(func() { close(connected) }) }
 	defer goOn()
-	trace := bothends.JoinTraces(transcript.Client(b.end("client")), b.client(), &bothends.Trace{
+	ladder := &transcript.Ladder{ASCII: s.ASCII, Start: b.start}
+	trace := bothends.JoinTraces(transcript.Client(b.end("client")), b.client(), ladder.TraceClient(), &bothends.Trace{
 		Connected: func(bothends.Connection) { goOn() },
 	})
-	var client bothends.Client
+	client := bothends.Client{Dial: s.Dialer.DialContext}
 	_, err = client.Exchange(bothends.WithTrace(ctx, trace), ln.Addr().String(), []byte(bothends.DefaultRequest))
 	if err != nil {
 		return b.steps(), err
@@ -70,7 +72,25 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	if err != nil {
 		return b.steps(), err
 	}
-	return b.explained()
+	steps, err := b.explained()
+	if err != nil {
+		return steps, err
+	}
+	return append(steps, b.drawn(s, ladder)), nil
+}
+
+// drawn is the step that shows the ladder.
+func (b *board) drawn(s Setting, ladder *transcript.Ladder) Step {
+	step := Step{End: "client", Line: "The same as a ladder"}
+	step.Why = "An arrow stands where the client handed its kernel something, or had something from it."
+	if s.Ladder != nil {
+		if l := s.Ladder(); l != nil {
+			l.Start, ladder = b.start, l
+			step.Why = "Each arrow is a segment that was captured, with its sequence numbers counted from each end's first."
+		}
+	}
+	step.At, step.Block = time.Since(b.start), ladder.String()
+	return step
 }
 
 // listen takes the port on loopback, or any free one when it is taken.

@@ -3,6 +3,8 @@ package explain_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -59,9 +63,21 @@ func TestExchange(t *testing.T) {
 			"client: The server said 'Farewell, client'",
 			"server: Reply sent, socket closed",
 			"server: Listening at " + here,
+			"client: The same as a ladder",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)
+		}
+		rungs := regexp.MustCompile(`(?m)^ +\d+\.\d+ ms `).ReplaceAllString(steps[8].Block, "")
+		if want := fmt.Sprintf(`             client                                  server
+             %s%*s
+│─── SYN ───────────────────────────────────▶│
+│◀────────────────────────────── SYN, ACK ───│
+│─── 16 octets ─────────────────────────────▶│
+│◀───────────────────────────── 16 octets ───│
+│  closed                                    │
+`, there, 46-len(there), here); rungs != want {
+			t.Errorf("the ladder:\n%s", cmp.Diff(want, rungs))
 		}
 		for i, says := range map[int]string{
 			1: "The client never chose port " + client,
@@ -124,7 +140,7 @@ func TestStrangers(t *testing.T) {
 	defer close(stop)
 	for range 3 {
 		steps, err := lesson(t, "exchange").Run(t.Context(), explain.Setting{Port: uint16(port)})
-		if err != nil || len(steps) != 8 {
+		if err != nil || len(steps) != 9 {
 			t.Fatalf("%d steps, %v", len(steps), err)
 		}
 	}
@@ -155,7 +171,7 @@ func TestPrint(t *testing.T) {
 		}
 		plain := regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(out.String(), "")
 		for line := range strings.Lines(plain) {
-			if n := len(strings.TrimSuffix(line, "\n")); style.Width == 0 && n > 80 {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); style.Width == 0 && n > 80 {
 				t.Errorf("%+v: %d columns: %s", style, n, line)
 			}
 		}
@@ -165,8 +181,59 @@ func TestPrint(t *testing.T) {
 				t.Errorf("%+v lacks %q or what it says", style, s.Line)
 			}
 		}
-		if !strings.Contains(joined, l.Remember) {
-			t.Errorf("%+v lacks the sentence to remember", style)
+		if !strings.HasSuffix(joined, "Remember: "+l.Remember+" In the chapter: "+l.Function+".") {
+			t.Errorf("%+v lacks the sentence to remember, or what it is about", style)
+		}
+	}
+}
+
+// Between is called between two steps, when all before it is printed.
+func TestPrintStopsBetweenSteps(t *testing.T) {
+	l := lesson(t, "exchange")
+	steps := []explain.Step{{Line: "one"}, {Line: "two"}, {Line: "three"}}
+	var out bytes.Buffer
+	enough := errors.New("enough")
+	err := l.Print(&out, steps, true, explain.Style{Between: func() error {
+		if strings.Contains(out.String(), "two") {
+			return enough
+		}
+		return nil
+	}})
+	if err != enough || !strings.Contains(out.String(), "two\n") || strings.Contains(out.String(), "three") {
+		t.Errorf("%v, after\n%s", err, &out)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	l := lesson(t, "exchange")
+	steps := []explain.Step{{At: 1500 * time.Microsecond, End: "client", Line: "<one>", Why: "why", Block: "b\n"}, {Unlike: "other"}}
+	var out bytes.Buffer
+	if err := l.JSON(&out, time.Unix(0, 0).UTC(), steps, errors.New("failed")); err != nil {
+		t.Fatal(err)
+	}
+	title, _ := json.Marshal(l.Title)
+	remember, _ := json.Marshal(l.Remember)
+	want := `{"schema":"bothends.lesson/v1","lesson":"exchange","title":` + string(title) + `,"time":"1970-01-01T00:00:00Z","events":[` +
+		`{"at":0.0015,"end":"client","line":"<one>","block":"b\n","why":"why"},{"at":0,"end":"","line":"","unlike":"other"}],` +
+		`"remember":` + string(remember) + `,"function":"` + l.Function + `","error":"failed"}` + "\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A lesson fits 100 columns, however long the names of its sockets are.
+func TestLessonsFit100Columns(t *testing.T) {
+	for _, l := range explain.Lessons() {
+		steps, err := l.Run(t.Context(), explain.Setting{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		l.Print(&out, steps, true, explain.Style{Width: 100})
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 100 {
+				t.Errorf("%s: %d columns: %s", l.Name, n, line)
+			}
 		}
 	}
 }

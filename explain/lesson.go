@@ -6,8 +6,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"time"
+
+	"github.com/bothends/bothends/transcript"
 )
 
 // A Lesson shows one thing that TCP does. They come from Lessons or Find.
@@ -15,13 +18,14 @@ type Lesson struct {
 	Name     string // what the command takes
 	Title    string // one line
 	Remember string // the one sentence to keep
+	Function string // the function or call of the chapter's program that it is about
 
 	run func(context.Context, Setting) ([]Step, error)
 }
 
 // Lessons returns all lessons, in the order to take them in.
 func Lessons() []Lesson {
-	return []Lesson{exchange, connect, send, recv, eof, deadlock}
+	return []Lesson{exchange, connect, sockets, send, recv, sendall, eof, closing, deadlock}
 }
 
 // Find returns the lesson of that name.
@@ -34,19 +38,28 @@ func Find(name string) (Lesson, bool) {
 	return Lesson{}, false
 }
 
-// A Setting is what a user may choose for a lesson.
+// A Setting is what a user may choose for a lesson. The zero value works.
 type Setting struct {
-	// Port is where the lesson's server listens. When it is taken, the server
-	// takes any free one. 0 takes any free one at once.
+	// Port is where the server of lesson exchange listens. When it is taken, the
+	// server takes any free one. 0 takes any free one at once.
 	Port uint16
+	// Dialer makes the connections of a lesson. Its Control sees them before they
+	// exist.
+	Dialer net.Dialer
+	// Ladder, if set, draws the ladder of lesson exchange, from its segments; nil
+	// for none. Otherwise it is drawn from what the client's calls told.
+	Ladder func() *transcript.Ladder
+	// ASCII draws without Unicode's lines and arrows.
+	ASCII bool
 }
 
 // A Step is one line of a lesson.
 type Step struct {
-	At   time.Duration // since the lesson began
-	End  string        // "client" or "server"
-	Line string        // what that end printed
-	Why  string        // what happened there, in a few sentences
+	At    time.Duration // since the lesson began
+	End   string        // "client" or "server", or "kernel" for what neither did
+	Line  string        // what that end printed
+	Block string        // lines that belong to it as they are: a table, a ladder
+	Why   string        // what happened there, in a few sentences
 	// Unlike is empty when it went as it does elsewhere; otherwise what the lesson
 	// had expected.
 	Unlike string
@@ -60,30 +73,37 @@ func (l Lesson) Run(ctx context.Context, s Setting) ([]Step, error) { return l.r
 type Style struct {
 	Color bool
 	Width int // columns; 0 means 80
+	// Between is called before each step but the first: to wait, or, with an
+	// error, to end the printing.
+	Between func() error
 }
 
 // Print writes a lesson's steps: the time, the end, what it printed, and below
-// that what happened; and the sentence to remember when the steps are complete.
+// that what happened; and the sentence to remember when the steps are complete. The
+// error is the writer's, or that of style.Between.
 func (l Lesson) Print(w io.Writer, steps []Step, complete bool, style Style) error {
 	p := printer{width: style.Width, color: style.Color}
 	if p.width == 0 {
 		p.width = 80
 	}
 	p.line(p.paint("1", l.Title), "\n")
-	for _, s := range steps {
-		end := p.paint(map[string]string{"client": "33", "server": "36"}[s.End], fmt.Sprintf("%-6s", s.End))
-		p.line(fmt.Sprintf("%7.3f ms %s %s", float64(s.At)/1e6, end, s.Line))
-		p.wrap(indent, "2", s.Why)
-		if s.Unlike != "" {
-			p.wrap(indent, "31", "On this system it was different: as a rule "+s.Unlike+".")
+	for i, s := range steps {
+		if i > 0 && style.Between != nil {
+			if err := p.flush(w); err != nil {
+				return err
+			}
+			if err := style.Between(); err != nil {
+				return err
+			}
 		}
+		p.step(s)
 	}
 	if complete {
 		p.line()
 		p.wrap(0, "1", "Remember: "+l.Remember)
+		p.wrap(0, "", "In the chapter: "+l.Function+".")
 	}
-	_, err := io.WriteString(w, p.String())
-	return err
+	return p.flush(w)
 }
 
 // indent is the column in which the text of a step begins.
@@ -93,6 +113,25 @@ type printer struct {
 	strings.Builder
 	width int
 	color bool
+}
+
+// flush writes what is printed so far.
+func (p *printer) flush(w io.Writer) error {
+	_, err := io.WriteString(w, p.String())
+	p.Reset()
+	return err
+}
+
+func (p *printer) step(s Step) {
+	end := p.paint(map[string]string{"client": "33", "server": "36", "kernel": "35"}[s.End], fmt.Sprintf("%-6s", s.End))
+	p.line(fmt.Sprintf("%7.3f ms %s %s", float64(s.At)/1e6, end, s.Line))
+	if s.Block != "" {
+		p.line(strings.TrimSuffix(s.Block, "\n"))
+	}
+	p.wrap(indent, "2", s.Why)
+	if s.Unlike != "" {
+		p.wrap(indent, "31", "On this system it was different: as a rule "+s.Unlike+".")
+	}
 }
 
 func (p *printer) line(parts ...string) { p.WriteString(strings.Join(parts, "") + "\n") }

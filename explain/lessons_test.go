@@ -2,6 +2,7 @@ package explain_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/bothends/bothends/explain"
 	"github.com/bothends/bothends/internal/need"
@@ -34,7 +37,7 @@ func TestClaimsHold(t *testing.T) {
 					}
 					last = s.At
 				}
-				if l.Remember == "" || l.Title == "" || len(steps) < 3 {
+				if l.Remember == "" || l.Title == "" || l.Function == "" || len(steps) < 3 {
 					t.Errorf("%q, %q, %d steps", l.Title, l.Remember, len(steps))
 				}
 			}
@@ -162,6 +165,85 @@ func TestDeadlock(t *testing.T) {
 		}
 	}
 	numbersIn(t, steps[3], `^send\((\d+)\) while another goroutine reads: done in `)
+}
+
+// Whose end is in which state, at each step.
+func TestSockets(t *testing.T) {
+	var got []string
+	for _, s := range run(t, "sockets") {
+		rows := regexp.MustCompile(`(server|client) .*?(?:accept: (\d) +)?([A-Z][A-Z_0-9]+)\n`).FindAllStringSubmatch(s.Block, -1)
+		line := s.Line + ":"
+		for _, r := range rows {
+			line += " " + r[1][:1] + r[2] + " " + r[3]
+		}
+		got = append(got, line)
+	}
+	want := `bind(), listen(): s0 LISTEN
+connect(), 3 times: s3 LISTEN s ESTABLISHED s ESTABLISHED s ESTABLISHED c ESTABLISHED c ESTABLISHED c ESTABLISHED
+accept(), 3 times: 3 new sockets: s0 LISTEN s ESTABLISHED s ESTABLISHED s ESTABLISHED c ESTABLISHED c ESTABLISHED c ESTABLISHED
+close() of the first client's socket: s0 LISTEN s FIN_WAIT2 s ESTABLISHED s ESTABLISHED c CLOSE_WAIT c ESTABLISHED c ESTABLISHED
+close() of the first connection, at its other end: s0 LISTEN s TIME_WAIT s ESTABLISHED s ESTABLISHED c ESTABLISHED c ESTABLISHED
+close() of the second connection: s0 LISTEN s TIME_WAIT s CLOSE_WAIT s ESTABLISHED c FIN_WAIT2 c ESTABLISHED
+close() of the second client's socket: s0 LISTEN s TIME_WAIT s ESTABLISHED c TIME_WAIT c ESTABLISHED
+close() of the listening socket: s TIME_WAIT s ESTABLISHED c TIME_WAIT c ESTABLISHED
+the third client says 'Hi there, server':
+close() of the third, and then the client's: s TIME_WAIT s TIME_WAIT c TIME_WAIT`
+	if diff := cmp.Diff(want, strings.Join(got, "\n")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The counts of the loop over send add up, and so do those of the loop over recv.
+func TestSendall(t *testing.T) {
+	steps := run(t, "sendall")
+	left := 4 << 20
+	for i, s := range steps[:3] {
+		n := numbersIn(t, s, fmt.Sprintf(`^call %d: send\((\d+)\): took (\d+), (\d+) left$`, i+1))
+		if n[0] != left || n[1]+n[2] != left || n[1] == 0 {
+			t.Errorf("%q, with %d to send", s.Line, left)
+		}
+		left = n[2]
+	}
+	all := numbersIn(t, steps[3], `^(\d+) calls in [0-9.]+ ms: (\d+) octets taken$`)
+	rounds := numbersIn(t, steps[4], `^another goroutine meanwhile: (\d+) rounds of SHA-256$`)
+	got := numbersIn(t, steps[5], `^recv\(\) to the end: (\d+) octets$`)
+	if all[0] < 4 || all[1] != 4<<20 || got[0] != 4<<20 || rounds[0] == 0 {
+		t.Errorf("%d calls took %d, and %d arrived; %d rounds", all[0], all[1], got[0], rounds[0])
+	}
+	var lines []string
+	for _, s := range steps[6:] {
+		lines = append(lines, s.Line)
+	}
+	want := `call 1: recv(16): returned 7, 9 still to come
+call 2: recv(9): returned 5, 4 still to come
+call 3: recv(4): returned 4, 0 still to come
+the message says 'Hi there, server'
+ReadMessage(): 'Farewell, client'`
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestClose(t *testing.T) {
+	var lines []string
+	for _, s := range run(t, "close") {
+		lines = append(lines, regexp.MustCompile(`at \(.*\):`).ReplaceAllString(s.Line, "at A:"))
+	}
+	want := `close(), and then the other end
+in TIME_WAIT: the server's end
+close(), and then the other end
+in TIME_WAIT: the client's end
+send(16), shutdown(SHUT_WR)
+recv() to the end: 'Hi there, server'
+recv() to the end: 'Farewell, client'
+recv(16), then close() with 1 unread
+recv(16): reset
+at A: one connection, closed first; then it ends
+bind() again, without SO_REUSEADDR: address already in use
+bind() again, with SO_REUSEADDR: it worked`
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
 }
 
 // The lessons also work where there is no IPv4: the claims once more, in a network

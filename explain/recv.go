@@ -10,14 +10,15 @@ var recv = Lesson{
 	Name:     "recv",
 	Title:    "What recv() does: waits, gives what was asked for, or gives less",
 	Remember: "recv() returns as soon as there is anything, be it one octet. Who needs sixteen must go on asking until there are sixteen.",
+	Function: "sock.recv() inside recv_all(), and why there is a loop around it",
 	run:      runRecv,
 }
 
 // pause is how long the other end of a lesson stays idle, to be seen waiting for.
 const pause = 50 * time.Millisecond
 
-func runRecv(ctx context.Context, _ Setting) ([]Step, error) {
-	s := newStage()
+func runRecv(ctx context.Context, set Setting) ([]Step, error) {
+	s := newStage(set)
 	hangUp, err := s.connect(ctx)
 	if err != nil {
 		return nil, err

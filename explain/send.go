@@ -11,6 +11,7 @@ var send = Lesson{
 	Name:     "send",
 	Title:    "What send() does: takes all, takes a part, or waits",
 	Remember: "send() hands octets to this machine's kernel, and no further; it may take only some of them, and then the rest is yours to send again.",
+	Function: "s.send(), one call of it; the program uses sendall(), which is a loop over it",
 	run:      runSend,
 }
 
@@ -18,8 +19,8 @@ var send = Lesson{
 // (socket(7), SO_SNDBUF).
 const sendBuffer = 64 << 10
 
-func runSend(ctx context.Context, _ Setting) ([]Step, error) {
-	s := newStage()
+func runSend(ctx context.Context, set Setting) ([]Step, error) {
+	s := newStage(set)
 	hangUp, err := s.connect(ctx)
 	if err != nil {
 		return nil, err

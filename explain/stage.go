@@ -12,12 +12,13 @@ import (
 
 // A stage is a connection on loopback, and the steps of what is done with it.
 type stage struct {
+	Setting
 	start          time.Time
 	client, server *net.TCPConn
 	steps          []Step
 }
 
-func newStage() *stage { return &stage{start: time.Now()} }
+func newStage(s Setting) *stage { return &stage{Setting: s, start: time.Now()} }
 
 // connect gives the stage a connection. Whatever blocks on it is woken when ctx ends.
 func (s *stage) connect(ctx context.Context) (hangUp func(), err error) {
@@ -26,8 +27,7 @@ func (s *stage) connect(ctx context.Context) (hangUp func(), err error) {
 		return nil, err
 	}
 	defer ln.Close()
-	var dialer net.Dialer
-	client, err := dialer.DialContext(ctx, "tcp", ln.Addr().String())
+	client, err := s.Dialer.DialContext(ctx, "tcp", ln.Addr().String())
 	if err != nil {
 		return nil, err
 	}

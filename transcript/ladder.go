@@ -1,86 +1,162 @@
 package transcript
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/bothends/bothends"
 )
 
-// A rung is one step of an exchange in its ladder, as one end saw it.
-type rung struct {
-	at    time.Time
-	way   way
-	label string
+// A Ladder draws a connection as rungs between its two ends, the client on the left
+// and the server on the right, with the time of each. A Trace fills it with what one
+// end saw, or its user with segments.
+type Ladder struct {
+	ASCII          bool      // without Unicode's lines and arrows
+	Start          time.Time // what the times are counted from
+	Client, Server net.Addr
+	Rungs          []Rung // in their order; a hundred at most, and the rest counted
+	more           int
 }
 
-type way uint8
+// A Rung is one thing that happened on a connection.
+type Rung struct {
+	At    time.Time
+	Way   Way
+	Label string
+}
 
+// A Way is where a Rung leads.
+type Way uint8
+
+// The ways.
 const (
-	note way = iota // something at this end alone
-	away            // from this end to the peer
-	back            // from the peer to this end
+	ToServer Way = iota
+	ToClient
+	AtClient // something at this end alone
+	AtServer
 )
 
 // mostRungs bounds the ladder of a connection that has many exchanges.
 const mostRungs = 100
 
-func (c *climb) rung(at time.Time, w way, label string) {
-	if len(c.rungs) == mostRungs {
-		c.more++
+// Add appends a rung.
+func (l *Ladder) Add(at time.Time, way Way, label string) {
+	if len(l.Rungs) == mostRungs {
+		l.more++
 		return
 	}
-	c.rungs = append(c.rungs, rung{at, w, label})
+	l.Rungs = append(l.Rungs, Rung{at, way, label})
 }
 
-// inside is the columns between the two ends.
-const inside = 44
+// TraceClient and TraceServer return a Trace that adds what that end sees. The times
+// are that end's: when it handed something to its kernel, or had something from it.
+func (l *Ladder) TraceClient() *bothends.Trace { return l.trace(ToServer, ToClient, AtClient) }
 
-// ladder draws the client on the left and the server on the right. The times are
-// this end's: when it handed something to its kernel, or had something from it.
-func (c *climb) ladder(out *bytes.Buffer) {
-	left, right := c.local, c.peer
-	if c.role == "server" {
-		left, right = right, left
+// TraceServer is TraceClient for the other end.
+func (l *Ladder) TraceServer() *bothends.Trace { return l.trace(ToClient, ToServer, AtServer) }
+
+func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
+	halfClosed := false
+	end := func(t bothends.Transfer) {
+		switch {
+		case errors.Is(t.Err, io.EOF):
+			l.Add(t.End, back, "FIN")
+		case t.Err != nil && bothends.Classify(t.Err) == bothends.Reset:
+			l.Add(t.End, back, "RST")
+		}
 	}
+	return &bothends.Trace{
+		Connected: func(c bothends.Connection) {
+			l.Client, l.Server = c.Local, c.Peer
+			l.Add(c.Start, away, "SYN")
+			if c.Err == nil {
+				l.Add(time.Now(), back, "SYN, ACK")
+			}
+		},
+		Accepted: func(c bothends.Connection) {
+			l.Client, l.Server = c.Peer, c.Local
+			l.Add(time.Now(), here, "accepted")
+		},
+		Secured: func(h bothends.Handshake) {
+			label := "TLS"
+			if h.Err != nil {
+				label = "TLS failed"
+			}
+			l.Add(time.Now(), here, label)
+		},
+		Sent: func(t bothends.Transfer) {
+			if t.N > 0 {
+				l.Add(t.Start, away, octets(t.N))
+			}
+			end(t)
+		},
+		Received: func(t bothends.Transfer) {
+			if t.Want == 0 && !halfClosed { // reading past the message: this end has sent its FIN
+				halfClosed = true
+				l.Add(t.Start, away, "FIN")
+			}
+			if t.N > 0 {
+				l.Add(t.End, back, octets(t.N))
+			}
+			end(t)
+		},
+		Done: func(error) { l.Add(time.Now(), here, "closed") },
+	}
+}
+
+// leastInside is the columns between the two ends, as long as the labels fit.
+const leastInside = 44
+
+// String is the drawing, line by line.
+func (l *Ladder) String() string {
+	inside := leastInside
+	for _, r := range l.Rungs {
+		inside = max(inside, utf8.RuneCountInString(r.Label)+len("--- ")+len(" --->"))
+	}
+	var out strings.Builder
 	margin := strings.Repeat(" ", len(at(0))+1)
+	fmt.Fprintf(&out, "%sclient%*s\n", margin, inside-len("client")+2, "server")
+	left, right := SocketName(l.Client), SocketName(l.Server)
+	if gap := inside + 2 - len(left) - len(right); gap > 0 {
+		fmt.Fprintf(&out, "%s%s%s%s\n", margin, left, strings.Repeat(" ", gap), right)
+	} else {
+		fmt.Fprintf(&out, "%s%s\n%s%*s\n", margin, left, margin, inside+2, right)
+	}
 	bar := "│"
-	if c.ASCII {
+	if l.ASCII {
 		bar = "|"
 	}
-	fmt.Fprintf(out, "\n%sclient%*s\n", margin, inside-len("client")+2, "server")
-	if gap := inside + 2 - len(SocketName(left)) - len(SocketName(right)); gap > 0 {
-		fmt.Fprintf(out, "%s%s%s%s\n", margin, SocketName(left), strings.Repeat(" ", gap), SocketName(right))
-	} else {
-		fmt.Fprintf(out, "%s%s\n%s%*s\n", margin, SocketName(left), margin, inside+2, SocketName(right))
+	for _, r := range l.Rungs {
+		fmt.Fprintf(&out, "%s %s%s%s\n", at(r.At.Sub(l.Start)), bar, l.between(r, inside), bar)
 	}
-	for _, r := range c.rungs {
-		fmt.Fprintf(out, "%s %s%s%s\n", at(r.at.Sub(c.start)), bar, c.between(r), bar)
+	if l.more > 0 {
+		fmt.Fprintf(&out, "%sand %d more\n", margin, l.more)
 	}
-	if c.more > 0 {
-		fmt.Fprintf(out, "%sand %d more\n", margin, c.more)
-	}
+	return out.String()
 }
 
 // between is what stands between the two ends in one rung.
-func (c *climb) between(r rung) string {
-	toRight := (r.way == away) == (c.role == "client")
-	if r.way == note {
-		space := strings.Repeat(" ", max(0, inside-2-utf8.RuneCountInString(r.label)))
-		if c.role == "server" {
-			return space + r.label + "  "
-		}
-		return "  " + r.label + space
-	}
+func (l *Ladder) between(r Rung, inside int) string {
+	space := strings.Repeat(" ", max(0, inside-2-utf8.RuneCountInString(r.Label)))
 	line, tipLeft, tipRight := "─", "◀", "▶"
-	if c.ASCII {
+	if l.ASCII {
 		line, tipLeft, tipRight = "-", "<", ">"
 	}
-	shaft := strings.Repeat(line, 3) + " " + r.label + " "
-	rest := strings.Repeat(line, max(0, inside-1-utf8.RuneCountInString(shaft)))
-	if toRight {
-		return shaft + rest + tipRight
+	foot := strings.Repeat(line, 3)
+	rest := strings.Repeat(line, max(0, inside-len("--- ")-len(" >")-utf8.RuneCountInString(r.Label)))
+	switch r.Way {
+	case AtClient:
+		return "  " + r.Label + space
+	case AtServer:
+		return space + r.Label + "  "
+	case ToServer:
+		return foot + " " + r.Label + " " + rest + tipRight
+	default:
+		return tipLeft + rest + " " + r.Label + " " + foot
 	}
-	return tipLeft + rest + " " + r.label + " " + strings.Repeat(line, 3)
 }

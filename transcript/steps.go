@@ -1,7 +1,6 @@
 package transcript
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -25,34 +24,38 @@ type Steps struct {
 	ASCII bool
 	// SourceChosen: the client's port was asked for, and not left to the kernel.
 	SourceChosen bool
+	// Segments, if set, gives the ladder of a client's segments once it has closed,
+	// drawn in place of what its calls have told; nil for none.
+	Segments func() *Ladder
 }
 
 // Client returns the Trace for one exchange of a client.
 func (s *Steps) Client() *bothends.Trace {
-	return s.trace(&climb{Steps: s, role: "client", taker: "the kernel", start: time.Now()})
+	c := &climb{Steps: s, taker: "the kernel", start: time.Now()}
+	c.ladder = &Ladder{ASCII: s.ASCII, Start: c.start}
+	return bothends.JoinTraces(c.ladder.TraceClient(), c.trace())
 }
 
 // Server is for the TraceConn of a bothends.Server. Each line names its connection.
 func (s *Steps) Server(conn net.Conn) *bothends.Trace {
-	return s.trace(&climb{Steps: s, role: "server", taker: "the kernel", start: time.Now(), name: SocketName(conn.RemoteAddr()) + " "})
+	c := &climb{Steps: s, taker: "the kernel", start: time.Now(), name: SocketName(conn.RemoteAddr()) + " "}
+	c.ladder = &Ladder{ASCII: s.ASCII, Start: c.start}
+	return bothends.JoinTraces(c.ladder.TraceServer(), c.trace())
 }
 
 // A climb is the steps of one connection.
 type climb struct {
 	*Steps
-	role        string
-	name        string // before each line of a server
-	start       time.Time
-	local, peer net.Addr
-	rungs       []rung
-	more        int // rungs that are not kept
-	halfClosed  bool
-	exchanged   bool   // at least once
-	taker       string // of what is sent
-	view        string // the kernel's
+	name      string // before each line of a server
+	start     time.Time
+	ladder    *Ladder
+	open      bool   // there was a connection
+	exchanged bool   // at least once
+	taker     string // of what is sent
+	view      string // the kernel's
 }
 
-func (s *Steps) trace(c *climb) *bothends.Trace {
+func (c *climb) trace() *bothends.Trace {
 	return &bothends.Trace{
 		Resolved:  c.resolved,
 		Connected: c.connected,
@@ -86,11 +89,9 @@ func (c *climb) resolved(r bothends.Resolution) {
 
 func (c *climb) connected(to bothends.Connection) {
 	took := spent(to.Start)
-	c.rung(to.Start, away, "SYN")
 	if to.Err != nil {
 		switch bothends.Classify(to.Err) {
 		case bothends.Refused:
-			c.rung(time.Now(), back, "RST")
 			c.say("connect: SYN answered with RST after %s; nobody listens there", took)
 		case bothends.Timeout:
 			c.say("connect: no connection within %s", took)
@@ -99,8 +100,7 @@ func (c *climb) connected(to bothends.Connection) {
 		}
 		return
 	}
-	c.local, c.peer = to.Local, to.Peer
-	c.rung(time.Now(), back, "SYN, ACK")
+	c.open = true
 	chosen := "chosen by the kernel"
 	if c.SourceChosen {
 		chosen = "as asked for"
@@ -108,35 +108,26 @@ func (c *climb) connected(to bothends.Connection) {
 	c.say("connect: SYN answered after %s; this end is %s, %s", took, SocketName(to.Local), chosen)
 }
 
-func (c *climb) accepted(from bothends.Connection) {
-	c.local, c.peer = from.Local, from.Peer
-	c.rung(time.Now(), note, "accepted")
+func (c *climb) accepted(bothends.Connection) {
+	c.open = true
 	c.say("accept: the kernel had the connection complete; a new socket for it")
 }
 
 func (c *climb) secured(h bothends.Handshake) {
 	if h.Err != nil {
-		c.rung(time.Now(), note, "TLS failed")
 		c.say("TLS: the handshake failed after %s", spent(h.Start))
 		return
 	}
 	c.taker = "TLS"
-	c.rung(time.Now(), note, "TLS")
 	c.say("TLS: the handshake took %s; what follows is encrypted", spent(h.Start))
 }
 
 func (c *climb) sent(t bothends.Transfer) {
-	if t.N > 0 {
-		c.rung(t.Start, away, octets(t.N))
-	}
 	what := fmt.Sprintf("send: asked to take %s, %s took %d", octets(t.Asked), c.taker, t.N)
 	switch {
 	case t.Whole():
 		c.say("%s after %s; they are in its buffer, or on their way", what, took(t))
 	case t.Err != nil:
-		if bothends.Classify(t.Err) == bothends.Reset {
-			c.rung(t.End, back, "RST")
-		}
 		c.say("%s, then %s", what, woken(t.Err))
 	default:
 		c.say("%s; %d to send again", what, t.Want-len(t.Message))
@@ -144,13 +135,6 @@ func (c *climb) sent(t bothends.Transfer) {
 }
 
 func (c *climb) received(t bothends.Transfer) {
-	if t.Want == 0 && !c.halfClosed { // reading past the message: this end has sent its FIN
-		c.halfClosed = true
-		c.rung(t.Start, away, "FIN")
-	}
-	if t.N > 0 {
-		c.rung(t.End, back, octets(t.N))
-	}
 	what := fmt.Sprintf("receive: asked for %s, got %d", octets(t.Asked), t.N)
 	switch fin := errors.Is(t.Err, io.EOF); {
 	case t.N > 0 && t.Want == 0:
@@ -160,18 +144,12 @@ func (c *climb) received(t bothends.Transfer) {
 	case t.Err == nil:
 		c.say("%s after %s; %d still to come", what, took(t), t.Want-len(t.Message))
 	case fin && t.Want > 0 && c.exchanged && len(t.Message) == 0:
-		c.rung(t.End, back, "FIN")
 		c.say("%s: the peer has closed, between two messages", what)
 	case fin && t.Want > 0:
-		c.rung(t.End, back, "FIN")
 		c.say("%s: the peer has closed; %d are missing", what, t.Want-len(t.Message))
 	case fin:
-		c.rung(t.End, back, "FIN")
 		c.say("%s: the peer has closed too", what)
 	default:
-		if bothends.Classify(t.Err) == bothends.Reset {
-			c.rung(t.End, back, "RST")
-		}
 		c.say("%s, then %s", what, woken(t.Err))
 	}
 }
@@ -186,15 +164,22 @@ func woken(err error) string {
 }
 
 func (c *climb) done(err error) {
-	if c.local == nil {
-		return // there was no connection to draw, or to ask the kernel about
+	if c.open {
+		c.say("close: %s", bothends.Classify(err))
 	}
-	c.rung(time.Now(), note, "closed")
-	c.say("close: %s", bothends.Classify(err))
-	var block bytes.Buffer
-	c.ladder(&block)
-	fmt.Fprintf(&block, "\n%sthe kernel's view at the end:\n%s", c.name, c.view)
-	c.Out.Write(block.Bytes())
+	ladder, drawn := c.ladder, c.open
+	if c.Segments != nil {
+		if l := c.Segments(); l != nil {
+			l.Start, ladder, drawn = c.start, l, true // of a refused connection too
+		}
+	}
+	var view string
+	if c.open { // else there was none to ask the kernel about
+		view = fmt.Sprintf("\n%sthe kernel's view at the end:\n%s", c.name, c.view)
+	}
+	if drawn {
+		fmt.Fprintf(c.Out, "\n%s%s", ladder, view)
+	}
 }
 
 func octets(n int) string { return plural(n, "octet") }

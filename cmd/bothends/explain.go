@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -16,27 +17,32 @@ import (
 )
 
 type explainFlags struct {
-	port  portFlag
-	list  bool
-	color choiceFlag
+	port   portFlag
+	list   bool
+	step   bool
+	pace   paceFlag
+	output choiceFlag
+	color  choiceFlag
 }
 
 func newExplain() *cobra.Command {
 	f := explainFlags{
-		port:  bothends.DefaultPort,
-		color: choiceFlag{value: "auto", name: "WHEN", choices: []string{"auto", "always", "never"}},
+		port:   bothends.DefaultPort,
+		output: choiceFlag{value: "text", name: "text|json", choices: []string{"text", "json"}},
+		color:  choiceFlag{value: "auto", name: "auto|always|never", choices: []string{"auto", "always", "never"}},
 	}
 	cmd := &cobra.Command{
 		Use:   "explain [LESSON]",
 		Short: "Show what TCP does at each step, on real sockets here",
 		Long: `explain runs a lesson: real sockets on this machine's loopback, what each end
-printed and when, and what happened there in plain words. Without LESSON it runs
-exchange: both ends of one exchange; all runs every lesson.
+did and when, and what happened there in plain words. Without LESSON it lists
+the lessons and runs exchange: both ends of one exchange; all runs every lesson.
 
-The times are milliseconds since the lesson began, measured in this run.`,
+The times are milliseconds since the lesson began, measured in this run. --step
+and --pace slow the printing alone: the lesson has run by then.`,
 		Example: `  bothends explain
-  bothends explain --list
-  bothends explain send`,
+  bothends explain send --step
+  bothends explain all -o json`,
 		ValidArgs: lessonNames(),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -48,9 +54,12 @@ The times are milliseconds since the lesson began, measured in this run.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.BoolVar(&f.list, "list", false, "list the lessons")
-	flags.VarP(&f.port, "port", "p", "the server's port; if taken, a free one")
-	flags.Var(&f.color, "color", "auto, always or never; auto obeys NO_COLOR")
+	flags.BoolVar(&f.list, "list", false, "list the lessons, and run none")
+	flags.VarP(&f.port, "port", "p", "if taken, any free one")
+	flags.BoolVar(&f.step, "step", false, "wait for a key between two steps; q ends")
+	flags.Var(&f.pace, "pace", "wait so long between two steps")
+	flags.VarP(&f.output, "output", "o", "words, or a JSON line a lesson")
+	flags.Var(&f.color, "color", "auto obeys NO_COLOR")
 	return cmd
 }
 
@@ -62,38 +71,30 @@ func lessonNames() (names []string) {
 }
 
 func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
+	lessons, err := chosen(cmd, args)
+	if err != nil {
+		return err
+	}
 	out := cmd.OutOrStdout()
-	if f.list {
-		for _, l := range explain.Lessons() {
-			if _, err := fmt.Fprintf(out, "%-10s %s\n", l.Name, l.Title); err != nil {
-				return outputFailure(err)
-			}
+	if f.list || len(args) == 0 && f.output.value == "text" {
+		if err := list(out); err != nil || f.list {
+			return err
 		}
-		return nil
-	}
-	name := explain.Lessons()[0].Name
-	if len(args) == 1 {
-		name = args[0]
-	}
-	lessons := explain.Lessons()
-	if name != "all" {
-		lesson, ok := explain.Find(name)
-		if !ok {
-			failed := usageError(cmd, fmt.Errorf("unknown lesson %q", name))
-			failed.hint = "bothends explain --list lists them"
-			return failed
-		}
-		lessons = []explain.Lesson{lesson}
+		fmt.Fprintln(out)
 	}
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
+	style := f.style(out)
+	if f.step || f.pace > 0 {
+		p := &pacer{pause: time.Duration(f.pace), step: f.step, in: cmd.InOrStdin(), prompt: cmd.ErrOrStderr()}
+		style.Between = func() error { return p.wait(ctx) }
+	}
 	for i, lesson := range lessons {
-		if i > 0 {
-			fmt.Fprint(out, "\n\n")
+		err := f.show(ctx, out, lesson, style, i > 0)
+		if errors.Is(err, errQuit) {
+			return nil
 		}
-		err := f.show(ctx, out, lesson)
 		if errors.Is(err, explain.ErrNotAvailable) && len(lessons) > 1 {
-			fmt.Fprintln(out, err.Error())
 			continue
 		}
 		if err != nil {
@@ -103,21 +104,74 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (f *explainFlags) show(ctx context.Context, out io.Writer, lesson explain.Lesson) error {
-	steps, err := lesson.Run(ctx, explain.Setting{Port: uint16(f.port)})
-	if printErr := lesson.Print(out, steps, err == nil, f.style(out)); printErr != nil && err == nil {
-		return outputFailure(printErr)
+// chosen is the lessons that args name.
+func chosen(cmd *cobra.Command, args []string) ([]explain.Lesson, error) {
+	all := explain.Lessons()
+	switch {
+	case len(args) == 0:
+		return all[:1], nil
+	case args[0] == "all":
+		return all, nil
 	}
-	if sig := signalOf(ctx); err != nil && sig != nil {
-		return &failure{code: exitCode(sig)}
+	lesson, ok := explain.Find(args[0])
+	if !ok {
+		failed := usageError(cmd, fmt.Errorf("unknown lesson %q", args[0]))
+		failed.hint = "bothends explain --list lists them"
+		return nil, failed
 	}
-	if errors.Is(err, explain.ErrNotAvailable) {
-		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %w", lesson.Name, err)}
-	}
-	if err != nil {
-		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %s", lesson.Name, transcript.ErrorText(err))}
+	return []explain.Lesson{lesson}, nil
+}
+
+func list(out io.Writer) error {
+	for _, l := range explain.Lessons() {
+		if _, err := fmt.Fprintf(out, "%-10s %s\n", l.Name, l.Title); err != nil {
+			return outputFailure(err)
+		}
 	}
 	return nil
+}
+
+// show runs a lesson and prints it, behind another one or not.
+func (f *explainFlags) show(ctx context.Context, out io.Writer, lesson explain.Lesson, style explain.Style, next bool) error {
+	began := time.Now()
+	steps, err := lesson.Run(ctx, explain.Setting{Port: uint16(f.port), ASCII: asciiOnly()})
+	var printErr error
+	if f.output.value == "json" {
+		printErr = lesson.JSON(out, began, steps, err)
+	} else {
+		printErr = f.print(out, lesson, steps, err == nil, style, next)
+	}
+	var sig stoppedBy
+	switch {
+	case errors.As(printErr, &sig):
+		return &failure{code: exitCode(sig.Signal)}
+	case err != nil && signalOf(ctx) != nil:
+		return &failure{code: exitCode(signalOf(ctx))}
+	case errors.Is(printErr, errQuit):
+		return errQuit
+	case errors.Is(err, explain.ErrNotAvailable):
+		if f.output.value == "text" {
+			fmt.Fprintln(out, explain.ErrNotAvailable)
+		}
+		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %w", lesson.Name, err)}
+	case err != nil:
+		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %s", lesson.Name, transcript.ErrorText(err))}
+	case printErr != nil:
+		return outputFailure(printErr)
+	}
+	return nil
+}
+
+func (f *explainFlags) print(out io.Writer, lesson explain.Lesson, steps []explain.Step, complete bool, style explain.Style, next bool) error {
+	if next {
+		if style.Between != nil {
+			if err := style.Between(); err != nil {
+				return err
+			}
+		}
+		fmt.Fprint(out, "\n\n")
+	}
+	return lesson.Print(out, steps, complete, style)
 }
 
 func (f *explainFlags) style(out io.Writer) explain.Style {

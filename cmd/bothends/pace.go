@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// errQuit: the user has seen enough.
+var errQuit = errors.New("quit")
+
+// A pacer holds the printing back between two steps: for a time, or for a key.
+type pacer struct {
+	pause  time.Duration
+	step   bool
+	in     io.Reader
+	prompt io.Writer
+	keys   <-chan byte
+}
+
+// wait returns errQuit for the key q, and the context's cause when it has ended.
+func (p *pacer) wait(ctx context.Context) error {
+	if p.step {
+		return p.key(ctx)
+	}
+	timer := time.NewTimer(p.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// key waits for a key on a terminal, for a line on anything else; where there is no
+// more to read, it does not wait.
+func (p *pacer) key(ctx context.Context) error {
+	file, ok := p.in.(*os.File)
+	terminal := ok && term.IsTerminal(int(file.Fd()))
+	if terminal && p.keys == nil {
+		fmt.Fprintln(p.prompt, "(a key for the next step, q to end)")
+	}
+	if terminal {
+		if old, err := term.MakeRaw(int(file.Fd())); err == nil {
+			defer term.Restore(int(file.Fd()), old)
+		}
+	}
+	if p.keys == nil {
+		p.keys = keysOf(p.in)
+	}
+	select {
+	case key := <-p.keys:
+		switch key {
+		case 'q', 'Q':
+			return errQuit
+		case 3: // ^C: a terminal that gives single keys makes no signal of it
+			return stoppedBy{syscall.SIGINT}
+		}
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// keysOf reads for as long as the program runs: a read of a terminal cannot be
+// called back. A line is a key, its first octet.
+func keysOf(in io.Reader) <-chan byte {
+	keys := make(chan byte)
+	file, ok := in.(*os.File)
+	lines := !ok || !term.IsTerminal(int(file.Fd()))
+	go func() {
+		defer close(keys)
+		r := bufio.NewReader(in)
+		for {
+			key, err := r.ReadByte()
+			if err != nil {
+				return
+			}
+			if lines && key != '\n' {
+				if _, err := r.ReadString('\n'); err != nil && err != io.EOF {
+					return
+				}
+			}
+			keys <- key
+		}
+	}()
+	return keys
+}
+
+// A paceFlag is a pause; it is given as a duration.
+type paceFlag time.Duration
+
+func (f *paceFlag) String() string { return time.Duration(*f).String() }
+func (f *paceFlag) Type() string   { return "DURATION" }
+func (f *paceFlag) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || d > time.Hour {
+		return fmt.Errorf("want a duration such as 500ms or 2s")
+	}
+	*f = paceFlag(d)
+	return nil
+}

@@ -1,0 +1,264 @@
+package explain
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/socktable"
+	"github.com/bothends/bothends/transcript"
+)
+
+var sockets = Lesson{
+	Name:     "sockets",
+	Title:    "One listening socket, and one more for each connection, all on one port",
+	Remember: "A listening socket never carries data: it makes connected sockets, which share its port and are told apart by the other end's name; each is closed on its own.",
+	Function: "s.accept(), which returns sc, a new socket, and leaves s listening",
+	run:      runSockets,
+}
+
+// A gathering is one listening socket, and its connections.
+type gathering struct {
+	*stage
+	ln       net.Listener
+	port     uint16
+	clients  []*net.TCPConn
+	servers  []*net.TCPConn
+	loopback netip.Addr
+	waiting  uint32 // connections that have not been accepted
+}
+
+func runSockets(ctx context.Context, set Setting) ([]Step, error) {
+	g := &gathering{stage: newStage(set)}
+	defer g.end()
+	for _, situation := range []func(context.Context) error{
+		g.listens, g.connects, g.accepts, g.serverCloses, g.clientCloses, g.stopsListening, g.allClose,
+	} {
+		if err := situation(ctx); err != nil {
+			return g.steps, err
+		}
+	}
+	return g.steps, nil
+}
+
+func (g *gathering) end() {
+	for _, c := range slices.Concat(g.clients, g.servers) {
+		c.Close()
+	}
+	if g.ln != nil {
+		g.ln.Close()
+	}
+}
+
+// states are how many sockets of the server's port, and of its clients', are in
+// which state.
+type states map[string]int
+
+// table waits until the kernel's table is as expected, for a second at most, and
+// returns it as lines; the lesson tells what there is.
+func (g *gathering) table(ctx context.Context, server, client states) (lines string, as bool, err error) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 1000 {
+		rows, err := socktable.OnPort(g.port)
+		if err != nil {
+			return "", false, fmt.Errorf("%w: %w", ErrNotAvailable, err)
+		}
+		rows = slices.DeleteFunc(rows, func(s socktable.Socket) bool { return s.Local.Addr() != g.loopback })
+		if lines, as = g.lines(rows), g.counts(rows, server, client); as {
+			return lines, true, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return "", false, ctx.Err()
+		}
+	}
+	return lines, false, nil
+}
+
+func (g *gathering) counts(rows []socktable.Socket, server, client states) bool {
+	at, from := make(states), make(states)
+	for _, s := range rows {
+		if s.State == "LISTEN" && s.Unread != g.waiting {
+			return false
+		}
+		if s.Local.Port() == g.port {
+			at[s.State]++
+		} else {
+			from[s.State]++
+		}
+	}
+	return fmt.Sprint(at) == fmt.Sprint(server) && fmt.Sprint(from) == fmt.Sprint(client) // maps print in order
+}
+
+// lines are the rows, with whose end each is: the server's first, each end's in the
+// order in which the clients connected.
+func (g *gathering) lines(rows []socktable.Socket) string {
+	place := func(s socktable.Socket) int {
+		if s.Local.Port() == g.port {
+			return g.number(s.Peer.Port())
+		}
+		return len(g.clients) + g.number(s.Local.Port())
+	}
+	slices.SortFunc(rows, func(a, b socktable.Socket) int { return place(a) - place(b) })
+	var b strings.Builder
+	for _, s := range rows {
+		end, peer := "client", transcript.HostPortName(s.Peer.String())
+		if s.Local.Port() == g.port {
+			end = "server"
+		}
+		if s.State == "LISTEN" {
+			peer = fmt.Sprintf("waiting for accept: %d", s.Unread)
+		}
+		fmt.Fprintf(&b, "%*s%s  %-22s %-22s %s\n", indent, "", end, transcript.HostPortName(s.Local.String()), peer, s.State)
+	}
+	if b.Len() == 0 {
+		fmt.Fprintf(&b, "%*s(none)\n", indent, "")
+	}
+	return b.String()
+}
+
+// show is a step, with the table behind it.
+func (g *gathering) show(ctx context.Context, end, line, why string, server, client states) error {
+	g.step(end, line, why)
+	lines, as, err := g.table(ctx, server, client)
+	if err != nil {
+		return err
+	}
+	g.steps[len(g.steps)-1].Block = lines
+	g.claim(as, "the server's sockets would be %v, and the clients' %v", server, client)
+	return nil
+}
+
+func (g *gathering) listens(ctx context.Context) (err error) {
+	if g.ln, err = listen(0); err != nil {
+		return err
+	}
+	addr := g.ln.Addr().(*net.TCPAddr).AddrPort()
+	g.port, g.loopback = addr.Port(), addr.Addr().Unmap()
+	return g.show(ctx, "server", "bind(), listen()",
+		"One socket in the kernel's table. It has a name of its own, and no peer: nobody can send it anything.",
+		states{"LISTEN": 1}, states{})
+}
+
+// together is how many clients there are.
+const together = 3
+
+func (g *gathering) connects(ctx context.Context) error {
+	for range together {
+		conn, err := g.Dialer.DialContext(ctx, "tcp", g.ln.Addr().String())
+		if err != nil {
+			return err
+		}
+		g.clients = append(g.clients, conn.(*net.TCPConn))
+	}
+	g.waiting = together
+	return g.show(ctx, "client", fmt.Sprintf("connect(), %d times", together),
+		"The kernel made a socket at each end of each connection. The server's program has none of them yet: they wait for it "+
+			"behind the listening socket, which is as it was.",
+		states{"LISTEN": 1, "ESTABLISHED": together}, states{"ESTABLISHED": together})
+}
+
+func (g *gathering) accepts(ctx context.Context) error {
+	for range together {
+		conn, err := g.ln.Accept()
+		if err != nil {
+			return err
+		}
+		g.servers = append(g.servers, conn.(*net.TCPConn))
+	}
+	g.waiting = 0
+	// The connections come in the order in which they were made; be sure of it.
+	slices.SortFunc(g.servers, func(a, b *net.TCPConn) int {
+		return g.number(uint16(port(a.RemoteAddr()))) - g.number(uint16(port(b.RemoteAddr())))
+	})
+	return g.show(ctx, "server", fmt.Sprintf("accept(), %d times: %d new sockets", together, together),
+		"No new rows, but nothing waits any more: accept() has handed the program its sockets. All have the same port as the "+
+			"listening one; what tells them apart is the client's name.",
+		states{"LISTEN": 1, "ESTABLISHED": together}, states{"ESTABLISHED": together})
+}
+
+// number is which client has that port, -1 for none: the listening socket's row.
+func (g *gathering) number(clientPort uint16) int {
+	return slices.IndexFunc(g.clients, func(c *net.TCPConn) bool { return port(c.LocalAddr()) == int(clientPort) })
+}
+
+func (g *gathering) serverCloses(ctx context.Context) error {
+	if err := g.servers[0].Close(); err != nil {
+		return err
+	}
+	err := g.show(ctx, "server", "close() of the first client's socket",
+		"The server's program is done with it; its kernel is not. Its FIN has been acknowledged (FIN_WAIT2), and the client's "+
+			"end can still send, until it closes too (CLOSE_WAIT).",
+		states{"LISTEN": 1, "ESTABLISHED": 2, "FIN_WAIT2": 1}, states{"ESTABLISHED": 2, "CLOSE_WAIT": 1})
+	if err != nil {
+		return err
+	}
+	if err := g.clients[0].Close(); err != nil {
+		return err
+	}
+	return g.show(ctx, "client", "close() of the first connection, at its other end",
+		"The client's end is gone. The server's end was closed first, and so it is the one that waits (TIME_WAIT), in case a late segment comes.",
+		states{"LISTEN": 1, "ESTABLISHED": 2, "TIME_WAIT": 1}, states{"ESTABLISHED": 2})
+}
+
+func (g *gathering) clientCloses(ctx context.Context) error {
+	if err := g.clients[1].Close(); err != nil {
+		return err
+	}
+	err := g.show(ctx, "client", "close() of the second connection",
+		"The same with the ends exchanged. A server that does not notice, because it does not read, keeps its socket in CLOSE_WAIT forever.",
+		states{"LISTEN": 1, "ESTABLISHED": 1, "TIME_WAIT": 1, "CLOSE_WAIT": 1}, states{"ESTABLISHED": 1, "FIN_WAIT2": 1})
+	if err != nil {
+		return err
+	}
+	if err := g.servers[1].Close(); err != nil {
+		return err
+	}
+	return g.show(ctx, "server", "close() of the second client's socket",
+		"Now a client's end is in TIME_WAIT, and its port is in use for as long.",
+		states{"LISTEN": 1, "ESTABLISHED": 1, "TIME_WAIT": 1}, states{"ESTABLISHED": 1, "TIME_WAIT": 1})
+}
+
+func (g *gathering) stopsListening(ctx context.Context) error {
+	if err := g.ln.Close(); err != nil {
+		return err
+	}
+	err := g.show(ctx, "server", "close() of the listening socket",
+		"Nobody can connect any more. The third connection was made by the listening socket, and does not need it.",
+		states{"ESTABLISHED": 1, "TIME_WAIT": 1}, states{"ESTABLISHED": 1, "TIME_WAIT": 1})
+	if err != nil {
+		return err
+	}
+	request := make([]byte, bothends.DefaultMessageSize)
+	if err := bothends.WriteMessage(g.clients[2], []byte(bothends.DefaultRequest)); err != nil {
+		return err
+	}
+	if err := bothends.ReadMessage(g.servers[2], request); err != nil {
+		return err
+	}
+	g.step("server", "the third client says "+transcript.Quote(request), "It goes on as before.")
+	g.claim(string(request) == bothends.DefaultRequest, "it would say %q", bothends.DefaultRequest)
+	return nil
+}
+
+func (g *gathering) allClose(ctx context.Context) error {
+	if err := g.servers[2].Close(); err != nil {
+		return err
+	}
+	if _, _, err := g.table(ctx, states{"FIN_WAIT2": 1, "TIME_WAIT": 1}, states{"CLOSE_WAIT": 1, "TIME_WAIT": 1}); err != nil {
+		return err
+	}
+	if err := g.clients[2].Close(); err != nil {
+		return err
+	}
+	return g.show(ctx, "server", "close() of the third, and then the client's",
+		"No program has a socket now, and the kernel still has three, for a minute on Linux: each at the end that was closed first.",
+		states{"TIME_WAIT": 2}, states{"TIME_WAIT": 1})
+}
