@@ -16,7 +16,7 @@ var ErrNotAvailable = errors.New("not available on this system")
 type Info struct {
 	State             *string        `json:"state,omitempty"`              // as netstat names it: ESTABLISHED, CLOSE_WAIT
 	CongestionControl *string        `json:"congestion_control,omitempty"` // cubic, bbr
-	MSS               *uint32        `json:"mss,omitempty"`                // octets in a full segment that is sent
+	MSS               *uint32        `json:"mss,omitempty"`                // octets in a full segment that is sent; FreeBSD has not taken off the room for TCP's options
 	RTT               *time.Duration `json:"-"`                            // smoothed round-trip time (RFC 6298)
 	RTTVar            *time.Duration `json:"-"`                            // its variance
 	Retransmissions   *uint32        `json:"retransmissions,omitempty"`    // segments sent again, in all
