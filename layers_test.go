@@ -20,6 +20,7 @@ explain            -> transcript bothends internal/errno internal/socktable inte
 transcript         -> bothends internal/tcpinfo
 bothends           -> internal/errno
 internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
+fault              -> internal/tcpinfo x/sys/unix
 internal/errno     ->
 internal/memnet    ->
 internal/need      ->

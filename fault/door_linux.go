@@ -1,0 +1,182 @@
+package fault
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A door is a listening TCP socket that can stop listening and start again, while
+// its descriptor, which may be another process' too, stays what it is.
+//
+// While it does not listen, a stand-in is bound to the same address: it keeps the
+// address from others, and for silence it listens, with a filter that drops every
+// segment. The filter cannot be the socket's own: an MPTCP socket, which net.Listen
+// makes, takes none.
+type door struct {
+	raw       syscall.RawConn
+	address   unix.Sockaddr
+	shut      bool
+	standIn   int // a descriptor; 0 for none
+	reusePort int // the socket's SO_REUSEPORT, to be restored
+}
+
+// find looks for the socket of ln.
+func (d *door) find(ln net.Listener) error {
+	socket, ok := ln.(syscall.Conn)
+	if _, tcp := ln.Addr().(*net.TCPAddr); !ok || !tcp {
+		return errors.ErrUnsupported
+	}
+	raw, err := socket.SyscallConn()
+	d.raw = raw
+	return err
+}
+
+func (d *door) turn(to state) (err error) {
+	ctlErr := d.raw.Control(func(fd uintptr) {
+		switch to {
+		case open:
+			err = d.open(int(fd))
+		case refused:
+			err = d.refuse(int(fd))
+		case silent:
+			err = d.silence(int(fd))
+		}
+	})
+	return errors.Join(ctlErr, err)
+}
+
+// open listens on the socket before the stand-in stops, so that nobody is refused in
+// between. The kernel caps the backlog at net.core.somaxconn, Go's own choice.
+func (d *door) open(fd int) error {
+	if err := unix.Listen(fd, 1<<16-1); err != nil {
+		return os.NewSyscallError("listen", err)
+	}
+	d.shut = false
+	d.close()
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, d.reusePort)
+}
+
+// refuse leaves the stand-in bound, and listening no more.
+func (d *door) refuse(fd int) error {
+	if d.shut {
+		return os.NewSyscallError("shutdown", unix.Shutdown(d.standIn, unix.SHUT_RD))
+	}
+	if err := d.replace(fd); err != nil {
+		return err
+	}
+	return d.shutOut(fd)
+}
+
+// silence lets the stand-in listen before the socket stops.
+func (d *door) silence(fd int) error {
+	if !d.shut {
+		if err := d.replace(fd); err != nil {
+			return err
+		}
+	}
+	if err := unix.Listen(d.standIn, 1); err != nil {
+		if !d.shut {
+			d.close()
+		}
+		return os.NewSyscallError("listen", err)
+	}
+	if d.shut {
+		return nil
+	}
+	return d.shutOut(fd)
+}
+
+// shutOut makes the socket stop listening and resets what is in its queue. The
+// kernel frees a port that it chose itself: it is bound again.
+func (d *door) shutOut(fd int) error {
+	if err := unix.Shutdown(fd, unix.SHUT_RD); err != nil {
+		d.close()
+		return os.NewSyscallError("shutdown", err)
+	}
+	d.shut = true
+	if err := unix.Bind(fd, d.address); err != nil && err != unix.EINVAL { // EINVAL: still bound
+		return os.NewSyscallError("bind", err)
+	}
+	return nil
+}
+
+// replace makes the stand-in.
+func (d *door) replace(fd int) (err error) {
+	if d.address, err = unix.Getsockname(fd); err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	standIn, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	if family == unix.AF_INET6 {
+		if only6, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY); err == nil {
+			unix.SetsockoptInt(standIn, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only6)
+		}
+	}
+	if err := d.bind(fd, standIn); err != nil {
+		unix.Close(standIn)
+		return err
+	}
+	d.standIn = standIn
+	return nil
+}
+
+// bind gives the stand-in its filter, and then the address. SO_REUSEPORT allows that
+// beside the listening socket; SO_REUSEADDR beside its connections, but lets others
+// in too, so it is the second choice (socket(7)).
+func (d *door) bind(fd, standIn int) (err error) {
+	if d.reusePort, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT); err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	dropAll := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+	if err = errors.Join(
+		unix.SetsockoptSockFprog(standIn, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &dropAll}),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+		unix.SetsockoptInt(standIn, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+	); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	if err = unix.Bind(standIn, d.address); err == unix.EADDRINUSE {
+		unix.SetsockoptInt(standIn, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		err = unix.Bind(standIn, d.address)
+	}
+	if err != nil {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, d.reusePort)
+	}
+	return os.NewSyscallError("bind", err)
+}
+
+// close closes the stand-in.
+func (d *door) close() {
+	if d.standIn != 0 {
+		unix.Close(d.standIn)
+		d.standIn = 0
+	}
+}
+
+// awaitPeerClosed returns when the peer has sent its FIN or RST, without reading what
+// came before, or when this end is closed.
+func awaitPeerClosed(c net.Conn, closed <-chan struct{}) {
+	socket, ok := c.(syscall.Conn)
+	if !ok {
+		<-closed
+		return
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return
+	}
+	raw.Read(func(fd uintptr) (done bool) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err != nil || info.State != unix.BPF_TCP_ESTABLISHED
+	})
+}

@@ -1,0 +1,21 @@
+//go:build !linux
+
+package fault
+
+import (
+	"errors"
+	"net"
+)
+
+// A door is of Linux: elsewhere each connection is decided on when it is accepted.
+type door struct{ shut bool }
+
+func (*door) find(net.Listener) error { return errors.ErrUnsupported }
+
+func (*door) turn(state) error { return errors.ErrUnsupported }
+
+func (*door) close() {}
+
+// awaitPeerClosed waits for this end alone: that the peer has closed could be learned
+// only by reading.
+func awaitPeerClosed(_ net.Conn, closed <-chan struct{}) { <-closed }

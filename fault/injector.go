@@ -1,0 +1,92 @@
+package fault
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// An Injector decides connection by connection which faults strike. It holds the
+// clock for [For], the count for [FailFirst], the seed for [Sometimes]; several
+// listeners and connections may share it. Connections are numbered from 0, in the
+// order in which they are given to Conn or accepted.
+//
+// What Sometimes decides for a connection depends on the seed, the connection's
+// number and the place of the Sometimes in the fault, and on nothing else: a seed
+// repeats a run exactly.
+type Injector struct {
+	fault Fault
+	seed  uint64
+	start time.Time
+	count atomic.Uint64
+}
+
+// New returns an Injector of f. Its clock starts now. Any seed is as good as any
+// other, 0 included.
+func New(f Fault, seed uint64) *Injector {
+	return &Injector{fault: f, seed: seed, start: time.Now()}
+}
+
+// Conn makes c the next connection: it returns c with the faults that are to strike
+// it, or c itself if there are none. A refused one is reset before Conn returns.
+//
+// What it returns keeps [net.Conn]'s rules for deadlines and Close, and has NetConn,
+// for c, and CloseWrite. CloseWrite is c's, but does nothing after a fault has ended
+// what this end sends; if c has none, it returns [errors.ErrUnsupported]. Once a fault
+// has ended it, Write returns an [*Error].
+func (i *Injector) Conn(c net.Conn) net.Conn {
+	if parts := i.next(); len(parts) > 0 {
+		return newConn(c, parts)
+	}
+	return c
+}
+
+// Listen returns ln with the faults. A [Refuse] or [Hang] that is to strike at once
+// does so before Listen returns. Closing it closes ln; what [Hang] holds is closed
+// then, and no goroutine is left.
+func (i *Injector) Listen(ln net.Listener) net.Listener { return newListener(ln, i) }
+
+// Listen returns ln with f, by an [Injector] of its own with seed 0.
+func Listen(ln net.Listener, f Fault) net.Listener { return New(f, 0).Listen(ln) }
+
+// Conn returns c with f, by an [Injector] of its own with seed 0.
+func Conn(c net.Conn, f Fault) net.Conn { return New(f, 0).Conn(c) }
+
+// next counts a connection, and returns its faults, without conditions.
+func (i *Injector) next() []part {
+	n := i.count.Add(1) - 1
+	return i.choose(nil, i.fault.parts, n, mix(mix(0, i.seed), n))
+}
+
+// choose appends those of the parts that strike connection n. The place is a number
+// for where the parts stand in the fault, on this connection.
+func (i *Injector) choose(chosen, parts []part, n, place uint64) []part {
+	for at, p := range parts {
+		here := mix(place, uint64(at))
+		if p.under == nil {
+			chosen = append(chosen, p)
+		} else if i.holds(p, n, here) {
+			chosen = i.choose(chosen, p.under, n, here)
+		}
+	}
+	return chosen
+}
+
+func (i *Injector) holds(condition part, n, place uint64) bool {
+	switch condition.kind {
+	case first:
+		return n < uint64(condition.n)
+	case forTime:
+		return time.Since(i.start) < condition.d
+	}
+	return float64(place>>11)/(1<<53) < condition.p
+}
+
+// mix is a step of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom
+// number generators, 2014), whose stream n numbers.
+func mix(state, n uint64) uint64 {
+	z := state + (n+1)*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}

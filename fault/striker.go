@@ -1,0 +1,191 @@
+package fault
+
+import (
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/bothends/bothends/internal/tcpinfo"
+)
+
+const (
+	drainTime = time.Second            // for the peer to close, once it has the FIN
+	ackTime   = 5 * time.Second        // for the peer to acknowledge what RST would drop
+	blindTime = 100 * time.Millisecond // for the same, where the system does not tell
+)
+
+// A striker is one fault on one connection: it stands between the program's Write,
+// or the fault that is nearer to it, and next. All but struck is guarded by the
+// connection's writing.
+type striker struct {
+	part
+	conn   *conn
+	next   func([]byte) (int, error)
+	sent   int       // octets, over the life of the connection
+	free   time.Time // when the next piece may leave
+	struck atomic.Bool
+}
+
+func (s *striker) write(p []byte) (int, error) {
+	switch s.kind {
+	case delay:
+		if err := s.wait(time.Now().Add(s.d)); err != nil {
+			return 0, err
+		}
+		return s.next(p)
+	case drip:
+		return s.pieces(p, s.n, s.dripTime)
+	case rate:
+		return s.pieces(p, max(1, s.n/100), s.rateTime)
+	case corrupt:
+		return s.flip(p)
+	}
+	return s.until(p)
+}
+
+func (s *striker) wait(until time.Time) error {
+	if time.Now().Before(until) {
+		s.struck.Store(true)
+	}
+	return s.conn.wait(until, nil)
+}
+
+// pieces sends p in pieces of a size, each at the time that is told of its length.
+func (s *striker) pieces(p []byte, size int, when func(int) time.Time) (done int, err error) {
+	for done < len(p) {
+		piece := p[done:]
+		piece = piece[:min(size, len(piece))]
+		if err := s.wait(when(len(piece))); err != nil {
+			return done, err
+		}
+		n, err := s.next(piece)
+		done += n
+		if err != nil {
+			return done, err
+		}
+		if s.kind == drip {
+			push(s.conn.Conn)
+			s.free = time.Now().Add(s.d)
+		}
+	}
+	return done, nil
+}
+
+func (s *striker) dripTime(int) time.Time {
+	if s.free.IsZero() { // the first piece: no pause before it
+		return time.Now()
+	}
+	return s.free
+}
+
+// rateTime is when the last of n octets leaves the line.
+func (s *striker) rateTime(n int) time.Time {
+	if now := time.Now(); s.free.Before(now) {
+		s.free = now
+	}
+	s.free = s.free.Add(time.Duration(float64(n) * float64(time.Second) / float64(s.n)))
+	return s.free
+}
+
+// flip sends a copy with the octet changed: a Writer must not touch p.
+func (s *striker) flip(p []byte) (int, error) {
+	at := s.n - s.sent
+	if at >= 0 && at < len(p) {
+		p = append([]byte(nil), p...)
+		p[at] ^= 1
+	}
+	n, err := s.next(p)
+	s.sent += n
+	if at >= 0 && at < n {
+		s.struck.Store(true)
+	}
+	return n, err
+}
+
+// until sends what is left of the fault's octets. Behind the last of them it strikes.
+func (s *striker) until(p []byte) (int, error) {
+	n := 0
+	if s.sent < s.n {
+		var err error
+		n, err = s.next(p[:min(len(p), s.n-s.sent)])
+		if s.sent += n; err != nil || s.sent < s.n {
+			return n, err
+		}
+		push(s.conn.Conn)
+	}
+	if s.kind != stall && s.kind != hang {
+		return n, s.end()
+	}
+	s.conn.stalled.Store(true)
+	if n == len(p) {
+		return n, nil
+	}
+	s.struck.Store(true)
+	return n, s.conn.wait(time.Time{}, nil)
+}
+
+// end ends what this end sends, and with most faults the connection.
+func (s *striker) end() error {
+	c := s.conn
+	c.ending.Lock()
+	defer c.ending.Unlock()
+	s.struck.Store(true)
+	failed := &Error{Fault: s.String(), After: s.sent}
+	switch s.kind {
+	case halfClose:
+		failed.Err = syscall.EPIPE
+		sendFIN(c.Conn)
+	case closing:
+		failed.Err = net.ErrClosed
+		if sendFIN(c.Conn) == nil {
+			c.drain()
+		}
+		c.closeBelow(c.Conn.Close)
+	case reset, refuse:
+		failed.Err = syscall.ECONNRESET
+		if s.kind == reset {
+			c.awaitAcknowledged()
+		}
+		c.closeBelow(func() error { return sendRST(c.Conn) })
+	}
+	c.ended = failed
+	return failed
+}
+
+// drain reads what arrives below TLS and drops it, until the peer has closed or the
+// time is over, and closes. The caller holds ending.
+func (c *conn) drain() {
+	c.Conn.SetReadDeadline(time.Time{})
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		below := lowest(c.Conn)
+		for surplus, err := make([]byte, 4096), error(nil); err == nil; {
+			_, err = below.Read(surplus)
+		}
+	}()
+	c.wait(time.Now().Add(drainTime), drained)
+	c.closeBelow(c.Conn.Close)
+	<-drained
+}
+
+// awaitAcknowledged waits until the send queue is empty. Whatever ends the wait
+// early, the reset follows: a fault that has begun to strike strikes.
+func (c *conn) awaitAcknowledged() {
+	if !hasKernel(c.Conn) {
+		return
+	}
+	end := time.Now().Add(ackTime)
+	for pause := 50 * time.Microsecond; time.Now().Before(end); pause = min(2*pause, 10*time.Millisecond) {
+		info, err := tcpinfo.Read(c.Conn)
+		if errors.Is(err, tcpinfo.ErrNotAvailable) || err == nil && info.Unsent == nil {
+			c.wait(time.Now().Add(blindTime), nil)
+			return
+		}
+		if err != nil || *info.Unsent == 0 || c.wait(time.Now().Add(pause), nil) != nil {
+			return
+		}
+	}
+}
