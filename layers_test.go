@@ -15,7 +15,7 @@ import (
 // The picture in ARCHITECTURE.md: who may import whom, besides the standard
 // library. "bothends" alone is the root package.
 const layers = `
-cmd/bothends       -> explain transcript bothends internal/errno  cobra cobra/doc pflag x/term
+cmd/bothends       -> explain transcript bothends internal/capture internal/errno  cobra cobra/doc pflag x/term
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
 bothends           -> internal/errno

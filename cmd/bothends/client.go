@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/capture"
 	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/transcript"
 )
@@ -22,6 +23,7 @@ type clientFlags struct {
 	replySize sizeFlag
 	expect    textFlag
 	source    string
+	pcap      string
 }
 
 func newClient() *cobra.Command {
@@ -68,6 +70,7 @@ The exit status tells how the exchange ended:
 	flags.Var(&f.replySize, "reply-size", "octets of the reply")
 	flags.Var(&f.expect, "expect", "the only right reply; --reply-size follows it")
 	flags.StringVar(&f.source, "source", "", "`ADDR`, ADDR:PORT or :PORT to connect from")
+	flags.StringVar(&f.pcap, "pcap", "", "write the connection's packets to `FILE` (pcapng)")
 	return cmd
 }
 
@@ -75,9 +78,13 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	if f.expect.given && !cmd.Flags().Changed("reply-size") {
 		f.replySize = sizeFlag(len(f.expect.octets))
 	}
-	addr, client, err := f.client(args)
+	addr, dialer, client, err := f.client(args)
 	if err != nil {
 		return usageError(cmd, err)
+	}
+	captured, err := f.capture(dialer, cmd.ErrOrStderr())
+	if err != nil {
+		return err
 	}
 	var writeErr error
 	// The exchange does not wait for who reads the output, but the command does:
@@ -92,13 +99,20 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, func(int, error) {})
 	}
 	ctx, stop := withSignals(cmd.Context())
-	trace := bothends.JoinTraces(f.results(out), f.steps(errs))
+	trace := bothends.JoinTraces(f.results(out), f.steps(errs, captured))
 	_, err = client.Exchange(bothends.WithTrace(ctx, trace), addr, f.message.octets)
 	stop() // from here on a signal ends the process, however slowly the output is read
 	out.Close(context.Background())
 	errs.Close(context.Background())
+	var pcapErr error
+	if captured != nil {
+		pcapErr = captured.save(cmd.ErrOrStderr())
+	}
 	if err != nil {
 		return f.failed(ctx, err)
+	}
+	if pcapErr != nil {
+		return pcapErr
 	}
 	if writeErr != nil {
 		return outputFailure(writeErr)
@@ -106,30 +120,30 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// client checks the flags and makes the Client of them.
-func (f *clientFlags) client(args []string) (addr string, _ *bothends.Client, err error) {
+// client checks the flags and makes the Client of them, with its Dialer.
+func (f *clientFlags) client(args []string) (addr string, _ *net.Dialer, _ *bothends.Client, err error) {
 	host, port, err := hostPort(args, f.port)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	if port == 0 {
-		return "", nil, errors.New("port 0 is no port to connect to")
+		return "", nil, nil, errors.New("port 0 is no port to connect to")
 	}
 	if host == "" {
 		host = "localhost"
 	}
 	network, err := f.network(host)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	if f.expect.given && len(f.expect.octets) != int(f.replySize) {
-		return "", nil, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(f.expect.octets), f.replySize)
+		return "", nil, nil, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(f.expect.octets), f.replySize)
 	}
-	dialer := net.Dialer{KeepAlive: -1} // an exchange has a deadline
+	dialer := &net.Dialer{KeepAlive: -1} // an exchange has a deadline
 	if f.source != "" {
 		source, err := sourceAddr(f.source)
 		if err != nil {
-			return "", nil, err
+			return "", nil, nil, err
 		}
 		dialer.LocalAddr = source
 	}
@@ -143,7 +157,7 @@ func (f *clientFlags) client(args []string) (addr string, _ *bothends.Client, er
 	if f.expect.given {
 		client.Expect = f.expect.octets
 	}
-	return net.JoinHostPort(host, port.String()), client, nil
+	return net.JoinHostPort(host, port.String()), dialer, client, nil
 }
 
 // results is the listener for standard output.
@@ -158,13 +172,29 @@ func (f *clientFlags) results(out io.Writer) *bothends.Trace {
 	return transcript.Client(out)
 }
 
+// capture begins the capture of --pcap. It binds the socket in the dialer's place.
+func (f *clientFlags) capture(dialer *net.Dialer, errs io.Writer) (*pcap, error) {
+	var options capture.Options
+	if source, ok := dialer.LocalAddr.(*net.TCPAddr); ok {
+		options.Source = source.AddrPort()
+	}
+	p, err := newPcap(f.pcap, options, errs)
+	if p != nil {
+		dialer.LocalAddr, dialer.Control = nil, p.Control
+	}
+	return p, err
+}
+
 // steps is the listener of --trace; with -o json the events are in the object.
-func (f *clientFlags) steps(errs io.Writer) *bothends.Trace {
+func (f *clientFlags) steps(errs io.Writer, captured *pcap) *bothends.Trace {
 	if !f.trace || f.output.value == "json" {
 		return nil
 	}
 	source, err := sourceAddr(f.source)
 	s := &transcript.Steps{Out: errs, ASCII: asciiOnly(), SourceChosen: err == nil && source.Port != 0}
+	if captured != nil {
+		s.Segments = func() *transcript.Ladder { return captured.ladder(asciiOnly()) }
+	}
 	return s.Client()
 }
 

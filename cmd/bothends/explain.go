@@ -23,6 +23,7 @@ type explainFlags struct {
 	pace   paceFlag
 	output choiceFlag
 	color  choiceFlag
+	pcap   string
 }
 
 func newExplain() *cobra.Command {
@@ -60,6 +61,7 @@ and --pace slow the printing alone: the lesson has run by then.`,
 	flags.Var(&f.pace, "pace", "wait so long between two steps")
 	flags.VarP(&f.output, "output", "o", "words, or a JSON line a lesson")
 	flags.Var(&f.color, "color", "auto obeys NO_COLOR")
+	flags.StringVar(&f.pcap, "pcap", "", "write the packets to `FILE` (pcapng)")
 	return cmd
 }
 
@@ -89,8 +91,22 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 		p := &pacer{pause: time.Duration(f.pace), step: f.step, in: cmd.InOrStdin(), prompt: cmd.ErrOrStderr()}
 		style.Between = func() error { return p.wait(ctx) }
 	}
+	captured, err := newPcap(f.pcap, headersAlone, cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
 	for i, lesson := range lessons {
-		err := f.show(ctx, out, lesson, style, i > 0)
+		set := explain.Setting{Port: uint16(f.port), ASCII: asciiOnly()}
+		if captured != nil {
+			set.Dialer.Control = captured.Control
+			set.Ladder = func() *transcript.Ladder { return captured.ladder(set.ASCII) }
+		}
+		err := f.show(ctx, out, lesson, set, style, i > 0)
+		if captured != nil {
+			if pcapErr := captured.nextLesson(i+1 < len(lessons), cmd.ErrOrStderr()); pcapErr != nil && err == nil {
+				err = pcapErr
+			}
+		}
 		if errors.Is(err, errQuit) {
 			return nil
 		}
@@ -132,9 +148,9 @@ func list(out io.Writer) error {
 }
 
 // show runs a lesson and prints it, behind another one or not.
-func (f *explainFlags) show(ctx context.Context, out io.Writer, lesson explain.Lesson, style explain.Style, next bool) error {
+func (f *explainFlags) show(ctx context.Context, out io.Writer, lesson explain.Lesson, set explain.Setting, style explain.Style, next bool) error {
 	began := time.Now()
-	steps, err := lesson.Run(ctx, explain.Setting{Port: uint16(f.port), ASCII: asciiOnly()})
+	steps, err := lesson.Run(ctx, set)
 	var printErr error
 	if f.output.value == "json" {
 		printErr = lesson.JSON(out, began, steps, err)
@@ -183,11 +199,6 @@ func (f *explainFlags) style(out io.Writer) explain.Style {
 			style.Width = min(width, 100)
 		}
 	}
-	switch f.color.value {
-	case "always":
-		style.Color = true
-	case "auto":
-		style.Color = terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	}
+	style.Color = wantsColor(out, f.color.value)
 	return style
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/bothends/bothends"
 )
@@ -272,4 +273,13 @@ func asciiOnly() bool {
 		}
 	}
 	return false
+}
+
+// wantsColor is what --color says for an output.
+func wantsColor(out io.Writer, choice string) bool {
+	if choice != "auto" {
+		return choice == "always"
+	}
+	file, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/need"
+)
+
+// serveHere is a server on a free port, for as long as the test runs.
+func serveHere(t *testing.T) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(bothends.Server)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		s.Close()
+		<-served
+	})
+	return ln.Addr().String()
+}
+
+func mayCapture(t *testing.T) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	run([]string{"explain", "eof", "-p", "0", "--pcap", filepath.Join(t.TempDir(), "try")}, &out, &errs)
+	if strings.Contains(errs.String(), "CAP_NET_RAW") {
+		need.Skip(t, "CAP_NET_RAW")
+	}
+}
+
+// rungs are the segments in a ladder: the way, and what stands on the arrow.
+func rungs(text string) (all []string) {
+	for _, m := range regexp.MustCompile(`(?m)^ *[0-9.]+ ms │(◀?)─+ (.*?) ─+▶?│$`).FindAllStringSubmatch(text, -1) {
+		way := "to server: "
+		if m[1] != "" {
+			way = "to client: "
+		}
+		all = append(all, way+m[2])
+	}
+	return all
+}
+
+// dissected are the segments of a file, as tshark sees them, in the ladder's words.
+func dissected(t *testing.T, file, serverPort string) (all []string) {
+	t.Helper()
+	out, err := exec.Command(need.Program(t, "tshark", "tshark"), "-r", file, "-T", "fields", "-E", "separator=/t",
+		"-e", "tcp.dstport", "-e", "tcp.flags.fin", "-e", "tcp.flags.syn", "-e", "tcp.flags.reset", "-e", "tcp.flags.push",
+		"-e", "tcp.flags.ack", "-e", "tcp.seq", "-e", "tcp.ack", "-e", "tcp.len").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		label := "to client: "
+		if f[0] == serverPort {
+			label = "to server: "
+		}
+		var flags []string
+		for i, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK"} {
+			if f[1+i] == "1" || f[1+i] == "True" {
+				flags = append(flags, name)
+			}
+		}
+		label += fmt.Sprintf("%s seq %s", strings.Join(flags, ", "), f[6])
+		if strings.HasSuffix(label[:strings.Index(label, " seq")], "ACK") {
+			label += " ack " + f[7]
+		}
+		if f[8] != "0" {
+			label += ", " + f[8] + " octets"
+		}
+		all = append(all, label)
+	}
+	return all
+}
+
+// tshark reads the file, and sees the segments of the ladder: the same, in the same
+// order.
+func TestPcap(t *testing.T) {
+	mayCapture(t)
+	addr := serveHere(t)
+	_, port, _ := net.SplitHostPort(addr)
+	for _, c := range []struct {
+		args string
+		code int
+		like []string // the first of them
+	}{
+		{"client " + addr + " --trace", 0, []string{"to server: SYN seq 0", "to client: SYN, ACK seq 0 ack 1", "to server: ACK seq 1 ack 1", "to server: PSH, ACK seq 1 ack 1, 16 octets"}},
+		{"client " + addr + " --trace --source 127.0.0.2 --message 0123456789abcdefg", 0, []string{"to server: SYN seq 0"}},
+	} {
+		file := filepath.Join(t.TempDir(), "exchange.pcapng")
+		var out, errs bytes.Buffer
+		if code := run(append(strings.Fields(c.args), "--pcap", file), &out, &errs); code != c.code {
+			t.Errorf("%s: exit %d\n%s", c.args, code, &errs)
+		}
+		drawn := rungs(errs.String())
+		if len(drawn) < len(c.like) || !cmp.Equal(drawn[:len(c.like)], c.like) {
+			t.Errorf("%s:\n%s\nit begins otherwise than with\n%s", c.args, &errs, strings.Join(c.like, "\n"))
+		}
+		if diff := cmp.Diff(dissected(t, file, port), drawn); diff != "" {
+			t.Errorf("%s: tshark sees (-) what the ladder does not show (+)\n%s", c.args, diff)
+		}
+	}
+}
+
+// A refused connection has a SYN and an RST, and a ladder of them.
+func TestPcapOfRefused(t *testing.T) {
+	mayCapture(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	file := filepath.Join(t.TempDir(), "refused.pcapng")
+	var out, errs bytes.Buffer
+	code := run([]string{"client", ln.Addr().String(), "--trace", "--pcap", file}, &out, &errs)
+	want := []string{"to server: SYN seq 0", "to client: RST, ACK seq 0 ack 1"}
+	if drawn := rungs(errs.String()); code != 3 || !cmp.Equal(drawn, want) {
+		t.Errorf("exit %d, %q\n%s", code, drawn, &errs)
+	}
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	// tshark counts the RST from 1, since there was no SYN before it.
+	if seen := dissected(t, file, port); len(seen) != 2 || seen[0] != want[0] || !strings.HasPrefix(seen[1], "to client: RST, ACK") {
+		t.Errorf("tshark sees %q", seen)
+	}
+}
+
+// The lesson's ladder is drawn from its segments, and all lessons go into one file.
+func TestPcapOfLessons(t *testing.T) {
+	mayCapture(t)
+	file := filepath.Join(t.TempDir(), "lessons.pcapng")
+	var out, errs bytes.Buffer
+	if code := run([]string{"explain", "-p", "0", "--pcap", file}, &out, &errs); code != 0 || errs.Len() > 0 {
+		t.Fatalf("exit %d\n%s", code, &errs)
+	}
+	port := regexp.MustCompile(`Listening at \('127.0.0.1', (\d+)\)`).FindStringSubmatch(out.String())[1]
+	if diff := cmp.Diff(dissected(t, file, port), rungs(out.String())); diff != "" {
+		t.Error(diff)
+	}
+	one := len(dissected(t, file, port))
+	out.Reset()
+	if code := run([]string{"explain", "all", "-p", "0", "--pcap", file}, &out, &errs); code != 0 || errs.Len() > 0 {
+		t.Fatalf("exit %d\n%s", code, &errs)
+	}
+	if all := len(dissected(t, file, port)); all < 10*one {
+		t.Errorf("%d segments in the first lesson, and %d in all", one, all)
+	}
+}
+
+// Without the right there is one line that says what is missing, and the rest works.
+func TestPcapWithoutTheRight(t *testing.T) {
+	setpriv := need.Program(t, "setpriv", "util-linux")
+	file := filepath.Join(t.TempDir(), "none.pcapng")
+	args := []string{"bothends", "client", serveHere(t), "--pcap", file}
+	if os.Getuid() == 0 {
+		args = append([]string{setpriv, "--bounding-set=-net_raw", "--inh-caps=-net_raw"}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v\n%s", err, &errs)
+	}
+	if !strings.HasSuffix(out.String(), "The server said 'Farewell, client'\n") ||
+		!regexp.MustCompile(`^bothends: no --pcap: capturing packets needs CAP_NET_RAW: [^\n]*\n$`).MatchString(errs.String()) {
+		t.Errorf("stdout:\n%s\nstderr:\n%s", &out, &errs)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("there is a file, with nothing in it")
+	}
+}
+
+func TestPcapFile(t *testing.T) {
+	mayCapture(t)
+	var out, errs bytes.Buffer
+	code := run([]string{"client", serveHere(t), "--pcap", "/no/such/folder/x"}, &out, &errs)
+	if code != 1 || errs.String() != "bothends: --pcap: open /no/such/folder/x: no such file or directory\n" || out.Len() > 0 {
+		t.Errorf("exit %d: %s%s", code, &errs, &out)
+	}
+}
