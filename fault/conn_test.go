@@ -60,6 +60,8 @@ func TestWhatArrivesWhen(t *testing.T) {
 		{"drip:2", []string{"abcde"}, "0s ab, 0s cd, 0s e, 0s EOF", nil},
 		{"rate:4", []string{"ab", "c"}, "250ms a, 500ms b, 750ms c, 750ms EOF", []string{"rate:4"}},
 		{"rate:1000", []string{sixteen}, "10ms Farewell, , 16ms client, 16ms EOF", []string{"rate:1000"}},
+		{"rate:1000+delay:5ms", []string{"abcdefghijklmnopqrst"}, "15ms abcdefghij, 25ms klmnopqrst, 25ms EOF", []string{"rate:1000", "delay:5ms"}},
+		{"rate:1000+delay:50ms", []string{"abcdefghijklmnopqrst"}, "60ms abcdefghij, 120ms klmnopqrst, 120ms EOF", []string{"rate:1000", "delay:50ms"}},
 		{"corrupt:4", []string{"abcd", "efg"}, "0s abcd, 0s dfg, 0s EOF", []string{"corrupt:4"}},
 		{"corrupt:7", []string{"abcd", "efg"}, "0s abcd, 0s efg, 0s EOF", nil},
 		{"close:4", []string{"ab", "cdef", "gh"}, "0s ab, 0s cd, 0s EOF", []string{"close:4"}},
@@ -357,10 +359,13 @@ func TestPipe(t *testing.T) {
 		if !errors.As(err, &struck) || n != struck.After {
 			t.Errorf("%s: %d, %v", f, n, err)
 		}
-		c.Close()
+		if f == "halfclose:2" { // the others have closed it
+			c.Close()
+		}
 		if p := <-got; len(p) != n {
 			t.Errorf("%s: %d written, %q read", f, n, p)
 		}
+		c.Close()
 	}
 	near, _ := net.Pipe()
 	defer near.Close()

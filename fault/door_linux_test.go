@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // eachListener runs a test with the listeners that people have: net.Listen's own, which
@@ -117,10 +119,26 @@ func TestRefuseEnds(t *testing.T) {
 		for range 3 {
 			mustWork(t, ln)
 		}
+		if n := reusePort(t, inner); n != 0 {
+			t.Errorf("SO_REUSEPORT = %d", n)
+		}
 		if ln.Addr().String() != address {
 			t.Errorf("listens at %s, was %s", ln.Addr(), address)
 		}
 	})
+}
+
+func reusePort(t *testing.T, ln net.Listener) (n int) {
+	t.Helper()
+	raw, err := ln.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { n, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestHangEnds(t *testing.T) {
@@ -177,6 +195,9 @@ func TestListenerLeavesNothing(t *testing.T) {
 		}
 		if err := ln.Close(); err != nil {
 			t.Errorf("%s: Close: %v", f, err)
+		}
+		if l := ln.(*listener); heldBy(ln) != 0 || l.timer != nil && l.timer.Stop() {
+			t.Errorf("%s: a goroutine or a timer is left", f)
 		}
 		if n := openFiles(t); n > before {
 			t.Errorf("%s: %d descriptors, %d before", f, n, before)

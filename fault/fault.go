@@ -72,15 +72,16 @@ func Delay(d time.Duration) Fault { return one(part{kind: delay, d: d}, d > 0) }
 
 // Drip sends each Write in pieces of n octets, and leaves pause between a piece and
 // the next, that of the next Write included; there is none before the first. Each
-// piece is a segment of its own: TCP_NODELAY is set, TCP_CORK taken away (tcp(7)). A
-// pause below zero is zero; n below one is no fault.
+// piece is a segment of its own: TCP_NODELAY is set behind it, which flushes TCP_CORK
+// too (tcp(7)). A pause below zero is zero; n below one is no fault.
 func Drip(n int, pause time.Duration) Fault {
 	return one(part{kind: drip, n: n, d: max(0, pause)}, n > 0)
 }
 
 // Rate sends as a line of that many octets a second would: n octets to an idle line
 // take n/octetsPerSecond, in pieces of a hundredth of a second, or of one octet if
-// that takes longer. Zero or less is no fault.
+// that takes longer. A timer that was late, by 10 ms at most, is made up for by the
+// next piece. Zero or less is no fault.
 func Rate(octetsPerSecond int) Fault {
 	return one(part{kind: rate, n: octetsPerSecond}, octetsPerSecond > 0)
 }

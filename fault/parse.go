@@ -170,7 +170,7 @@ func simple(word string) (Fault, error) {
 		}
 		return f, nil
 	case name == "first" || name == "for" || strings.HasSuffix(name, "%"):
-		return Fault{}, wordError(fmt.Sprintf("%s wants faults in parentheses, as in %s(reset)", excerpt(word), word))
+		return Fault{}, wordError(fmt.Sprintf("%s wants faults in parentheses, as in first:2(reset)", excerpt(word)))
 	}
 	return Fault{}, wordError(fmt.Sprintf("no fault %s; there are %s, first, for and 20%%", excerpt(name), strings.Join(names[:first], ", ")))
 }

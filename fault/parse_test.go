@@ -57,7 +57,8 @@ func TestParseErrors(t *testing.T) {
 		"first:x(hang)":    `fault "first:x(hang)": first wants a number, not "x"`,
 		"for:x(hang)":      `fault "for:x(hang)": for ` + wantsDuration + `"x"`,
 		"first:2":          `fault "first:2": "first:2" wants faults in parentheses, as in first:2(reset)`,
-		"hang+20%":         `fault "hang+20%": at "20%": "20%" wants faults in parentheses, as in 20%(reset)`,
+		"hang+20%":         `fault "hang+20%": at "20%": "20%" wants faults in parentheses, as in first:2(reset)`,
+		"hang+\n%":         `fault "hang+\n%": at "\n%": "\n%" wants faults in parentheses, as in first:2(reset)`,
 		"close:8(hang)":    `fault "close:8(hang)": no condition "close:8"; there are first:2, for:5s and 20%`,
 		"101%(hang)":       `fault "101%(hang)": % wants a number from 0 to 100 before it, not "101"`,
 		"-1%(hang)":        `fault "-1%(hang)": % wants a number from 0 to 100 before it, not "-1"`,
@@ -97,7 +98,7 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", "drip:3/5ms", "delay:20ms", "rate:1000", "stall:4", "close:8", "halfclose:8", "reset:10", "corrupt:7", "refuse",
 		"hang", "first:2(close:8)", "20%(stall:4)", "for:5s(refuse)", "first:2(20%(drip:1/1ms+reset:10))",
-		"0.1%(hang)+100%(hang)", "99999999999999999999%(hang)", "((((", "first:1(first:1(", "delay:1ns+rate:1+", "10.%(hang)",
+		"0.1%(hang)+100%(hang)", "99999999999999999999%(hang)", "((((", "first:1(first:1(", "\n%", "delay:1ns+rate:1+", "10.%(hang)",
 	} {
 		f.Add(seed)
 	}

@@ -25,11 +25,10 @@ func hasKernel(c net.Conn) bool {
 	return ok
 }
 
-// push sends the octets that Nagle's algorithm or a cork keeps back.
+// push sends the octets that Nagle's algorithm keeps back, or a cork: to set
+// TCP_NODELAY flushes even then (tcp(7)).
 func push(c net.Conn) {
-	below := lowest(c)
-	uncork(below)
-	if tcp, ok := below.(interface{ SetNoDelay(bool) error }); ok {
+	if tcp, ok := lowest(c).(interface{ SetNoDelay(bool) error }); ok {
 		tcp.SetNoDelay(true)
 	}
 }

@@ -88,23 +88,50 @@ func TestResetAfterTenEveryTime(t *testing.T) {
 	writes.Wait()
 }
 
-// The reader has not read, and its kernel not acknowledged all: the window is full.
-func TestResetWaitsForTheAcknowledgement(t *testing.T) {
-	const after = 3 << 20
-	client, faulty := pair(t, Reset(after))
-	tcp := lowest(faulty).(*net.TCPConn)
-	tcp.SetWriteBuffer(8 << 20)
-	written := make(chan int)
+// stuckReset is a reset that waits, because the reader does not read and its window is
+// full.
+func stuckReset(t *testing.T) (client *net.TCPConn, faulty net.Conn, written chan error) {
+	t.Helper()
+	client, faulty = pair(t, Reset(windowful))
+	lowest(faulty).(*net.TCPConn).SetWriteBuffer(1 << 20)
+	written = make(chan error, 1)
 	go func() {
-		n, _ := faulty.Write(make([]byte, after+1))
-		written <- n
+		_, err := faulty.Write(make([]byte, windowful+1))
+		written <- err
 	}()
-	got, err := io.Copy(io.Discard, client)
-	if got != after || !isReset(err) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 5000 {
+		if <-tick.C; Struck(faulty) != nil {
+			return client, faulty, written
+		}
+	}
+	t.Fatal("the octets are not in the send buffer")
+	return
+}
+
+const windowful = 150_000 // octets, more than a new connection's window
+
+func TestResetWaitsForTheAcknowledgement(t *testing.T) {
+	client, _, written := stuckReset(t)
+	if got, err := io.Copy(io.Discard, client); got != windowful || !isReset(err) {
 		t.Errorf("read %d octets, %v", got, err)
 	}
-	if n := <-written; n != after {
-		t.Errorf("Write = %d", n)
+	if err := <-written; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("Write: %v", err)
+	}
+}
+
+// A program that closes while the fault waits does not turn the reset into a FIN.
+func TestCloseWhileResetting(t *testing.T) {
+	client, faulty, written := stuckReset(t)
+	start := time.Now()
+	faulty.Close()
+	if err := <-written; !errors.Is(err, syscall.ECONNRESET) || time.Since(start) > ackTime/2 {
+		t.Errorf("Write = %v after %v", err, time.Since(start))
+	}
+	if n, err := io.Copy(io.Discard, client); n == windowful || !isReset(err) {
+		t.Errorf("read %d octets, %v", n, err)
 	}
 }
 
@@ -112,15 +139,16 @@ func TestResetWaitsForTheAcknowledgement(t *testing.T) {
 func TestCloseIsNoReset(t *testing.T) {
 	client, faulty := pair(t, Close(8))
 	client.Write(make([]byte, 1000)) // nobody reads it
-	go func() {
-		client.CloseWrite()
-	}()
+	client.CloseWrite()
 	n, err := faulty.Write([]byte(sixteen))
 	if n != 8 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Write = %d, %v", n, err)
 	}
 	if got, err := io.ReadAll(client); string(got) != "Farewell" || err != nil {
 		t.Errorf("read %q, %v", got, err)
+	}
+	if err := faulty.(*conn).CloseWrite(); err != nil {
+		t.Errorf("CloseWrite: %v", err)
 	}
 	if _, err := faulty.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the connection is open: %v", err)
@@ -238,4 +266,32 @@ func TestDripUnderTLS(t *testing.T) {
 	if s != (seen{got: sixteen, struck: "drip:100/1µs"}) {
 		t.Errorf("%+v", s)
 	}
+}
+
+// A FIN of a fault over TLS is TLS's goodbye, and TCP's FIN behind it.
+func TestFINOverTLS(t *testing.T) {
+	ln := Listen(tls.NewListener(loopback(t), certificate(t)), HalfClose(8))
+	checked, served := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(served)
+		c, err := ln.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		c.Write([]byte(sixteen))
+		<-checked
+	}()
+	client := tls.Client(dial(t, ln), &tls.Config{InsecureSkipVerify: true})
+	if got, err := io.ReadAll(client); string(got) != "Farewell" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	client.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := lowest(client).Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("below TLS: %v", err)
+	}
+	close(checked)
+	<-served
+	lowest(client).Close()
 }

@@ -13,6 +13,7 @@ import (
 const (
 	drainTime = time.Second            // for the peer to close, once it has the FIN
 	ackTime   = 5 * time.Second        // for the peer to acknowledge what RST would drop
+	lateTime  = 10 * time.Millisecond  // of a line's piece that is no idleness
 	blindTime = 100 * time.Millisecond // for the same, where the system does not tell
 )
 
@@ -82,7 +83,7 @@ func (s *striker) dripTime(int) time.Time {
 
 // rateTime is when the last of n octets leaves the line.
 func (s *striker) rateTime(n int) time.Time {
-	if now := time.Now(); s.free.Before(now) {
+	if now := time.Now(); now.Sub(s.free) > lateTime {
 		s.free = now
 	}
 	s.free = s.free.Add(time.Duration(float64(n) * float64(time.Second) / float64(s.n)))
