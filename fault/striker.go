@@ -133,13 +133,11 @@ func (s *striker) end() error {
 	c.ending.Lock()
 	defer c.ending.Unlock()
 	s.struck.Store(true)
-	failed := &Error{Fault: s.String(), After: s.sent}
+	failed := &Error{Fault: s.String(), After: s.sent, Err: net.ErrClosed}
 	switch s.kind {
 	case halfClose:
-		failed.Err = syscall.EPIPE
 		sendFIN(c.Conn)
 	case closing:
-		failed.Err = net.ErrClosed
 		if sendFIN(c.Conn) == nil {
 			c.drain()
 		}

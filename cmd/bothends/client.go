@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/fault"
 	"github.com/bothends/bothends/internal/capture"
 	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/transcript"
@@ -45,11 +46,13 @@ that begins with @ is written with \x40:
 
     \n \r \t \\ \' \" \0 \xNN \uNNNN
 
+--fault makes this end misbehave in what it sends; see docs/faults.md.
+
 The exit status tells how the exchange ended:
 
     0  ok: the whole reply came
     1  mismatch: the reply is not the one that --expect names; or it could not
-       be printed
+       be printed, or --fault ended the exchange
     2  the command line is wrong
     3  refused, or unreachable: no route, no such host
     4  timeout
@@ -147,11 +150,16 @@ func (f *clientFlags) client(args []string) (addr string, _ *net.Dialer, _ *both
 		}
 		dialer.LocalAddr = source
 	}
+	faults := fault.New(f.fault.Fault, f.seed)
 	client := &bothends.Client{
 		ReplySize: noneIfZero(int(f.replySize)),
 		Timeout:   f.timeout.orNone(),
 		Dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, addr)
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return faults.Conn(conn), nil
 		},
 	}
 	if f.expect.given {
@@ -205,8 +213,12 @@ func (f *clientFlags) failed(ctx context.Context, err error) *failure {
 		bothends.Mismatch: 1, bothends.Refused: exitNetwork, bothends.Unreachable: exitNetwork, bothends.Timeout: 4,
 		bothends.Short: 5, bothends.Closed: 5, bothends.Reset: 5, bothends.TLS: 6, bothends.Canceled: 130,
 	}[outcome]
-	if sig := signalOf(ctx); outcome == bothends.Canceled && sig != nil {
+	var own *fault.Error
+	switch sig := signalOf(ctx); {
+	case outcome == bothends.Canceled && sig != nil:
 		code = exitCode(sig)
+	case errors.As(err, &own):
+		code = exitFailure
 	}
 	return &failure{code: code, err: errors.New(transcript.ErrorText(err)), hint: f.hint(outcome, err)}
 }

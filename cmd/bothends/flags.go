@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/fault"
 )
 
 // maxMessage bounds the sizes that the command takes. The library has no bound.
@@ -29,6 +30,8 @@ type exchangeFlags struct {
 	output  choiceFlag
 	quiet   bool
 	trace   bool
+	fault   faultFlag
+	seed    uint64
 }
 
 func (f *exchangeFlags) add(cmd *cobra.Command) {
@@ -44,6 +47,8 @@ func (f *exchangeFlags) add(cmd *cobra.Command) {
 	flags.VarP(&f.output, "output", "o", "transcript, or a JSON line an exchange")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
 	flags.BoolVar(&f.trace, "trace", false, "each step on standard error; in JSON as events")
+	flags.Var(&f.fault, "fault", "misbehave: reset:10, drip:3/5ms, 20%(stall:4)")
+	flags.Uint64Var(&f.seed, "seed", 0, "`N` decides the percentages in --fault")
 }
 
 // network is net.Dial's name for the address families asked for. An IPv4 address
@@ -263,6 +268,15 @@ func unescape(s string) ([]byte, error) {
 		s = tail
 	}
 	return b, nil
+}
+
+// A faultFlag is what is to go wrong.
+type faultFlag struct{ fault.Fault }
+
+func (f *faultFlag) Type() string { return "SPEC" }
+func (f *faultFlag) Set(s string) (err error) {
+	f.Fault, err = fault.Parse(s)
+	return err
 }
 
 // asciiOnly tells whether the locale rules out Unicode (POSIX, 8.2).

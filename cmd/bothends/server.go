@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/fault"
 	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/transcript"
 )
@@ -55,6 +56,9 @@ that begins with @ is written with \x40:
 
     \n \r \t \\ \' \" \0 \xNN \uNNNN
 
+--fault makes this end misbehave in what it sends, and in whom it accepts; see
+docs/faults.md.
+
 SIGINT stops the server at once, SIGTERM lets open exchanges finish within
 --drain; both print a summary, and a second one ends the program there and then.
 SIGUSR1 prints a summary in between. The exit status is
@@ -88,6 +92,9 @@ func (f *serverFlags) run(cmd *cobra.Command, args []string) error {
 	ln, err := f.listen(network, net.JoinHostPort(host, port.String()))
 	if err != nil {
 		return err
+	}
+	if f.fault.String() != "" {
+		ln = fault.New(f.fault.Fault, f.seed).Listen(ln)
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, append([]os.Signal{syscall.SIGINT, syscall.SIGTERM}, signalFigures...)...)

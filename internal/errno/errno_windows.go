@@ -28,6 +28,7 @@ const (
 var (
 	Refused = Set{wsaECONNREFUSED, errorConnectionRefused}
 	Reset   = Set{
+		syscall.ECONNRESET, // which package fault returns
 		syscall.WSAECONNRESET, syscall.WSAECONNABORTED, wsaENETRESET, wsaESHUTDOWN,
 		errorNetnameDeleted, errorConnectionAborted,
 	}

@@ -1,0 +1,105 @@
+package check_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends/check"
+	"github.com/bothends/bothends/internal/need"
+)
+
+// clientVerdicts runs a command, "name: verdict" for each case.
+func clientVerdicts(t *testing.T, c *check.Client, only ...string) (all []string, results map[string]check.Result) {
+	t.Helper()
+	results = make(map[string]check.Result)
+	chosen := slices.DeleteFunc(check.ClientCases(), func(of check.ClientCase) bool {
+		return len(only) > 0 && !slices.Contains(only, of.Name)
+	})
+	for r := range c.Run(t.Context(), chosen) {
+		all = append(all, r.Case+": "+r.Verdict.String())
+		results[r.Case] = r
+	}
+	return all, results
+}
+
+// A client that takes what one recv() gives, and has no deadline, fails just where it
+// must.
+func TestNaiveClient(t *testing.T) {
+	t.Parallel()
+	python := need.Program(t, "python3", "python3")
+	c := &check.Client{Command: []string{python, "../testdata/naive_client.py", "{host}", "{port}"}, Limit: time.Second}
+	got, results := clientVerdicts(t, c)
+	want := []string{
+		"whole: pass", "pieces: fail", "octets: fail", "slow: pass", "surplus: pass",
+		"wrong: fail", "closed: fail", "cut-fin: fail", "reset: pass", "cut-reset: fail",
+		"silence: fail", "cut-silence: fail", "refused: pass", "hang: fail",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s\n%v", diff, results)
+	}
+	for name, why := range map[string]string{
+		"pieces":  "it left before the whole reply had come",
+		"closed":  "it took this for a success",
+		"silence": "it had not ended after 1",
+		"whole":   "exit 0 after ",
+		"reset":   "exit 1 after ",
+	} {
+		if !strings.Contains(results[name].Why, why) {
+			t.Errorf("%s: %q does not say %q", name, results[name].Why, why)
+		}
+	}
+	if !strings.Contains(results["reset"].Output, "ConnectionResetError") {
+		t.Errorf("the command's output is kept: %q", results["reset"].Output)
+	}
+}
+
+// What is no client at all.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	sh := need.Program(t, "sh", "dash")
+	for _, c := range []struct {
+		script, name, why string
+		verdict           check.Verdict
+	}{
+		{"exit 0", "whole", "exit 0 after ", check.Fail},
+		{"exit 3", "whole", "exit 3 after ", check.Fail},
+		{"exit 3", "refused", "exit 3 after ", check.Pass},
+		{"kill -SEGV $$", "refused", "it crashed", check.Fail},
+		{"kill -SEGV $$", "whole", "exit -1 after ", check.Fail},
+		{"sleep 60", "refused", "it had not ended after ", check.Fail},
+		{"sleep 60 & wait", "refused", "it had not ended after ", check.Fail}, // and its child is killed too
+		{`test "$BOTHENDS_HOST:$BOTHENDS_PORT" = "$0:$1" && exit 7`, "refused", "exit 7 after ", check.Pass},
+	} {
+		client := &check.Client{Command: []string{sh, "-c", c.script, "{host}", "{port}"}, Limit: 300 * time.Millisecond}
+		_, results := clientVerdicts(t, client, c.name)
+		if r := results[c.name]; r.Verdict != c.verdict || !strings.Contains(r.Why, c.why) {
+			t.Errorf("%s, case %s: %v, %s", c.script, c.name, r.Verdict, r.Why)
+		}
+	}
+	client := &check.Client{Command: []string{"/no/such/program"}}
+	if _, results := clientVerdicts(t, client, "whole"); !strings.Contains(results["whole"].Why, "the command could not be run: ") {
+		t.Errorf("%v", results)
+	}
+}
+
+func TestClientStops(t *testing.T) {
+	sh := need.Program(t, "sh", "dash")
+	client := &check.Client{Command: []string{sh, "-c", "sleep 60"}}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	for r := range client.Run(ctx, check.ClientCases()) {
+		t.Errorf("%+v", r)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopped after %v", took)
+	}
+	for range client.Run(t.Context(), nil) {
+		t.Error("a result of no case")
+	}
+}

@@ -1,0 +1,233 @@
+package check
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Schema names the form of a Result as JSON.
+const Schema = "bothends.check/v1"
+
+// A Reporter writes results as they come. End is called once, behind the last.
+type Reporter interface {
+	Add(Result) error
+	End() error
+}
+
+// NewReporter returns a Reporter for a format: "text", "json", "tap" or "junit"; nil
+// for any other. The suite is what is judged, for the formats that name it, and cases
+// is how many results there will be. Color is for text.
+func NewReporter(format string, w io.Writer, suite string, cases int, color bool) Reporter {
+	switch format {
+	case "text":
+		return &text{w: w, suite: suite, color: color}
+	case "json":
+		return &jsonLines{w}
+	case "tap":
+		return &tap{w: w, cases: cases}
+	case "junit":
+		return &junit{w: w, suite: suite}
+	}
+	return nil
+}
+
+// text is a table, a line a case, with what was seen below those that did not pass.
+type text struct {
+	w     io.Writer
+	suite string
+	color bool
+	tally Tally
+}
+
+// The columns of a case's name and of its title. With the verdict and the time a line
+// has 80.
+const (
+	nameWidth  = 13
+	titleWidth = 50
+)
+
+func (t *text) Add(r Result) error {
+	t.tally.Add(r)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %-*s %-*s %9s\n", t.paint(r.Verdict), nameWidth, r.Case, titleWidth, r.Title, took(r.Took))
+	if r.Verdict != Pass {
+		for _, line := range wrapped(r.Why, 80-6) {
+			fmt.Fprintf(&b, "      %s\n", line)
+		}
+		for line := range strings.Lines(r.Output) {
+			fmt.Fprintf(&b, "      | %s\n", strings.TrimRight(line, "\r\n"))
+		}
+	}
+	_, err := io.WriteString(t.w, b.String())
+	return err
+}
+
+func (t *text) paint(v Verdict) string {
+	word := v.String()
+	if v == Fail {
+		word = "FAIL" // to be seen without colour too
+	}
+	if !t.color {
+		return word
+	}
+	return "\x1b[" + [...]string{Pass: "32", Fail: "1;31", Warn: "33", Skip: "2"}[v] + "m" + word + "\x1b[0m"
+}
+
+func took(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%.1f ms", float64(d)/1e6)
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+func wrapped(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return append(lines, line)
+}
+
+func (t *text) End() error {
+	verdict := "survives"
+	if !t.tally.OK() {
+		verdict = "does not survive"
+	}
+	_, err := fmt.Fprintf(t.w, "\n%s %s: %v\n", t.suite, verdict, &t.tally)
+	return err
+}
+
+// jsonLines is one object a line, one line a case.
+type jsonLines struct{ w io.Writer }
+
+func (j *jsonLines) Add(r Result) error {
+	e := json.NewEncoder(j.w)
+	e.SetEscapeHTML(false)
+	return e.Encode(struct {
+		Schema  string  `json:"schema"`
+		Case    string  `json:"case"`
+		Title   string  `json:"title"`
+		Verdict Verdict `json:"verdict"`
+		Why     string  `json:"why"`
+		Seconds float64 `json:"seconds"`
+		Output  string  `json:"output,omitempty"`
+	}{Schema, r.Case, r.Title, r.Verdict, r.Why, r.Took.Seconds(), r.Output})
+}
+
+func (j *jsonLines) End() error { return nil }
+
+// tap is the Test Anything Protocol, version 14 (testanything.org).
+type tap struct {
+	w        io.Writer
+	cases, n int
+}
+
+func (t *tap) Add(r Result) error {
+	var b strings.Builder
+	if t.n == 0 {
+		fmt.Fprintf(&b, "TAP version 14\n1..%d\n", t.cases)
+	}
+	t.n++
+	status, directive := "ok", ""
+	switch r.Verdict {
+	case Fail:
+		status = "not ok"
+	case Skip:
+		directive = " # SKIP " + tapText(r.Why)
+	}
+	fmt.Fprintf(&b, "%s %d - %s: %s%s\n", status, t.n, r.Case, tapText(r.Title), directive)
+	if r.Verdict == Fail || r.Verdict == Warn {
+		why, _ := json.Marshal(r.Why) // a JSON string is one of YAML too
+		fmt.Fprintf(&b, "  ---\n  verdict: %v\n  why: %s\n  duration_ms: %.3f\n  ...\n", r.Verdict, why, float64(r.Took)/1e6)
+	}
+	_, err := io.WriteString(t.w, b.String())
+	return err
+}
+
+// tapText is a text that makes no directive and no second line.
+func tapText(s string) string {
+	return strings.NewReplacer("#", `\#`, "\n", " ", "\r", " ").Replace(s)
+}
+
+// End tells when a run was stopped before all results were there.
+func (t *tap) End() error {
+	if t.n == t.cases {
+		return nil
+	}
+	_, err := fmt.Fprintf(t.w, "Bail out! stopped after %d of %d cases\n", t.n, t.cases)
+	return err
+}
+
+// junit is the XML that CI systems read; it can only be written at the end.
+type junit struct {
+	w       io.Writer
+	suite   string
+	results []Result
+}
+
+func (j *junit) Add(r Result) error {
+	j.results = append(j.results, r)
+	return nil
+}
+
+type (
+	junitMessage struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+	junitCase struct {
+		Name    string        `xml:"name,attr"`
+		Class   string        `xml:"classname,attr"`
+		Time    string        `xml:"time,attr"`
+		Failure *junitMessage `xml:"failure"`
+		Skipped *junitMessage `xml:"skipped"`
+		Out     string        `xml:"system-out,omitempty"`
+	}
+	junitSuite struct {
+		XMLName  xml.Name    `xml:"testsuite"`
+		Name     string      `xml:"name,attr"`
+		Tests    int         `xml:"tests,attr"`
+		Failures int         `xml:"failures,attr"`
+		Errors   int         `xml:"errors,attr"`
+		Skipped  int         `xml:"skipped,attr"`
+		Time     string      `xml:"time,attr"`
+		Cases    []junitCase `xml:"testcase"`
+	}
+)
+
+func (j *junit) End() error {
+	s := junitSuite{Name: "bothends check " + j.suite, Tests: len(j.results)}
+	var total time.Duration
+	for _, r := range j.results {
+		c := junitCase{Name: r.Case, Class: "bothends.check", Time: seconds(r.Took), Out: r.Output}
+		switch r.Verdict {
+		case Fail:
+			s.Failures++
+			c.Failure = &junitMessage{r.Why, r.Title + ": " + r.Why}
+		case Skip:
+			s.Skipped++
+			c.Skipped = &junitMessage{r.Why, ""}
+		case Warn:
+			c.Out = strings.TrimSpace("warning: " + r.Why + "\n" + r.Output)
+		}
+		s.Cases = append(s.Cases, c)
+		total += r.Took
+	}
+	s.Time = seconds(total)
+	out, err := xml.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(j.w, "%s%s\n", xml.Header, out)
+	return err
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }

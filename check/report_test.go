@@ -1,0 +1,146 @@
+package check_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends/check"
+)
+
+var results = []check.Result{
+	{Case: "whole", Title: "one exchange", Verdict: check.Pass, Why: "1 ms", Took: 1500 * time.Microsecond},
+	{Case: "cut", Title: "at every # place", Verdict: check.Fail, Why: `cut after 3 octets: "socket closed" <0 bytes> into a 16-byte message, which is a rather long sentence`, Took: 12 * time.Second, Output: "one\ntwo\n"},
+	{Case: "silence", Title: "says nothing", Verdict: check.Warn, Why: "no deadline", Took: time.Second},
+	{Case: "fin", Title: "leaves", Verdict: check.Skip, Why: "gone since\ncase cut", Took: 0},
+}
+
+func reported(t *testing.T, format string, color bool, results ...check.Result) string {
+	t.Helper()
+	var out bytes.Buffer
+	r := check.NewReporter(format, &out, "127.0.0.1:1060", 4, color)
+	for _, result := range results {
+		if err := r.Add(result); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.End(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestText(t *testing.T) {
+	want := `pass  whole         one exchange                                          1.5 ms
+FAIL  cut           at every # place                                      12.0 s
+      cut after 3 octets: "socket closed" <0 bytes> into a 16-byte message,
+      which is a rather long sentence
+      | one
+      | two
+warn  silence       says nothing                                       1000.0 ms
+      no deadline
+skip  fin           leaves                                                0.0 ms
+      gone since case cut
+
+127.0.0.1:1060 does not survive: 4 cases: 1 passed, 1 failed, 1 with a warning, 1 skipped
+`
+	if diff := cmp.Diff(want, reported(t, "text", false, results...)); diff != "" {
+		t.Error(diff)
+	}
+	if got := reported(t, "text", true, results...); !strings.Contains(got, "\x1b[1;31mFAIL\x1b[0m  cut") {
+		t.Errorf("no colour:\n%s", got)
+	}
+	if got := reported(t, "text", false, results[0], results[2]); !strings.HasSuffix(got, "\n127.0.0.1:1060 survives: 2 cases: 1 passed, 1 with a warning\n") {
+		t.Error(got)
+	}
+	if got := reported(t, "text", false, results[3]); !strings.HasSuffix(got, "does not survive: 1 case: 0 passed, 1 skipped\n") {
+		t.Error(got)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	lines := strings.Split(strings.TrimSuffix(reported(t, "json", false, results...), "\n"), "\n")
+	want := `{"schema":"bothends.check/v1","case":"whole","title":"one exchange","verdict":"pass","why":"1 ms","seconds":0.0015}`
+	if len(lines) != 4 || lines[0] != want {
+		t.Errorf("%d lines, the first:\n%s\nwant:\n%s", len(lines), lines[0], want)
+	}
+	var second struct{ Verdict, Why, Output string }
+	if err := json.Unmarshal([]byte(lines[1]), &second); err != nil || second.Verdict != "fail" || second.Why != results[1].Why || second.Output != "one\ntwo\n" {
+		t.Errorf("%+v, %v", second, err)
+	}
+}
+
+func TestTAP(t *testing.T) {
+	want := `TAP version 14
+1..4
+ok 1 - whole: one exchange
+not ok 2 - cut: at every \# place
+  ---
+  verdict: fail
+  why: "cut after 3 octets: \"socket closed\" \u003c0 bytes\u003e into a 16-byte message, which is a rather long sentence"
+  duration_ms: 12000.000
+  ...
+ok 3 - silence: says nothing
+  ---
+  verdict: warn
+  why: "no deadline"
+  duration_ms: 1000.000
+  ...
+ok 4 - fin: leaves # SKIP gone since case cut
+`
+	if diff := cmp.Diff(want, reported(t, "tap", false, results...)); diff != "" {
+		t.Error(diff)
+	}
+	if got := reported(t, "tap", false, results[0]); !strings.HasSuffix(got, "Bail out! stopped after 1 of 4 cases\n") {
+		t.Error(got)
+	}
+}
+
+func TestJUnit(t *testing.T) {
+	text := reported(t, "junit", false, results...)
+	var suite struct {
+		Name     string `xml:"name,attr"`
+		Tests    int    `xml:"tests,attr"`
+		Failures int    `xml:"failures,attr"`
+		Skipped  int    `xml:"skipped,attr"`
+		Time     string `xml:"time,attr"`
+		Cases    []struct {
+			Name    string `xml:"name,attr"`
+			Failure struct {
+				Message string `xml:"message,attr"`
+			} `xml:"failure"`
+			Out string `xml:"system-out"`
+		} `xml:"testcase"`
+	}
+	if err := xml.Unmarshal([]byte(text), &suite); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if suite.Tests != 4 || suite.Failures != 1 || suite.Skipped != 1 || suite.Time != "13.002" || len(suite.Cases) != 4 ||
+		suite.Cases[1].Failure.Message != results[1].Why || suite.Cases[2].Out != "warning: no deadline" {
+		t.Errorf("%+v\n%s", suite, text)
+	}
+}
+
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("broken") }
+
+func TestReporterErrors(t *testing.T) {
+	for _, format := range []string{"text", "json", "tap"} {
+		if err := check.NewReporter(format, broken{}, "", 1, false).Add(results[0]); err == nil {
+			t.Errorf("%s does not tell what it could not write", format)
+		}
+	}
+	if err := check.NewReporter("junit", broken{}, "", 1, false).End(); err == nil {
+		t.Error("junit does not tell what it could not write")
+	}
+	if r := check.NewReporter("xml", broken{}, "", 1, false); r != nil {
+		t.Errorf("a format that there is not: %v", r)
+	}
+}

@@ -1,0 +1,264 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"time"
+
+	"github.com/bothends/bothends"
+)
+
+// A Server is somebody's server, and how to judge it. Its zero value but for Addr is
+// the chapter's exchange.
+type Server struct {
+	// Addr is where it listens, as host:port.
+	Addr string
+	// Request is what a plain exchange sends; nil is bothends.DefaultRequest, and
+	// empty nothing: a server that speaks first.
+	Request []byte
+	// ReplySize is the octets of its reply; 0 is those of Expect, or else 16.
+	ReplySize int
+	// Expect, if not nil, is the only reply that is right.
+	Expect []byte
+	// Limit is how long a plain exchange may take; 0 is 5 s.
+	Limit time.Duration
+	// Silence is how long to wait for the server to give up on a silent client; 0
+	// is 15 s, negative does not wait.
+	Silence time.Duration
+	// Many is how many clients there are at once; 0 is 100.
+	Many int
+	// Times is how often a client connects and closes at once; 0 is 1000.
+	Times int
+	// Dial opens a connection; nil uses a net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Restart, if not nil, is called before the first case, and again when a case
+	// has killed the server.
+	Restart func(context.Context) error
+}
+
+// A ServerCase is one thing that a client, or the network, may do to a server. They
+// come from ServerCases.
+type ServerCase struct {
+	Name  string
+	Title string
+	Why   string // why it matters, in a sentence
+
+	run func(context.Context, *battery) finding
+}
+
+// A battery is a Server under check: its settings, with the defaults filled in.
+type battery struct {
+	Server
+	client bothends.Client
+	killed string // the case after which the server was gone
+}
+
+// Run runs the cases in their order, each followed by a plain exchange, which decides
+// whether the server has survived. Leaving the loop, or the end of ctx, stops it.
+func (s *Server) Run(ctx context.Context, cases []ServerCase) iter.Seq[Result] {
+	return func(yield func(Result) bool) {
+		b := newBattery(*s)
+		var startErr error
+		if b.Restart != nil {
+			startErr = b.Restart(ctx)
+		}
+		for _, c := range cases {
+			if ctx.Err() != nil {
+				return
+			}
+			r := Result{Case: c.Name, Title: c.Title}
+			began := time.Now()
+			f := fail("the server could not be started: %v", startErr)
+			if startErr == nil {
+				f = b.judge(ctx, c)
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			r.Verdict, r.Why, r.Took = f.verdict, f.why, time.Since(began)
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+func newBattery(s Server) *battery {
+	if s.Request == nil {
+		s.Request = []byte(bothends.DefaultRequest)
+	}
+	if s.ReplySize == 0 {
+		s.ReplySize = len(s.Expect)
+	}
+	setDefault(&s.ReplySize, bothends.DefaultMessageSize)
+	setDefault(&s.Limit, 5*time.Second)
+	setDefault(&s.Silence, 15*time.Second)
+	setDefault(&s.Many, 100)
+	setDefault(&s.Times, 1000)
+	if s.Dial == nil {
+		dialer := net.Dialer{KeepAlive: -1}
+		s.Dial = dialer.DialContext
+	}
+	client := bothends.Client{Dial: s.Dial, ReplySize: s.ReplySize, Expect: s.Expect, Timeout: s.Limit}
+	return &battery{Server: s, client: client}
+}
+
+func setDefault[T int | time.Duration](setting *T, def T) {
+	if *setting == 0 {
+		*setting = def
+	}
+}
+
+// judge runs a case against a server that works before it, and sees whether it works
+// after it.
+func (b *battery) judge(ctx context.Context, c ServerCase) finding {
+	if err := b.revive(ctx); err != nil {
+		if b.killed == "" {
+			b.killed = c.Name
+			return fail("a plain exchange does not work: %v", err)
+		}
+		return skip("the server has not answered since case %s: %v", b.killed, err)
+	}
+	f := c.run(ctx, b)
+	err := b.plain(ctx)
+	if err == nil {
+		return f
+	}
+	b.killed = c.Name
+	if f.verdict == Fail {
+		return f
+	}
+	if f.why != "" {
+		return fail("the next exchange did not work: %v (before: %s)", err, f.why)
+	}
+	return fail("the next exchange did not work: %v", err)
+}
+
+// revive is nil when a plain exchange works, if need be by starting the server again.
+func (b *battery) revive(ctx context.Context) error {
+	err := b.plain(ctx)
+	if err == nil || b.Restart == nil || ctx.Err() != nil {
+		return err
+	}
+	if err := b.Restart(ctx); err != nil {
+		return err
+	}
+	return b.plain(ctx)
+}
+
+// plain makes an exchange as it should be.
+func (b *battery) plain(ctx context.Context) error {
+	_, err := b.client.Exchange(ctx, b.Addr, b.Request)
+	return err
+}
+
+// open connects; the connection has Limit for all that is done with it.
+func (b *battery) open(ctx context.Context) (net.Conn, error) {
+	limited, cancel := context.WithTimeout(ctx, b.Limit)
+	defer cancel()
+	conn, err := b.Dial(limited, "tcp", b.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %s", bothends.Reason(err))
+	}
+	conn.SetDeadline(time.Now().Add(b.Limit))
+	return &stoppable{conn, context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })}, nil
+}
+
+// stoppable is a connection that the end of a context wakes.
+type stoppable struct {
+	net.Conn
+	stop func() bool
+}
+
+func (c *stoppable) NetConn() net.Conn { return c.Conn }
+
+func (c *stoppable) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// reply reads the reply, and says what is wrong with it.
+func (b *battery) reply(conn net.Conn) error {
+	p := make([]byte, b.ReplySize)
+	if err := bothends.ReadMessage(conn, p); err != nil {
+		return err
+	}
+	if b.Expect != nil && !bytes.Equal(p, b.Expect) {
+		return &bothends.MismatchError{Got: p, Want: b.Expect}
+	}
+	return nil
+}
+
+// pieces sends the request cut at the places, with a pause before each piece but the
+// first, and reads the reply.
+func (b *battery) pieces(ctx context.Context, pause time.Duration, cuts ...int) error {
+	conn, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	done := 0
+	for _, end := range append(cuts, len(b.Request)) {
+		if done > 0 {
+			if err := wait(ctx, pause); err != nil {
+				return err
+			}
+		}
+		if _, err := conn.Write(b.Request[done:end]); err != nil {
+			return fmt.Errorf("after %d octets of the request: %s", done, bothends.Reason(err))
+		}
+		done = end
+	}
+	return b.reply(conn)
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// abandon sends so many octets of the request, and then breaks off with RST.
+func (b *battery) abandon(ctx context.Context, octets int) error {
+	conn, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Write(b.Request[:octets])
+	if tcp := tcpOf(conn); tcp != nil {
+		tcp.SetLinger(0)
+	}
+	return err
+}
+
+func tcpOf(conn net.Conn) *net.TCPConn {
+	for {
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			return tcp
+		}
+		wrapped, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		conn = wrapped.NetConn()
+	}
+}
+
+// closeWrite sends the FIN.
+func closeWrite(conn net.Conn) error {
+	tcp := tcpOf(conn)
+	if tcp == nil {
+		return errors.New("the connection cannot be half-closed")
+	}
+	return tcp.CloseWrite()
+}

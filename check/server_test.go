@@ -1,0 +1,331 @@
+package check_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/check"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// verdicts runs cases against a server, "name: verdict" each.
+func verdicts(t *testing.T, s *check.Server, only ...string) (all []string, why map[string]string) {
+	t.Helper()
+	why = make(map[string]string)
+	for r := range s.Run(t.Context(), cases(t, only...)) {
+		all = append(all, r.Case+": "+r.Verdict.String())
+		why[r.Case] = r.Why
+		if r.Took <= 0 || r.Title == "" {
+			t.Errorf("%s took %v, and its title is %q", r.Case, r.Took, r.Title)
+		}
+	}
+	return all, why
+}
+
+// cases are the server's, or those of that name.
+func cases(t *testing.T, only ...string) (chosen []check.ServerCase) {
+	t.Helper()
+	for _, c := range check.ServerCases() {
+		if len(only) == 0 {
+			chosen = append(chosen, c)
+		}
+		for _, name := range only {
+			if c.Name == name {
+				chosen = append(chosen, c)
+			}
+		}
+	}
+	if len(only) > 0 && len(chosen) != len(only) {
+		t.Fatalf("no such cases: %q", only)
+	}
+	return chosen
+}
+
+// serve listens, and gives each connection to handle, in a goroutine of its own.
+func serve(t *testing.T, handle func(net.Conn)) (addr string) {
+	t.Helper()
+	return serveBy(t, handle, func(conns *sync.WaitGroup, one func()) { conns.Go(one) })
+}
+
+// serveInTurn is serve, one connection after another.
+func serveInTurn(t *testing.T, handle func(net.Conn)) (addr string) {
+	t.Helper()
+	return serveBy(t, handle, func(_ *sync.WaitGroup, one func()) { one() })
+}
+
+func serveBy(t *testing.T, handle func(net.Conn), start func(*sync.WaitGroup, func())) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			start(&conns, func() {
+				defer conn.Close()
+				handle(conn)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		conns.Wait()
+	})
+	return ln.Addr().String()
+}
+
+// answer is a server's part of an exchange, as it should be.
+func answer(conn net.Conn) error {
+	if err := bothends.ReadMessage(conn, make([]byte, 16)); err != nil {
+		return err
+	}
+	return bothends.WriteMessage(conn, []byte(bothends.DefaultReply))
+}
+
+// Our own server passes every case.
+func TestOurServer(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := &bothends.Server{Timeout: 300 * time.Millisecond}
+	served := make(chan error, 1)
+	go func() { served <- ours.Serve(ln) }()
+	defer func() {
+		ours.Close()
+		<-served
+	}()
+	s := &check.Server{Addr: ln.Addr().String(), Expect: []byte(bothends.DefaultReply), Silence: 5 * time.Second, Times: 200}
+	got, why := verdicts(t, s)
+	var want []string
+	for _, c := range check.ServerCases() {
+		want = append(want, c.Name+": pass")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s\n%q", diff, why)
+	}
+}
+
+// Each case finds the server that it is for.
+func TestBrokenServers(t *testing.T) {
+	t.Parallel()
+	request := func(conn net.Conn) error { return bothends.ReadMessage(conn, make([]byte, 16)) }
+	reply := func(conn net.Conn) { conn.Write([]byte(bothends.DefaultReply)) }
+	for _, c := range []struct {
+		cases   string
+		verdict string
+		why     string
+		handle  func(net.Conn)
+		inTurn  bool
+	}{
+		{"octets cut", "fail", "of the request: broken pipe|connection reset by peer|0 bytes into a 16-byte message", func(conn net.Conn) {
+			if n, _ := conn.Read(make([]byte, 16)); n == 16 { // takes what one recv gives for the message
+				reply(conn)
+			}
+		}, false},
+		{"half-close", "fail", "the reply did not come: socket closed 0 bytes into a 16-byte message", func(conn net.Conn) {
+			if request(conn) != nil {
+				return
+			}
+			conn.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
+			if _, err := conn.Read(make([]byte, 1)); err != io.EOF { // takes the FIN for a client that is gone
+				reply(conn)
+			}
+		}, false},
+		{"surplus", "warn", "the reply was lost: ", func(conn net.Conn) {
+			if request(conn) != nil {
+				return
+			}
+			conn.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
+			if n, _ := conn.Read(make([]byte, 1)); n == 0 { // takes a surplus octet for an attack
+				reply(conn)
+			}
+		}, false},
+		{"many", "fail", "exchanges did not work, one of them: ", func(conn net.Conn) {
+			conn.SetReadDeadline(time.Now().Add(30 * time.Millisecond)) // and slowly
+			io.Copy(io.Discard, conn)
+			bothends.WriteMessage(conn, []byte(bothends.DefaultReply))
+		}, true},
+		{"no-reader", "fail", "another client was not served: ", func(conn net.Conn) {
+			for answer(conn) == nil { // persistent
+			}
+		}, true},
+		{"fin", "warn", "it answered a request that ended after ", func(conn net.Conn) {
+			io.ReadAtLeast(conn, make([]byte, 16), 16)
+			reply(conn)
+		}, false},
+		{"fin", "warn", "it had not closed its end", func(conn net.Conn) {
+			if answer(conn) != nil {
+				slow := time.NewTimer(1200 * time.Millisecond)
+				<-slow.C // forgets to close
+			}
+		}, false},
+		{"silence", "fail", "while two clients are silent, another one is not served: ", func(conn net.Conn) {
+			answer(conn)
+		}, true},
+		{"silence", "warn", "no deadline: a client that says nothing was still connected after 500ms", func(conn net.Conn) { answer(conn) }, false},
+		{"whole", "fail", "not the expected", func(conn net.Conn) {
+			if request(conn) == nil {
+				conn.Write([]byte("Farewell, CLIENT"))
+			}
+		}, false},
+	} {
+		for name := range strings.FieldsSeq(c.cases) {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				listen := serve
+				if c.inTurn {
+					listen = serveInTurn
+				}
+				s := &check.Server{Addr: listen(t, c.handle), Expect: []byte(bothends.DefaultReply), Limit: time.Second, Silence: time.Second / 2, Many: 60}
+				got, why := verdicts(t, s, name)
+				matches := false
+				for text := range strings.SplitSeq(c.why, "|") {
+					matches = matches || strings.Contains(why[name], text)
+				}
+				if len(got) != 1 || got[0] != name+": "+c.verdict || !matches {
+					t.Errorf("%s, %q", got, why)
+				}
+			})
+		}
+	}
+}
+
+// A server that is gone after a case fails it, and the cases behind it are skipped;
+// or, with Restart, judged.
+func TestServerThatDies(t *testing.T) {
+	for _, restarts := range []bool{false, true} {
+		var ln net.Listener
+		var loop sync.WaitGroup
+		start := func(addr string) {
+			var err error
+			if ln, err = net.Listen("tcp", addr); err != nil {
+				t.Fatal(err)
+			}
+			loop.Go(func() { // ends at the first error, as a program without a handler does
+				for {
+					conn, err := ln.Accept()
+					if err != nil {
+						return
+					}
+					err = answer(conn)
+					conn.Close()
+					if err != nil {
+						ln.Close()
+						return
+					}
+				}
+			})
+		}
+		start("127.0.0.1:0")
+		s := &check.Server{Addr: ln.Addr().String(), Limit: time.Second, Silence: -1, Times: 10}
+		if restarts {
+			s.Restart = func(context.Context) error {
+				ln.Close()
+				loop.Wait()
+				start(s.Addr)
+				return nil
+			}
+		}
+		got, why := verdicts(t, s, "whole", "fin", "reset", "connect-close")
+		ln.Close()
+		loop.Wait()
+		want := []string{"whole: pass", "fin: fail", "reset: skip", "connect-close: skip"}
+		if restarts {
+			want = []string{"whole: pass", "fin: fail", "reset: fail", "connect-close: fail"}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s\n%q", diff, why)
+		}
+		if !restarts && !strings.HasPrefix(why["reset"], "the server has not answered since case fin: ") {
+			t.Errorf("reset is skipped: %s", why["reset"])
+		}
+	}
+}
+
+// A server that speaks first has no request to cut.
+func TestServerThatSpeaksFirst(t *testing.T) {
+	addr := serve(t, func(conn net.Conn) { conn.Write([]byte("220 ready\r\n")) })
+	s := &check.Server{Addr: addr, Request: []byte{}, Expect: []byte("220 ready\r\n"), Limit: time.Second, Times: 10}
+	got, why := verdicts(t, s)
+	for i, c := range check.ServerCases() {
+		want := c.Name + ": pass"
+		if c.Name == "octets" || c.Name == "cut" {
+			want = c.Name + ": skip"
+		}
+		if got[i] != want {
+			t.Errorf("%s, want %s: %s", got[i], want, why[c.Name])
+		}
+	}
+}
+
+// Nobody there is a failure of the first case, and no reason to run the others.
+func TestNoServer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	s := &check.Server{Addr: ln.Addr().String(), Limit: time.Second}
+	got, why := verdicts(t, s, "whole", "cut")
+	if got[0] != "whole: fail" || got[1] != "cut: skip" || !strings.Contains(why["whole"], "connection refused") {
+		t.Errorf("%q, %q", got, why)
+	}
+	failed := &check.Server{Addr: ln.Addr().String(), Restart: func(context.Context) error { return errors.New("no program") }}
+	got, why = verdicts(t, failed, "whole")
+	if got[0] != "whole: fail" || why["whole"] != "the server could not be started: no program" {
+		t.Errorf("%q, %q", got, why)
+	}
+}
+
+// Leaving the loop, and the end of the context, stop the battery; goleak sees the rest.
+func TestStop(t *testing.T) {
+	addr := serve(t, func(conn net.Conn) { answer(conn) })
+	s := &check.Server{Addr: addr}
+	for range s.Run(t.Context(), check.ServerCases()) {
+		break
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	for r := range s.Run(ctx, cases(t, "silence")) {
+		t.Errorf("%+v", r)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopped after %v", took)
+	}
+}
+
+func TestTitlesFit(t *testing.T) {
+	var out bytes.Buffer
+	report := check.NewReporter("text", &out, "x", 1, false)
+	for _, c := range check.ServerCases() {
+		report.Add(check.Result{Case: c.Name, Title: c.Title, Took: 123456 * time.Microsecond})
+	}
+	for _, c := range check.ClientCases() {
+		report.Add(check.Result{Case: c.Name, Title: c.Title, Took: 123456 * time.Microsecond})
+	}
+	for line := range strings.Lines(out.String()) {
+		if len(line) > 81 {
+			t.Errorf("%d columns: %s", len(line)-1, line)
+		}
+	}
+}

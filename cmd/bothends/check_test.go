@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends/check"
+	"github.com/bothends/bothends/internal/need"
+)
+
+// checked runs check with -o json: "case: verdict" of each line, and the exit status.
+func checked(t *testing.T, args ...string) (verdicts []string, why map[string]string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(append(append([]string{"check"}, args[0], "-o", "json"), args[1:]...), &out, &errs)
+	if errs.Len() > 0 {
+		t.Errorf("check %q: %s", args, &errs)
+	}
+	why = make(map[string]string)
+	for line := range strings.Lines(out.String()) {
+		var r struct{ Schema, Case, Verdict, Why string }
+		if err := json.Unmarshal([]byte(line), &r); err != nil || r.Schema != "bothends.check/v1" {
+			t.Fatalf("%v: %s", err, line)
+		}
+		verdicts = append(verdicts, r.Case+": "+r.Verdict)
+		why[r.Case] = r.Why
+	}
+	return verdicts, why, code
+}
+
+func unusedPort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return port
+}
+
+// all is the verdict of each server case: pass, but for those given.
+func all(but map[string]string) (verdicts []string) {
+	for _, c := range check.ServerCases() {
+		verdict := "pass"
+		if v, ok := but[c.Name]; ok {
+			verdict = v
+		}
+		verdicts = append(verdicts, c.Name+": "+verdict)
+	}
+	return verdicts
+}
+
+// The chapter's way to write a server, one client after another and no error handling,
+// fails what it must: it dies of a short message, and stops for a silent client.
+func TestCheckSequentialServer(t *testing.T) {
+	t.Parallel()
+	python := need.Program(t, "python3", "python3")
+	port := unusedPort(t)
+	got, why, code := checked(t, "127.0.0.1:"+port, "--limit", "2s", "--silence", "1s", "--",
+		python, filepath.Join("..", "..", "testdata", "sequential.py"), port)
+	want := all(map[string]string{"fin": "fail", "reset": "fail", "connect-close": "fail", "silence": "fail"})
+	if diff := cmp.Diff(want, got); diff != "" || code != 1 {
+		t.Errorf("exit %d\n%s\n%q", code, diff, why)
+	}
+}
+
+// started is a program that listens on a port, until the test ends.
+func started(t *testing.T, port string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
+			conn.Close()
+			return
+		}
+	}
+	t.Fatalf("%s does not listen", args[0])
+}
+
+// Servers of Debian's packages: what they fail stands in docs/check/README.md.
+func TestCheckRedis(t *testing.T) {
+	t.Parallel()
+	redis := need.Program(t, "redis-server", "redis-server")
+	port := unusedPort(t)
+	started(t, port, redis, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+	got, why, code := checked(t, "127.0.0.1:"+port, "--message", `PING\r\n`, "--expect", `+PONG\r\n`, "--silence", "1s")
+	if diff := cmp.Diff(all(map[string]string{"silence": "warn"}), got); diff != "" || code != 0 {
+		t.Errorf("exit %d\n%s\n%q", code, diff, why)
+	}
+}
+
+func TestCheckNginx(t *testing.T) {
+	t.Parallel()
+	nginx := need.Program(t, "nginx", "nginx-light")
+	port, dir := unusedPort(t), t.TempDir()
+	config := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr crit;
+events {}
+http {
+	access_log off;
+	client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+	server { listen 127.0.0.1:%[2]s; return 200 "hello\n"; }
+}`, dir, port)
+	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	started(t, port, nginx, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))
+	got, why, code := checked(t, "127.0.0.1:"+port, "--message", `GET / HTTP/1.0\r\n\r\n`, "--expect", `HTTP/1.1 200 OK\r\n`, "--silence", "1s")
+	if diff := cmp.Diff(all(map[string]string{"silence": "warn"}), got); diff != "" || code != 0 {
+		t.Errorf("exit %d\n%s\n%q", code, diff, why)
+	}
+}
+
+// Our own client passes every case, given what the reply should be.
+func TestCheckOurClient(t *testing.T) {
+	t.Parallel()
+	got, why, code := checked(t, "client", "--", "bothends", "client", "{host}:{port}", "--expect", "Farewell, client", "--timeout", "1s")
+	var want []string
+	for _, c := range check.ClientCases() {
+		want = append(want, c.Name+": pass")
+	}
+	if diff := cmp.Diff(want, got); diff != "" || code != 0 {
+		t.Errorf("exit %d\n%s\n%q", code, diff, why)
+	}
+}
