@@ -3,17 +3,23 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/fault"
 	"github.com/bothends/bothends/internal/need"
 )
 
@@ -243,4 +249,74 @@ Listening at ('127.0.0.1', 1060)
 	if got := errs.String(); got != "bothends: 1 connection, 1 exchange: 1 ok\n" {
 		t.Errorf("standard error:\n%s", got)
 	}
+}
+
+// What a test server's misbehaviour looks like through each client: the exit status,
+// or that it hangs. Only ours tells all five apart, and says how far the reply had come.
+func TestMisbehaviourThroughEachClient(t *testing.T) {
+	clients := [][2]string{{"ncat", "ncat"}, {"nc.openbsd", "netcat-openbsd"}, {"socat", "socat"}}
+	for _, c := range []struct {
+		fault  string
+		others [3]string // as clients
+		ours   string
+		says   string
+	}{
+		{"", [3]string{"0", "0", "0"}, "0", ""},
+		{"close:10", [3]string{"0", "0", "0"}, "5", "socket closed 10 bytes into a 16-byte message"},
+		{"reset:10", [3]string{"1", "0", "0"}, "5", "connection reset by peer 10 bytes into a 16-byte message"},
+		{"stall:10", [3]string{"hangs", "hangs", "0"}, "4", "timed out 10 bytes into a 16-byte message"},
+		{"refuse", [3]string{"1", "1", "1"}, "3", "connection refused"},
+	} {
+		t.Run("fault "+c.fault, func(t *testing.T) {
+			t.Parallel()
+			f, err := fault.Parse(c.fault)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			faulty := fault.Listen(ln, f)
+			s := new(bothends.Server)
+			served := make(chan error, 1)
+			go func() { served <- s.Serve(faulty) }()
+			defer func() {
+				s.Close()
+				<-served
+			}()
+			addr := ln.Addr().String()
+			host, port, _ := net.SplitHostPort(addr)
+			for i, args := range []string{host + " " + port, "-N " + host + " " + port, "- TCP:" + addr} {
+				program := need.Program(t, clients[i][0], clients[i][1])
+				if got, _ := asClient(t, append([]string{program}, strings.Fields(args)...)...); got != c.others[i] {
+					t.Errorf("%s: %s, want %s", clients[i][0], got, c.others[i])
+				}
+			}
+			got, errs := asClient(t, "bothends", "client", addr, "--timeout", "500ms")
+			if got != c.ours || !strings.Contains(errs, c.says) {
+				t.Errorf("bothends: %s, want %s: %s", got, c.ours, errs)
+			}
+		})
+	}
+}
+
+// asClient gives a program the request, and returns its exit status, or "hangs".
+func asClient(t *testing.T, args ...string) (status, errs string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stdin = strings.NewReader("Hi there, server")
+	var printed bytes.Buffer
+	cmd.Stderr = &printed
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return "hangs", ""
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(cmd.ProcessState.ExitCode()), printed.String()
 }
