@@ -19,6 +19,7 @@ cmd/bothends       -> check explain fault transcript bothends internal/capture i
 check              -> fault bothends
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
+load               -> hdrhistogram
 bothends           -> internal/errno
 internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
 fault              -> internal/tcpinfo x/sys/unix
@@ -30,15 +31,16 @@ internal/tcpinfo   -> x/sys/unix
 `
 
 var modules = map[string]string{
-	"github.com/gopacket/gopacket":        "gopacket",
-	"github.com/gopacket/gopacket/layers": "gopacket/layers",
-	"github.com/gopacket/gopacket/pcapgo": "gopacket/pcapgo",
-	"github.com/spf13/cobra":              "cobra",
-	"github.com/spf13/cobra/doc":          "cobra/doc",
-	"github.com/spf13/pflag":              "pflag",
-	"golang.org/x/net/bpf":                "x/net/bpf",
-	"golang.org/x/sys/unix":               "x/sys/unix",
-	"golang.org/x/term":                   "x/term",
+	"github.com/HdrHistogram/hdrhistogram-go": "hdrhistogram",
+	"github.com/gopacket/gopacket":            "gopacket",
+	"github.com/gopacket/gopacket/layers":     "gopacket/layers",
+	"github.com/gopacket/gopacket/pcapgo":     "gopacket/pcapgo",
+	"github.com/spf13/cobra":                  "cobra",
+	"github.com/spf13/cobra/doc":              "cobra/doc",
+	"github.com/spf13/pflag":                  "pflag",
+	"golang.org/x/net/bpf":                    "x/net/bpf",
+	"golang.org/x/sys/unix":                   "x/sys/unix",
+	"golang.org/x/term":                       "x/term",
 }
 
 func TestLayers(t *testing.T) {

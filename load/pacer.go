@@ -1,0 +1,101 @@
+package load
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// A Pacer is a schedule that is known in advance: when each operation falls due.
+// Operations are numbered from 0, and asked for in that order; a time never comes
+// before the one before it.
+type Pacer interface {
+	// Due is when operation n is due, counted from the beginning of the run.
+	Due(n uint64) time.Duration
+}
+
+// Constant returns a Pacer of that many operations a second, evenly spaced, the first
+// one at once. A rate that is not positive has one operation, and no second.
+func Constant(rate float64) Pacer { return constant(rate) }
+
+type constant float64
+
+func (c constant) Due(n uint64) time.Duration { return seconds(float64(n) / float64(c)) }
+
+// Poisson returns a Pacer whose operations come independently of each other, as those
+// of many people do: the gaps between them are distributed exponentially, with a mean
+// of 1/rate. The seed decides them.
+func Poisson(rate float64, seed uint64) Pacer {
+	return &poisson{rate: rate, random: rand.New(rand.NewPCG(seed, 0))}
+}
+
+type poisson struct {
+	rate   float64
+	random *rand.Rand
+	next   uint64
+	at     float64 // seconds
+}
+
+// Due draws the gaps up to n. Asked for one that has been, it gives the last.
+func (p *poisson) Due(n uint64) time.Duration {
+	for ; p.next <= n; p.next++ {
+		p.at += p.random.ExpFloat64() / p.rate
+	}
+	return seconds(p.at)
+}
+
+// Ramp returns a Pacer whose rate goes from one to another in a straight line, and
+// stays there.
+func Ramp(from, to float64, over time.Duration) Pacer {
+	return ramp{from, to, over.Seconds()}
+}
+
+type ramp struct{ from, to, over float64 }
+
+// Due solves n = from*t + (to-from)/(2*over)*t^2 for t.
+func (r ramp) Due(n uint64) time.Duration {
+	if n == 0 {
+		return 0
+	}
+	count := float64(n)
+	during := (r.from + r.to) / 2 * r.over // operations while the rate changes
+	if r.over <= 0 || count >= during {
+		return seconds(max(0, r.over) + (count-max(0, during))/r.to)
+	}
+	a := (r.to - r.from) / (2 * r.over)
+	if a == 0 {
+		return seconds(count / r.from)
+	}
+	return seconds(2 * count / (r.from + math.Sqrt(r.from*r.from+4*a*count))) // the form without cancellation
+}
+
+// Steps returns a Pacer that holds each rate for a time, and the last one from then
+// on. A rate of 0 is a pause.
+func Steps(each time.Duration, rates ...float64) Pacer { return steps{each.Seconds(), rates} }
+
+type steps struct {
+	each  float64
+	rates []float64
+}
+
+func (s steps) Due(n uint64) time.Duration {
+	left, start := float64(n), 0.0
+	for i, rate := range s.rates {
+		if last := i == len(s.rates)-1; last || left < rate*s.each {
+			return seconds(start + left/rate)
+		}
+		left -= rate * s.each
+		start += s.each
+	}
+	return forever
+}
+
+// forever is a time that does not come.
+const forever = time.Duration(math.MaxInt64)
+
+func seconds(s float64) time.Duration {
+	if !(s < forever.Seconds()) { // NaN too
+		return forever
+	}
+	return time.Duration(s * 1e9)
+}

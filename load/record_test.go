@@ -1,0 +1,111 @@
+package load_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends/load"
+)
+
+// written is what a value of ours is as JSON, which says all of it.
+func written(t *testing.T, r *load.Record) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// A record that was read is the one that was written, to the last count.
+func TestRecord(t *testing.T) {
+	i := &load.Interval{
+		Start: time.Second, End: 2500 * time.Millisecond, Outcomes: map[string]int64{"ok": 3, "reset": 1}, Queued: 2, Unsent: 1,
+		Phases: map[string]*load.Histogram{"connect": new(load.Histogram)},
+		Health: load.Health{CPU: 300 * time.Millisecond, GCs: 2, GCPause: 50 * time.Microsecond},
+	}
+	for n := range 1000 {
+		i.Latency.Record(time.Duration(n*n) * time.Microsecond)
+		i.Service.Record(time.Duration(n) * time.Microsecond)
+	}
+	i.Phases["connect"].Record(time.Millisecond)
+	i.Own.Record(time.Microsecond)
+	record := &load.Record{Began: time.Unix(1, 0).UTC(), Config: load.Config{Target: "127.0.0.1:1060", Loop: "open", RateAsked: 100}, Host: load.Host{OS: "linux"},
+		Intervals: []*load.Interval{i}, Kernel: &load.Kernel{Connections: 4}}
+	text := written(t, record)
+	read, err := load.ReadRecord(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(text, written(t, read)); diff != "" {
+		t.Error(diff)
+	}
+	again := read.Intervals[0]
+	if again.Latency.Count() != 1000 || again.Latency.Quantile(0.99) != i.Latency.Quantile(0.99) || again.Latency.Max() != i.Latency.Max() ||
+		again.Start != i.Start || again.End != i.End || again.Health != i.Health || again.Late.Count() != 0 {
+		t.Errorf("%+v\nwant %+v", again, i)
+	}
+}
+
+func TestRecordsThatAreNone(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                       "EOF",
+		"{}":                                     "it has no schema",
+		`{"schema":"x/v9"}`:                      `its schema is "x/v9", and this program reads "bothends.load-record/v1"`,
+		`{"schema":1}`:                           "cannot unmarshal",
+		`{"intervals":[{"latency":"nonsense"}]}`: "histogram: ",
+		`{"intervals":[{"latency":7}]}`:          "cannot unmarshal",
+	} {
+		if _, err := load.ReadRecord(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	if err := new(load.Record).Write(full{}); err == nil {
+		t.Error("it does not tell what could not be written")
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("full") }
+
+// Four parts are the whole, count for count.
+func TestMerge(t *testing.T) {
+	var whole load.Histogram
+	parts := make([]*load.Interval, 4)
+	for n := range parts {
+		parts[n] = &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 1000}}
+		for k := range 1000 {
+			d := time.Duration((n*1000+k)*(k+1)) * time.Microsecond
+			whole.Record(d)
+			parts[n].Latency.Record(d)
+		}
+	}
+	total := load.Total(parts)
+	if diff := cmp.Diff(whole.Bars(), total.Latency.Bars()); diff != "" || total.Operations() != 4000 || total.Start != 0 || total.End != 4*time.Second || total.Rate() != 1000 {
+		t.Errorf("%d operations from %v to %v\n%s", total.Operations(), total.Start, total.End, diff)
+	}
+	parts[0].Latency.Record(time.Second)
+	if total.Latency.Count() != 4000 {
+		t.Error("the total changes with its parts")
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	var h load.Histogram
+	if h.Count() != 0 || h.Max() != 0 || h.Mean() != 0 || h.Quantile(0.5) != 0 || h.Bars() != nil {
+		t.Error("an empty one has something")
+	}
+	h.Merge(nil)
+	h.Merge(new(load.Histogram))
+	h.Record(-time.Second)
+	h.Record(48 * time.Hour)
+	if h.Count() != 2 || h.Quantile(0.5) != 0 || !near(h.Max(), time.Hour) {
+		t.Errorf("%d, %v, %v", h.Count(), h.Quantile(0.5), h.Max())
+	}
+}

@@ -1,0 +1,307 @@
+package load_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/bothends/bothends/load"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// sleep waits on a bubble's clock.
+func sleep(ctx context.Context, until time.Time) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+func run(t *testing.T, r *load.Runner) (total *load.Interval, intervals []*load.Interval) {
+	t.Helper()
+	if r.Sleep == nil {
+		r.Sleep = sleep
+	}
+	for i := range r.Run(t.Context()) {
+		intervals = append(intervals, i)
+	}
+	return load.Total(intervals), intervals
+}
+
+// near tells whether a duration is another one within a thousandth, the histogram's
+// precision, and a bit for rounding.
+func near(got, want time.Duration) bool {
+	return math.Abs(float64(got-want)) <= 0.0011*float64(want)
+}
+
+// A server that stands still for two of eight seconds, at a hundred a second: two
+// hundred fell due in that time, and waited for what was left of it.
+func TestFrozenServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		frozen, thaw := start.Add(3*time.Second), start.Add(5*time.Second)
+		r := &load.Runner{
+			Pacer: load.Constant(100), Duration: 8 * time.Second, Workers: 10,
+			Do: func(context.Context) error {
+				if now := time.Now(); !now.Before(frozen) && now.Before(thaw) {
+					time.Sleep(time.Until(thaw))
+				}
+				return nil
+			},
+		}
+		total, intervals := run(t, r)
+		if n := total.Outcomes["ok"]; n != 800 || total.Unsent != 0 || total.Latency.Count() != 800 {
+			t.Errorf("%d of 800 ok, %d never sent", n, total.Unsent)
+		}
+		// Of 800, all but the k worst waited 2 s - k * 10 ms at the most.
+		for q, want := range map[float64]time.Duration{0.5: 0, 0.75: 0, 0.9: 1200 * time.Millisecond, 0.99: 1920 * time.Millisecond, 1: 2 * time.Second} {
+			if got := total.Latency.Quantile(q); !near(got, want) {
+				t.Errorf("p%v from the due time: %v, want %v", 100*q, got, want)
+			}
+		}
+		// Ten were under way, and that is all that the service time knows of.
+		if got := total.Service.Quantile(0.98); got != 0 {
+			t.Errorf("p98 of the service time: %v, want 0", got)
+		}
+		if total.Queued != 190 {
+			t.Errorf("%d waited in the schedule, want 190", total.Queued)
+		}
+		if own := total.Own.Max(); own != 0 {
+			t.Errorf("the generator is charged %v of the server's stall", own)
+		}
+		if len(intervals) != 8 || intervals[3].Operations() != 0 {
+			t.Errorf("%d intervals, %d operations in the fourth", len(intervals), intervals[3].Operations())
+		}
+	})
+}
+
+// Each percentile is the injected distribution's, within the histogram's precision.
+func TestPercentiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		random := rand.New(rand.NewPCG(1, 2))
+		var delays []time.Duration
+		for range 20000 {
+			delays = append(delays, time.Duration(math.Exp(random.NormFloat64()*1.5)*1e6)) // log-normal, about a millisecond
+		}
+		var mu sync.Mutex
+		next := 0
+		r := &load.Runner{
+			Pacer: load.Constant(1000), Duration: 20 * time.Second, Workers: 2000,
+			Do: func(context.Context) error {
+				mu.Lock()
+				d := delays[next]
+				next++
+				mu.Unlock()
+				time.Sleep(d)
+				return nil
+			},
+		}
+		total, _ := run(t, r)
+		slices.Sort(delays)
+		for _, q := range []float64{0.01, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1} {
+			want := delays[int(math.Ceil(q*float64(len(delays))))-1]
+			if got := total.Service.Quantile(q); !near(got, want) {
+				t.Errorf("p%v of the service time: %v, want %v", 100*q, got, want)
+			}
+			if got := total.Latency.Quantile(q); !near(got, want) {
+				t.Errorf("p%v from the due time: %v, want %v", 100*q, got, want)
+			}
+		}
+	})
+}
+
+// A closed loop has as many operations at once as it has workers, and begins the next
+// one when the last has ended.
+func TestClosedLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now, most atomic.Int64
+		r := &load.Runner{
+			Duration: 10 * time.Second, Workers: 4,
+			Do: func(context.Context) error {
+				n := now.Add(1)
+				defer now.Add(-1)
+				most.Store(max(most.Load(), n))
+				time.Sleep(100 * time.Millisecond)
+				return nil
+			},
+		}
+		total, _ := run(t, r)
+		if total.Operations() != 400 || most.Load() != 4 || total.Rate() != 40 {
+			t.Errorf("%d operations, %d at once, %v a second", total.Operations(), most.Load(), total.Rate())
+		}
+		if total.Latency.Max() != total.Service.Max() || total.Late.Count() != 0 {
+			t.Errorf("latency %v, service %v: in a closed loop nothing is due", total.Latency.Max(), total.Service.Max())
+		}
+	})
+}
+
+func TestCountWarmupAndRamp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		made := 0
+		do := func(context.Context) error { made++; time.Sleep(10 * time.Millisecond); return nil }
+		for name, c := range map[string]struct {
+			r     load.Runner
+			ops   int64
+			all   int
+			takes time.Duration
+		}{
+			"count":              {load.Runner{Count: 7}, 7, 7, 70 * time.Millisecond},
+			"count, open":        {load.Runner{Count: 7, Pacer: load.Constant(10)}, 7, 7, 610 * time.Millisecond},
+			"warm-up":            {load.Runner{Duration: 300 * time.Millisecond, Warmup: 100 * time.Millisecond}, 20, 30, 300 * time.Millisecond},
+			"warm-up, open":      {load.Runner{Duration: 300 * time.Millisecond, Warmup: 100 * time.Millisecond, Pacer: load.Constant(50)}, 10, 15, 290 * time.Millisecond},
+			"warm-up and count":  {load.Runner{Count: 5, Warmup: 100 * time.Millisecond}, 5, 15, 150 * time.Millisecond},
+			"count and duration": {load.Runner{Count: 5000, Duration: 100 * time.Millisecond}, 10, 10, 100 * time.Millisecond},
+		} {
+			made = 0
+			c.r.Do = do
+			start := time.Now()
+			total, _ := run(t, &c.r)
+			if total.Operations() != c.ops || made != c.all || time.Since(start) != c.takes {
+				t.Errorf("%s: %d of %d counted in %v, want %d of %d in %v", name, total.Operations(), made, time.Since(start), c.ops, c.all, c.takes)
+			}
+		}
+		var begun []time.Duration
+		start := time.Now()
+		var mu sync.Mutex
+		ramp := load.Runner{Workers: 4, Ramp: 4 * time.Second, Count: 4, Do: func(ctx context.Context) error {
+			mu.Lock()
+			begun = append(begun, time.Since(start))
+			mu.Unlock()
+			time.Sleep(time.Hour)
+			return nil
+		}}
+		run(t, &ramp)
+		if want := []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second}; !slices.Equal(begun, want) {
+			t.Errorf("the workers began at %v, want %v", begun, want)
+		}
+	})
+}
+
+// What was due and could not be sent is counted.
+func TestUnsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &load.Runner{
+			Pacer: load.Constant(10), Duration: 10 * time.Second, Workers: 1, Patience: 5 * time.Second,
+			Do: func(ctx context.Context) error { time.Sleep(time.Second); return nil },
+		}
+		start := time.Now()
+		total, _ := run(t, r)
+		// One a second, until 15 s; the one that began last ends then, too.
+		if sum := total.Operations() + total.Unsent; sum != 100 || total.Operations() != 15 {
+			t.Errorf("%d made and %d not, of 100", total.Operations(), total.Unsent)
+		}
+		if took := time.Since(start); took != 15*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestOutcomesAndPhases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		odd := errors.New("odd")
+		n := 0
+		r := &load.Runner{
+			Count: 10,
+			Do: func(ctx context.Context) error {
+				n++
+				load.Observe(ctx, "connect", time.Duration(n)*time.Millisecond)
+				load.Observe(ctx, "wait", time.Second)
+				time.Sleep(2 * time.Second)
+				if n%2 == 1 {
+					return odd
+				}
+				return nil
+			},
+			Timed: func(err error) bool { return err == nil },
+		}
+		total, _ := run(t, r)
+		if total.Outcomes["ok"] != 5 || total.Outcomes["error"] != 5 || total.Latency.Count() != 5 {
+			t.Errorf("%v, %d of them timed", total.Outcomes, total.Latency.Count())
+		}
+		connect, wait := total.Phases["connect"], total.Phases["wait"]
+		if connect.Count() != 5 || !near(connect.Max(), 10*time.Millisecond) || !near(wait.Mean(), time.Second) || len(total.Phases) != 2 {
+			t.Errorf("connect: %d, at most %v; wait: mean %v", connect.Count(), connect.Max(), wait.Mean())
+		}
+		r.Outcome = func(err error) string { return map[bool]string{true: "even", false: "odd"}[err == nil] }
+		if total, _ = run(t, r); total.Outcomes["even"] != 5 || total.Outcomes["odd"] != 5 {
+			t.Errorf("%v", total.Outcomes)
+		}
+	})
+	load.Observe(context.Background(), "nobody", 0) // and nothing happens
+}
+
+// Leaving the loop, and the end of the context, stop the run: operations under way are
+// canceled, and when Run returns no goroutine is left (goleak).
+func TestStop(t *testing.T) {
+	for _, pacer := range []load.Pacer{nil, load.Constant(1000)} {
+		var open atomic.Int64
+		ended := 0
+		var mu sync.Mutex
+		r := &load.Runner{
+			Pacer: pacer, Workers: 5, Every: 10 * time.Millisecond,
+			Start: func(int) (func(context.Context) error, func()) {
+				return func(ctx context.Context) error {
+						open.Add(1)
+						defer open.Add(-1)
+						<-ctx.Done()
+						return ctx.Err()
+					}, func() {
+						mu.Lock()
+						ended++
+						mu.Unlock()
+					}
+			},
+		}
+		for range r.Run(t.Context()) {
+			break
+		}
+		if open.Load() != 0 || ended != 5 {
+			t.Errorf("%d operations go on, %d of 5 workers have ended", open.Load(), ended)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		var last *load.Interval
+		for i := range r.Run(ctx) {
+			last = i
+		}
+		cancel()
+		if last == nil || last.Outcomes["error"] != 5 {
+			t.Errorf("the interval of the stop: %+v", last)
+		}
+	}
+}
+
+// On this system's own clock a schedule is kept within a few milliseconds, and never
+// begun early.
+func TestRealClock(t *testing.T) {
+	var early atomic.Int64
+	start := time.Now()
+	n := atomic.Int64{}
+	r := &load.Runner{Pacer: load.Constant(500), Duration: 400 * time.Millisecond, Workers: 50, Do: func(context.Context) error {
+		if time.Since(start) < time.Duration(n.Add(1)-1)*2*time.Millisecond-time.Millisecond {
+			early.Add(1)
+		}
+		return nil
+	}}
+	var total load.Interval
+	for i := range r.Run(t.Context()) {
+		total.Merge(i)
+	}
+	if total.Operations() != 200 || early.Load() > 0 {
+		t.Errorf("%d of 200, %d of them early", total.Operations(), early.Load())
+	}
+	if total.Health.CPU <= 0 {
+		t.Errorf("it used %v of CPU", total.Health.CPU)
+	}
+}

@@ -1,0 +1,170 @@
+package load
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A worker makes one operation after another, and keeps what it has measured until it
+// is collected. Its lock is nearly always free: collect takes it once an interval.
+type worker struct {
+	run    *run
+	number int
+	phases []phase // of the operation under way
+
+	mu       sync.Mutex
+	samples  []sample
+	observed []phase // of all samples, in their order
+}
+
+// A sample is one operation.
+type sample struct {
+	due, begun, end time.Duration // since the run began
+	own             time.Duration
+	err             error
+	phases          int // how many of the observed are its
+}
+
+type phase struct {
+	name  string
+	spent time.Duration
+}
+
+type workerKey struct{}
+
+// Observe tells how long a phase of the operation took that runs under ctx. Where ctx
+// is not of a Runner it does nothing. An operation must call it from one goroutine at
+// a time.
+func Observe(ctx context.Context, name string, spent time.Duration) {
+	if w, ok := ctx.Value(workerKey{}).(*worker); ok {
+		w.phases = append(w.phases, phase{name, spent})
+	}
+}
+
+// begin is the worker's operation, and what is to be called when it ends.
+func (w *worker) begin() (ctx context.Context, do func(context.Context) error, end func()) {
+	do, end = w.run.Do, func() {}
+	if w.run.Start != nil {
+		do, end = w.run.Start(w.number)
+		if end == nil {
+			end = func() {}
+		}
+	}
+	return context.WithValue(w.run.ctx, workerKey{}, w), do, end
+}
+
+func (w *worker) openLoop(jobs <-chan job) {
+	ctx, do, end := w.begin()
+	defer end()
+	for j := range jobs {
+		if w.run.ctx.Err() != nil {
+			w.run.unsent.Add(1)
+			continue
+		}
+		begun := time.Now()
+		if !j.handed.IsZero() {
+			j.own += begun.Sub(j.handed)
+		}
+		w.make(ctx, do, j.due, begun, j.own)
+	}
+}
+
+func (w *worker) closedLoop() {
+	ctx, do, end := w.begin()
+	defer end()
+	for {
+		begun := time.Now()
+		if ctx.Err() != nil || !w.run.end.IsZero() && !begun.Before(w.run.end) {
+			return
+		}
+		if w.run.Count > 0 && !begun.Before(w.run.counted) && w.run.next.Add(1) > w.run.Count {
+			return
+		}
+		w.make(ctx, do, begun, begun, 0)
+	}
+}
+
+// make makes one operation, and keeps it unless it belongs to the warm-up.
+func (w *worker) make(ctx context.Context, do func(context.Context) error, due, begun time.Time, own time.Duration) {
+	w.phases = w.phases[:0]
+	err := do(ctx)
+	end := time.Now()
+	if due.Before(w.run.counted) {
+		return
+	}
+	start := w.run.start
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.samples = append(w.samples, sample{due.Sub(start), begun.Sub(start), end.Sub(start), own, err, len(w.phases)})
+	w.observed = append(w.observed, w.phases...)
+}
+
+// take returns what the worker has, and leaves it empty.
+func (w *worker) take() (samples []sample, observed []phase) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	samples, observed = w.samples, w.observed
+	w.samples = slices.Grow([]sample(nil), len(samples))
+	w.observed = slices.Grow([]phase(nil), len(observed))
+	return samples, observed
+}
+
+// collect makes an Interval of what was measured since the last one; nil while the
+// warm-up lasts.
+func (x *run) collect() *Interval {
+	now := time.Now()
+	if !now.After(x.counted) {
+		x.use = used()
+		return nil
+	}
+	i := &Interval{
+		Start: x.last.Sub(x.counted), End: now.Sub(x.counted), Outcomes: make(map[string]int64),
+		Queued: x.queued.Swap(0), Unsent: x.unsent.Swap(0),
+	}
+	for _, w := range x.workers {
+		samples, observed := w.take()
+		for _, s := range samples {
+			i.add(x.Runner, s, observed[:s.phases])
+			observed = observed[s.phases:]
+		}
+	}
+	use := used()
+	i.Health = use.since(x.use)
+	x.last, x.use = now, use
+	return i
+}
+
+// add counts an operation.
+func (i *Interval) add(r *Runner, s sample, phases []phase) {
+	i.Outcomes[r.outcome(s.err)]++
+	if r.Timed != nil && !r.Timed(s.err) {
+		return
+	}
+	i.Latency.Record(s.end - s.due)
+	i.Service.Record(s.end - s.begun)
+	if r.Pacer != nil {
+		i.Late.Record(s.begun - s.due)
+		i.Own.Record(s.own)
+	}
+	for _, p := range phases {
+		if i.Phases == nil {
+			i.Phases = make(map[string]*Histogram)
+		}
+		if i.Phases[p.name] == nil {
+			i.Phases[p.name] = new(Histogram)
+		}
+		i.Phases[p.name].Record(p.spent)
+	}
+}
+
+func (r *Runner) outcome(err error) string {
+	switch {
+	case r.Outcome != nil:
+		return r.Outcome(err)
+	case err == nil:
+		return "ok"
+	}
+	return "error"
+}
