@@ -20,6 +20,7 @@ check              -> fault bothends
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
 load               -> hdrhistogram
+report             -> load
 bothends           -> internal/errno
 internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
 fault              -> internal/tcpinfo x/sys/unix

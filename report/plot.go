@@ -1,0 +1,137 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/bothends/bothends/load"
+)
+
+const (
+	plotWidth = 60
+	plotRows  = 4
+	barWidth  = 40
+	barRows   = 10
+)
+
+// plots draws the distribution of latency, and the rate and the latency over time.
+func (t *text) plots() {
+	if t.total.Latency.Count() > 0 {
+		t.line("")
+		t.distribution(&t.total.Latency)
+	}
+	seconds := even(t.r.Intervals, plotWidth)
+	if len(seconds) < 2 {
+		return
+	}
+	rates, slow := make([]float64, len(seconds)), make([]float64, len(seconds))
+	name, q := slowest(seconds)
+	for n, i := range seconds {
+		rates[n], slow[n] = i.Rate(), float64(i.Latency.Quantile(q))/1e6
+	}
+	from, to := axis(seconds[0].Start.Seconds())+" s", axis(seconds[len(seconds)-1].End.Seconds())+" s"
+	t.line("")
+	t.chart("rate over time, exchanges a second", rates, from, to)
+	t.line("")
+	t.chart("latency over time, ms, "+name+" of each column", slow, from, to)
+}
+
+// slowest is the percentile that each of the intervals supports, p99 or the maximum.
+func slowest(intervals []*load.Interval) (name string, q float64) {
+	for _, i := range intervals {
+		if n := i.Latency.Count(); n > 0 && !supports(n, 0.99) {
+			return "max", 1
+		}
+	}
+	return "p99", 0.99
+}
+
+// distribution is a row for each step of latency; each is longer than the last one by
+// the same factor.
+func (t *text) distribution(h *load.Histogram) {
+	t.line("%s", t.paint(bold, "distribution of latency"))
+	for _, s := range steps(h, barRows) {
+		part := float64(s.Count) / float64(h.Count())
+		bar := t.bar(part)
+		t.line("  %s %9s ms %s%s %8s", t.ascii("≤"), ms(s.To), bar, strings.Repeat(" ", barWidth-len([]rune(bar))), share(part, 1))
+	}
+}
+
+// steps divides a histogram between its shortest and longest into that many, of equal
+// width on a logarithmic scale.
+func steps(h *load.Histogram, most int) []load.Bar {
+	bars := h.Bars()
+	low, high := math.Log(float64(max(1, bars[0].To))), math.Log(float64(max(1, bars[len(bars)-1].To)))
+	if high-low < 1e-9 {
+		return []load.Bar{{From: bars[0].From, To: bars[0].To, Count: h.Count()}}
+	}
+	list := make([]load.Bar, most)
+	for n := range list {
+		list[n].To = time.Duration(math.Exp(low + (high-low)*float64(n+1)/float64(most)))
+	}
+	for _, b := range bars {
+		at := int((math.Log(float64(max(1, b.To))) - low) / (high - low) * float64(most))
+		list[min(at, most-1)].Count += b.Count
+	}
+	return list
+}
+
+var (
+	eighthsRight = []rune(" ▏▎▍▌▋▊▉█")
+	eighthsUp    = []rune(" ▁▂▃▄▅▆▇█")
+	asciiUp      = []rune(" ..::||##")
+)
+
+// bar is as long as the part of a whole; something is seen of every part but 0.
+func (t *text) bar(part float64) string {
+	if t.ASCII {
+		return strings.Repeat("#", int(math.Ceil(part*barWidth)))
+	}
+	n := int(math.Ceil(part * barWidth * 8))
+	bar := strings.Repeat("█", n/8)
+	if n%8 > 0 {
+		bar += string(eighthsRight[n%8])
+	}
+	return bar
+}
+
+// chart draws values in columns from 0 to their maximum.
+func (t *text) chart(title string, values []float64, from, to string) {
+	t.line("%s", t.paint(bold, title))
+	most, wide := 0.0, max(1, plotWidth/len(values))
+	for _, v := range values {
+		most = max(most, v)
+	}
+	levels := eighthsUp
+	if t.ASCII {
+		levels = asciiUp
+	}
+	for row := plotRows - 1; row >= 0; row-- {
+		var line strings.Builder
+		for _, v := range values {
+			height := 0
+			if most > 0 {
+				height = int(math.Ceil(v / most * plotRows * 8))
+			}
+			line.WriteString(strings.Repeat(string(levels[max(0, min(8, height-8*row))]), wide))
+		}
+		label := ""
+		if row == plotRows-1 {
+			label = axis(most)
+		} else if row == 0 {
+			label = "0"
+		}
+		t.line("%*s %s", keyWidth, label, strings.TrimRight(line.String(), " "))
+	}
+	width := wide * len(values)
+	t.line("%*s %s%*s", keyWidth, "", from, max(1, width-len(from)), to)
+}
+
+func axis(v float64) string {
+	if v >= 100 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}

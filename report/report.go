@@ -1,0 +1,148 @@
+// Package report says what saved load runs have measured: as text, as JSON and as a
+// page of HTML; it adds runs of several machines, and compares two.
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/bothends/bothends/load"
+)
+
+// A Run is a record with the name that the user knows it by, such as its file's.
+type Run struct {
+	Name string
+	*load.Record
+}
+
+// A percentile is one of those that are shown.
+type percentile struct {
+	name string
+	q    float64
+}
+
+var percentiles = []percentile{{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"p99.99", 0.9999}}
+
+// supports tells whether n measurements have a percentile q that is not simply their
+// maximum: at least one of them must lie beyond it.
+func supports(n int64, q float64) bool { return beyond(n, q) >= 1 }
+
+// beyond is how many of n lie beyond the percentile q.
+func beyond(n int64, q float64) float64 { return float64(n)*(1-q) + 1e-6 } // 1-0.9 is a bit less than 0.1
+
+// phaseOrder is that of an exchange; names that it does not have come behind, by name.
+var phaseOrder = []string{"resolve", "connect", "secure", "send", "reply", "wait", "receive", "close"}
+
+func phaseNames[V any](phases map[string]V) []string {
+	place := func(name string) int {
+		if at := slices.Index(phaseOrder, name); at >= 0 {
+			return at
+		}
+		return len(phaseOrder)
+	}
+	return sortedKeys(phases, func(a, b string) int { return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a, b)) })
+}
+
+// outcomeNames has "ok" first, and then the most frequent.
+func outcomeNames(outcomes map[string]int64) []string {
+	rank := func(name string) int64 {
+		if name == "ok" {
+			return math.MaxInt64
+		}
+		return outcomes[name]
+	}
+	return sortedKeys(outcomes, func(a, b string) int { return cmp.Or(cmp.Compare(rank(b), rank(a)), cmp.Compare(a, b)) })
+}
+
+func sortedKeys[V any](m map[string]V, less func(a, b string) int) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, less)
+	return names
+}
+
+// usual is the length that most intervals of a run have: the median.
+func usual(intervals []*load.Interval) time.Duration {
+	if len(intervals) == 0 {
+		return 0
+	}
+	lengths := make([]time.Duration, len(intervals))
+	for n, i := range intervals {
+		lengths[n] = i.End - i.Start
+	}
+	slices.Sort(lengths)
+	return lengths[len(lengths)/2]
+}
+
+// even is the intervals without a stump at the end, which is added to the one before
+// it: its rate, of a few milliseconds, would be noise. There are at most as many as
+// asked for; neighbours are joined for that.
+func even(intervals []*load.Interval, most int) []*load.Interval {
+	n := len(intervals)
+	if n > 1 && intervals[n-1].End-intervals[n-1].Start < usual(intervals)/2 {
+		last := load.Total(intervals[n-2:])
+		intervals = append(slices.Clone(intervals[:n-2]), last)
+	}
+	each := (len(intervals) + most - 1) / most
+	if each <= 1 {
+		return intervals
+	}
+	var joined []*load.Interval
+	for group := range slices.Chunk(intervals, each) {
+		joined = append(joined, load.Total(group))
+	}
+	return joined
+}
+
+// clean is a text of a record, for a terminal: a record may come from anybody.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
+// rateText has as many digits as mean something.
+func rateText(rate float64) string {
+	switch {
+	case rate == math.Trunc(rate) || rate >= 10000:
+		return fmt.Sprintf("%.0f/s", rate)
+	case rate >= 100:
+		return fmt.Sprintf("%.1f/s", rate)
+	}
+	return fmt.Sprintf("%.3g/s", rate)
+}
+
+// span is a duration in a sentence.
+func span(d time.Duration) string {
+	switch {
+	case d >= 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d >= time.Second:
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.3f ms", float64(d)/1e6)
+}
+
+func share(part, whole float64) string {
+	if whole == 0 {
+		return "0 %"
+	}
+	return fmt.Sprintf("%.2f %%", 100*part/whole)
+}

@@ -1,0 +1,177 @@
+package report
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/bothends/bothends/load"
+)
+
+// SummarySchema names the form of a Figures as JSON.
+const SummarySchema = "bothends.load/v1"
+
+// Figures are a run in numbers; times are seconds.
+type Figures struct {
+	Schema      string           `json:"schema"`
+	Label       string           `json:"label,omitempty"`
+	Target      string           `json:"target"`
+	Began       time.Time        `json:"began"`
+	Loop        string           `json:"loop"`
+	Arrival     string           `json:"arrival,omitempty"`
+	Connections int              `json:"connections"`
+	RateAsked   float64          `json:"rate_asked"`
+	Rate        float64          `json:"rate"`    // of all exchanges that ended
+	RateOK      float64          `json:"rate_ok"` // of those that ended with ok
+	Exchanges   int64            `json:"exchanges"`
+	Seconds     float64          `json:"seconds"`
+	Outcomes    map[string]int64 `json:"outcomes"`
+	Queued      int64            `json:"queued"`
+	Unsent      int64            `json:"unsent"`
+
+	Latency *Spread            `json:"latency"`
+	Service *Spread            `json:"service"`
+	Phases  map[string]*Spread `json:"phases"`
+
+	Generator Generator `json:"generator"`
+	Kernel    *Kernel   `json:"kernel,omitempty"`
+}
+
+// A Spread is a histogram's figures, in seconds; without a measurement they are null.
+type Spread struct {
+	Count int64    `json:"count"`
+	Mean  *float64 `json:"mean"`
+	P50   *float64 `json:"p50"`
+	P90   *float64 `json:"p90"`
+	P99   *float64 `json:"p99"`
+	P999  *float64 `json:"p99.9"`
+	P9999 *float64 `json:"p99.99"`
+	Max   *float64 `json:"max"`
+	// TooFew names the percentiles that so few measurements do not support: nothing
+	// lies beyond them, and they are the maximum, or next to it, and no more.
+	TooFew []string `json:"too_few,omitempty"`
+}
+
+// Generator is the load generator's own health.
+type Generator struct {
+	Engine string `json:"engine"`
+	// Lateness is how much later than it could the generator began exchanges; Late is
+	// how much later than due they were begun, for whatever reason.
+	Lateness *Spread `json:"lateness"`
+	Late     *Spread `json:"late"`
+	CPU      float64 `json:"cpu"`   // seconds
+	Cores    float64 `json:"cores"` // CPU by the run's time: 1 is one core, all the time
+	CPUs     int     `json:"cpus"`  // that it may use
+	GCs      int64   `json:"gcs"`
+	GCPause  float64 `json:"gc_pause"` // the longest
+	// Limits are the reasons to take the generator, and not the server, for the limit.
+	Limits []string `json:"limits"`
+}
+
+// Kernel is what the kernels said of the connections.
+type Kernel struct {
+	Connections     int64   `json:"connections"`
+	Retransmissions int64   `json:"retransmissions"`
+	RTT             *Spread `json:"rtt"`
+}
+
+// Summary is the JSON object of a run, of which docs/load-record.md tells.
+func Summary(r *load.Record) *Figures {
+	total, c := load.Total(r.Intervals), &r.Config
+	f := &Figures{
+		Schema: SummarySchema, Label: c.Label, Target: c.Target, Began: r.Began, Loop: c.Loop, Arrival: c.Arrival,
+		Connections: c.Connections, RateAsked: c.RateAsked, Rate: total.Rate(), RateOK: rateOK(total),
+		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Outcomes: total.Outcomes,
+		Queued: total.Queued, Unsent: total.Unsent,
+		Latency: spread(&total.Latency), Service: spread(&total.Service), Phases: make(map[string]*Spread),
+		Generator: Generator{
+			Engine: "go", Lateness: spread(&total.Own), Late: spread(&total.Late),
+			CPU: total.Health.CPU.Seconds(), Cores: cores(total), CPUs: r.Host.CPUs,
+			GCs: total.Health.GCs, GCPause: total.Health.GCPause.Seconds(), Limits: limits(r, total),
+		},
+	}
+	for name, h := range total.Phases {
+		f.Phases[name] = spread(h)
+	}
+	if k := r.Kernel; k != nil {
+		f.Kernel = &Kernel{k.Connections, k.Retransmissions, spread(&k.RTT)}
+	}
+	return f
+}
+
+func spread(h *load.Histogram) *Spread {
+	s := &Spread{Count: h.Count()}
+	if s.Count == 0 {
+		return s
+	}
+	at := func(d time.Duration) *float64 { return new(d.Seconds()) }
+	s.Mean, s.Max = at(h.Mean()), at(h.Max())
+	for n, to := range []**float64{&s.P50, &s.P90, &s.P99, &s.P999, &s.P9999} {
+		p := percentiles[n]
+		*to = at(h.Quantile(p.q))
+		if !supports(s.Count, p.q) {
+			s.TooFew = append(s.TooFew, p.name)
+		}
+	}
+	return s
+}
+
+// rateOK is the exchanges that ended with ok, a second.
+func rateOK(i *load.Interval) float64 {
+	if i.End <= i.Start {
+		return 0
+	}
+	return float64(i.Outcomes["ok"]) / (i.End - i.Start).Seconds()
+}
+
+// cores is the share of one core that the generator used.
+func cores(i *load.Interval) float64 {
+	if i.End <= i.Start {
+		return 0
+	}
+	return i.Health.CPU.Seconds() / (i.End - i.Start).Seconds()
+}
+
+const (
+	missedShare = 0.01
+	tooLate     = time.Millisecond
+	lateShare   = 0.1
+	busyShare   = 0.9
+)
+
+// limits are the signs that the generator was the limit, and not the server. What
+// waits for a connection while all are busy is the server's doing, and none of them.
+func limits(r *load.Record, total *load.Interval) []string {
+	reasons := []string{}
+	if missed := missed(r, total); missed > missedShare && total.Queued == 0 {
+		reasons = append(reasons, fmt.Sprintf("it missed the rate asked by %.1f %%, and no exchange waited for a connection", 100*missed))
+	}
+	if total.Own.Count() > 0 {
+		late, median := total.Own.Quantile(0.99), total.Latency.Quantile(0.5)
+		switch {
+		case late > tooLate:
+			reasons = append(reasons, fmt.Sprintf("by its own fault it was late: p99 %s, which is above 1 ms", span(late)))
+		case float64(late) > lateShare*float64(median):
+			reasons = append(reasons, fmt.Sprintf("by its own fault it was late: p99 %s, which is above a tenth of the median latency, %s", span(late), span(median)))
+		}
+	}
+	if used := cores(total); r.Host.CPUs > 0 && used > busyShare*float64(r.Host.CPUs) {
+		reasons = append(reasons, fmt.Sprintf("it used %.2f of the %s that it may use", used, plural(r.Host.CPUs, "CPU")))
+	}
+	return reasons
+}
+
+// missed is the share of the rate asked that was not made: what was never sent, or how
+// much longer than the schedule the run took. The longest exchange may come on top of
+// the schedule; the last one could be it.
+func missed(r *load.Record, total *load.Interval) float64 {
+	due := float64(total.Operations() + total.Unsent)
+	if r.Config.RateAsked <= 0 || due == 0 || total.Operations() == 0 {
+		return 0
+	}
+	schedule := r.Config.Seconds
+	if schedule == 0 {
+		schedule = due / r.Config.RateAsked
+	}
+	longer := 1 - schedule/max(schedule, (total.End-total.Start-total.Service.Max()).Seconds())
+	return max(longer, float64(total.Unsent)/due)
+}

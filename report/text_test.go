@@ -1,0 +1,247 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/report"
+)
+
+func text(t *testing.T, r *load.Record, s report.Style) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := report.Text(&b, r, s); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// frozen is the run that CONTRIBUTING's models tell of: a hundred a second for eight
+// seconds, and a server that stood still for two of them.
+func frozen() *load.Record {
+	r := &load.Record{
+		Schema: load.RecordSchema, Began: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
+		Config: load.Config{Target: "127.0.0.1:1060", Loop: "open", Arrival: "constant", RateAsked: 100, Connections: 10, PerConnection: 1, RequestOctets: 16, ReplyOctets: 16, Seconds: 8},
+		Host:   load.Host{OS: "linux", Arch: "amd64", CPUs: 2, Go: "go1.26"},
+	}
+	for second := range 8 {
+		i := &load.Interval{Start: time.Duration(second) * time.Second, End: time.Duration(second+1) * time.Second, Outcomes: make(map[string]int64)}
+		for n := range 100 {
+			latency, service := time.Millisecond, time.Millisecond
+			if due := second*100 + n; due >= 300 && due < 500 {
+				latency = time.Duration(500-due) * 10 * time.Millisecond
+				if due < 310 {
+					service = latency
+				}
+			}
+			i.Outcomes["ok"]++
+			i.Latency.Record(latency)
+			i.Service.Record(service)
+			i.Late.Record(latency - service)
+			i.Own.Record(20 * time.Microsecond)
+		}
+		r.Intervals = append(r.Intervals, i)
+	}
+	r.Intervals[4].Queued = 190
+	return r
+}
+
+func TestText(t *testing.T) {
+	want := `open loop, 100/s asked, constant: latency is counted from the moment an exchange
+was due
+
+to          127.0.0.1:1060, 10 connections at most, one exchange on each, 16
+            octets there, 16 back
+from        linux/amd64, 2 CPUs, go1.26, 2026-11-01 12:00:00 UTC
+rate        100/s of the 100/s asked; 800 exchanges in 8.00 s
+outcomes    ok                 800  100.00 %
+queued      190 were due while all 10 connections were busy, and waited; their
+            wait is in the latency from the moment due
+
+latency, ms  from the moment due     from sending it
+               (what users wait)      (service time)
+  mean                   252.000              25.426
+  p50                      1.000               1.000
+  p90                   1200.620               1.000
+  p99                   1920.991            1920.991
+  p99.9                        -                   -
+  p99.99                       -                   -
+  max                   2000.683            2000.683
+  -  800 measurements are too few for this percentile: nothing lies beyond it
+
+generator   late by its own fault: p50 0.020 ms, p99 0.020 ms, max 0.020 ms; CPU
+            0.00 of a core
+`
+	got := text(t, frozen(), report.Style{})
+	if diff := cmp.Diff(want, got[:min(len(got), len(want))]); diff != "" {
+		t.Error(diff)
+	}
+	for _, plot := range []string{"≤  2000.683 ms ", "rate over time", "latency over time, ms, p99 of each column"} {
+		if !strings.Contains(got, plot) {
+			t.Errorf("no %q in\n%s", plot, got)
+		}
+	}
+}
+
+// Whatever a run was, its text is 80 columns wide, and ASCII alone where asked.
+func TestTextFits(t *testing.T) {
+	records := []*load.Record{
+		frozen(), {Config: load.Config{Loop: "closed"}},
+		simulation{seed: 1, intervals: 100, every: time.Second / 10, rate: 3000, drift: 0.05}.run(),
+		simulation{seed: 1, intervals: 1, every: time.Second, rate: 12345, open: true}.run(),
+	}
+	long := simulation{seed: 2, intervals: 7, every: time.Second, rate: 1234.5, open: true}.run()
+	long.Config.Label, long.Config.Target = strings.Repeat("label ", 30), "[2001:db8:0:0:0:0:0:1]:1060"
+	long.Config.Hold, long.Config.Fault, long.Config.FaultShare, long.Config.PerConnection = 10000, "drip:3/5ms", 0.125, 7
+	long.Intervals[0].Outcomes["unreachable"], long.Intervals[0].Unsent, long.Intervals[0].Queued = 1234567890, 1e9, 1e9
+	long.Intervals[0].Latency.Record(time.Hour)
+	long.Intervals[0].Phases["connect"].Record(time.Hour)
+	long.Kernel = &load.Kernel{Connections: 1e6, Retransmissions: 12345}
+	long.Kernel.RTT.Record(time.Second)
+	records = append(records, long)
+	for n, r := range records {
+		for line := range strings.Lines(text(t, r, report.Style{})) {
+			if columns := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); columns > 80 {
+				t.Errorf("record %d, %d columns: %s", n, columns, line)
+			}
+		}
+		plain := text(t, r, report.Style{ASCII: true})
+		if at := strings.IndexFunc(plain, func(r rune) bool { return r > '~' }); at >= 0 {
+			t.Errorf("record %d, no ASCII: %q", n, plain[at:at+3])
+		}
+	}
+	for _, want := range []string{"12345 retransmissions in 1000000 connections", "1000000000 were due and never sent", "fault drip:3/5ms on 12.50 % of", "7 exchanges on each"} {
+		if got := strings.Join(strings.Fields(text(t, long, report.Style{})), " "); !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+}
+
+func TestTextColor(t *testing.T) {
+	r := frozen()
+	r.Intervals[0].Outcomes["timeout"] = 8
+	got := text(t, r, report.Style{Color: true})
+	for _, want := range []string{"\x1b[1mopen loop", "\x1b[32mok ", "\x1b[1;31mtimeout ", "\x1b[33m190 were due"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+// A record may come from anybody: it cannot drive the terminal.
+func TestTextOfHostileRecord(t *testing.T) {
+	r := frozen()
+	evil := "\x1b]0;evil\a\x1b[2J\n"
+	r.Config.Label, r.Config.Target, r.Config.Fault, r.Config.Arrival, r.Host.Name = evil, evil, evil, evil, evil
+	r.Intervals[0].Outcomes[evil] = 1
+	r.Intervals[0].Phases = map[string]*load.Histogram{evil: &r.Intervals[0].Own}
+	if got := text(t, r, report.Style{}); strings.ContainsAny(got, "\x1b\a") {
+		t.Errorf("%q", got)
+	}
+}
+
+// The generator is named as the limit for each reason, and for none of the server's.
+func TestLimits(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*load.Record)
+		want   []string
+	}{
+		"nothing":             {func(*load.Record) {}, nil},
+		"late":                {func(r *load.Record) { recordTimes(&r.Intervals[0].Own, 2*time.Millisecond, 100) }, []string{"above 1 ms"}},
+		"late for its server": {func(r *load.Record) { recordTimes(&r.Intervals[0].Own, 200*time.Microsecond, 100) }, []string{"above a tenth of the median latency, 1.000 ms"}},
+		"busy":                {func(r *load.Record) { r.Intervals[0].Health.CPU = 15 * time.Second }, []string{"it used 1.88 of the 2 CPUs"}},
+		"unsent":              {func(r *load.Record) { r.Intervals[0].Unsent, r.Intervals[4].Queued = 20, 0 }, []string{"it missed the rate asked by 2.4 %"}},
+		"unsent, queued":      {func(r *load.Record) { r.Intervals[0].Unsent = 20 }, nil},
+		"longer":              {func(r *load.Record) { r.Intervals[7].End += 4 * time.Second; r.Intervals[4].Queued = 0 }, []string{"it missed the rate asked by 20.0 %"}},
+		"the last one longer": {func(r *load.Record) { r.Intervals[7].End += 2 * time.Second; r.Intervals[4].Queued = 0 }, nil},
+		"both": {func(r *load.Record) {
+			r.Intervals[0].Health.CPU = 16 * time.Second
+			recordTimes(&r.Intervals[0].Own, time.Second, 100)
+		}, []string{"above 1 ms", "it used 2.00"}},
+	} {
+		r := frozen()
+		c.change(r)
+		got := report.Summary(r).Generator.Limits
+		if len(got) != len(c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+			continue
+		}
+		for n := range got {
+			if !strings.Contains(got[n], c.want[n]) {
+				t.Errorf("%s: %q, want %q", name, got, c.want)
+			}
+		}
+		if warned := strings.Contains(text(t, r, report.Style{}), "WARNING"); warned != (len(c.want) > 0) {
+			t.Errorf("%s: the text has a warning: %v", name, warned)
+		}
+	}
+}
+
+func recordTimes(h *load.Histogram, d time.Duration, times int) {
+	for range times {
+		h.Record(d)
+	}
+}
+
+// The names of the contract, and their values.
+func TestSummary(t *testing.T) {
+	r := frozen()
+	r.Intervals[0].Outcomes["timeout"] = 8
+	r.Intervals[0].Phases = map[string]*load.Histogram{"connect": new(load.Histogram)}
+	r.Intervals[0].Phases["connect"].Record(time.Millisecond)
+	text, err := json.Marshal(report.Summary(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"schema": "bothends.load/v1", "loop": "open", "connections": 10.0, "rate_asked": 100.0, "rate": 101.0, "rate_ok": 100.0, "exchanges": 808.0,
+		"seconds": 8.0, "outcomes": map[string]any{"ok": 800.0, "timeout": 8.0},
+	} {
+		if diff := cmp.Diff(want, got[name]); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	latency := got["latency"].(map[string]any)
+	for _, name := range []string{"mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"} {
+		for _, of := range []any{latency, got["service"], got["phases"].(map[string]any)["connect"]} {
+			if v, ok := of.(map[string]any)[name].(float64); !ok || v <= 0 {
+				t.Errorf("%s: %v in %v", name, v, of)
+			}
+		}
+	}
+	if v := latency["p99"].(float64); v < 1.91 || v > 1.93 {
+		t.Errorf("p99 %v", v)
+	}
+	if diff := cmp.Diff([]any{"p99.9", "p99.99"}, latency["too_few"]); diff != "" {
+		t.Error(diff)
+	}
+	if g := got["generator"].(map[string]any); g["engine"] != "go" || g["lateness"].(map[string]any)["p99"] == nil || g["cpu"] != 0.0 || !slices.Equal(g["limits"].([]any), []any{}) {
+		t.Errorf("%v", g)
+	}
+	if text, err = json.Marshal(report.Summary(&load.Record{}).Latency); err != nil || !strings.HasPrefix(string(text), `{"count":0,"mean":null,"p50":null,`) {
+		t.Errorf("without a measurement: %s, %v", text, err)
+	}
+}
+
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("broken") }
+
+func TestTextErrors(t *testing.T) {
+	if err := report.Text(broken{}, frozen(), report.Style{}); err == nil {
+		t.Error("it does not tell what it could not write")
+	}
+}
