@@ -507,6 +507,27 @@ func TestTLSErrorNamesThePeerOnce(t *testing.T) {
 	}
 }
 
+// A Timing may serve one connection after another.
+func TestTimingAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		serve(t, new(bothends.Server), ln)
+		var timing bothends.Timing
+		for range 3 {
+			time.Sleep(time.Second)
+			began := time.Now()
+			c := memClient(ln)
+			if _, err := c.Exchange(bothends.WithTrace(t.Context(), timing.Trace()), "localhost:1060", []byte(sixteen)); err != nil {
+				t.Fatal(err)
+			}
+			checkPhases(t, &timing, "connect 0s send 0s wait 0s receive 0s close 0s")
+			if timing.Start != began {
+				t.Errorf("it began at %v, want %v", timing.Start, began)
+			}
+		}
+	})
+}
+
 func TestTimingOfAReplyThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := memnet.Listen()

@@ -49,11 +49,11 @@ func (t *Timing) Phases() iter.Seq2[string, time.Duration] {
 	}
 }
 
-// Trace starts the clock and returns the Trace that fills t. Let it be the first
+// Trace starts the clock anew and returns the Trace that fills t. Let it be the first
 // in [JoinTraces], so that t is up to date when the others are called.
 func (t *Timing) Trace() *Trace {
 	t.Start = time.Now()
-	t.mark = t.Start
+	t.mark, t.phases, t.state = t.Start, t.phases[:0], before
 	server := false
 	return &Trace{
 		Resolved: func(Resolution) { t.end("resolve") },

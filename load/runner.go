@@ -72,11 +72,7 @@ func (r *Runner) Run(ctx context.Context) iter.Seq[*Interval] {
 			defer close(done)
 			run.all()
 		}()
-		every := r.Every
-		if every <= 0 {
-			every = time.Second
-		}
-		tick := time.NewTicker(every)
+		tick := time.NewTicker(r.every())
 		defer tick.Stop()
 		for {
 			select {
@@ -94,6 +90,13 @@ func (r *Runner) Run(ctx context.Context) iter.Seq[*Interval] {
 			}
 		}
 	}
+}
+
+func (r *Runner) every() time.Duration {
+	if r.Every <= 0 {
+		return time.Second
+	}
+	return r.Every
 }
 
 // A run is one call of Run.

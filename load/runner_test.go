@@ -240,6 +240,24 @@ func TestOutcomesAndPhases(t *testing.T) {
 		}
 	})
 	load.Observe(context.Background(), "nobody", 0) // and nothing happens
+	load.End(context.Background())
+}
+
+// What comes behind End is not of the operation's time, but of the worker's.
+func TestEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &load.Runner{Duration: 10 * time.Second, Do: func(ctx context.Context) error {
+			time.Sleep(400 * time.Millisecond)
+			load.End(ctx)
+			time.Sleep(600 * time.Millisecond)
+			load.End(ctx) // the first one counts
+			return nil
+		}}
+		total, _ := run(t, r)
+		if total.Operations() != 10 || !near(total.Service.Max(), 400*time.Millisecond) || !near(total.Latency.Mean(), 400*time.Millisecond) {
+			t.Errorf("%d operations of %v", total.Operations(), total.Service.Max())
+		}
+	})
 }
 
 // Leaving the loop, and the end of the context, stop the run: operations under way are
@@ -271,13 +289,13 @@ func TestStop(t *testing.T) {
 			t.Errorf("%d operations go on, %d of 5 workers have ended", open.Load(), ended)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-		var last *load.Interval
+		var total load.Interval
 		for i := range r.Run(ctx) {
-			last = i
+			total.Merge(i)
 		}
 		cancel()
-		if last == nil || last.Outcomes["error"] != 5 {
-			t.Errorf("the interval of the stop: %+v", last)
+		if total.Outcomes["error"] != 5 {
+			t.Errorf("what was under way when it was stopped: %+v", total.Outcomes)
 		}
 	}
 }
@@ -285,11 +303,11 @@ func TestStop(t *testing.T) {
 // On this system's own clock a schedule is kept within a few milliseconds, and never
 // begun early.
 func TestRealClock(t *testing.T) {
-	var early atomic.Int64
+	var early, begun atomic.Int64
 	start := time.Now()
-	n := atomic.Int64{}
 	r := &load.Runner{Pacer: load.Constant(500), Duration: 400 * time.Millisecond, Workers: 50, Do: func(context.Context) error {
-		if time.Since(start) < time.Duration(n.Add(1)-1)*2*time.Millisecond-time.Millisecond {
+		before := begun.Add(1) - 1
+		if time.Since(start) < time.Duration(before)*2*time.Millisecond {
 			early.Add(1)
 		}
 		return nil

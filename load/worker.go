@@ -12,7 +12,8 @@ import (
 type worker struct {
 	run    *run
 	number int
-	phases []phase // of the operation under way
+	phases []phase   // of the operation under way
+	ended  time.Time // by End; zero for not yet
 
 	mu       sync.Mutex
 	samples  []sample
@@ -40,6 +41,14 @@ type workerKey struct{}
 func Observe(ctx context.Context, name string, spent time.Duration) {
 	if w, ok := ctx.Value(workerKey{}).(*worker); ok {
 		w.phases = append(w.phases, phase{name, spent})
+	}
+}
+
+// End tells that the operation under ctx has ended, though its function has not
+// returned: what it does from then on, to clean up, is not of its time.
+func End(ctx context.Context) {
+	if w, ok := ctx.Value(workerKey{}).(*worker); ok && w.ended.IsZero() {
+		w.ended = time.Now()
 	}
 }
 
@@ -88,9 +97,12 @@ func (w *worker) closedLoop() {
 
 // make makes one operation, and keeps it unless it belongs to the warm-up.
 func (w *worker) make(ctx context.Context, do func(context.Context) error, due, begun time.Time, own time.Duration) {
-	w.phases = w.phases[:0]
+	w.phases, w.ended = w.phases[:0], time.Time{}
 	err := do(ctx)
-	end := time.Now()
+	end := w.ended
+	if end.IsZero() {
+		end = time.Now()
+	}
 	if due.Before(w.run.counted) {
 		return
 	}
@@ -121,7 +133,7 @@ func (x *run) collect() *Interval {
 	}
 	i := &Interval{
 		Start: x.last.Sub(x.counted), End: now.Sub(x.counted), Outcomes: make(map[string]int64),
-		Queued: x.queued.Swap(0), Unsent: x.unsent.Swap(0),
+		Unsent: x.unsent.Swap(0),
 	}
 	for _, w := range x.workers {
 		samples, observed := w.take()
@@ -130,6 +142,10 @@ func (x *run) collect() *Interval {
 			observed = observed[s.phases:]
 		}
 	}
+	if i.Operations() == 0 && i.Unsent == 0 && i.End-i.Start < x.every()/10 {
+		return nil // a moment behind the last one, in which nothing was
+	}
+	i.Queued = x.queued.Swap(0)
 	use := used()
 	i.Health = use.since(x.use)
 	x.last, x.use = now, use

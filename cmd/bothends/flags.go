@@ -279,6 +279,21 @@ func (f *faultFlag) Set(s string) (err error) {
 	return err
 }
 
+// A shareFlag is a part of all, 0 to 1; it is given as a percentage.
+type shareFlag float64
+
+func (f *shareFlag) String() string { return strconv.FormatFloat(float64(*f)*100, 'g', -1, 64) + "%" }
+func (f *shareFlag) Type() string   { return "P%" }
+func (f *shareFlag) Set(s string) error {
+	digits, ok := strings.CutSuffix(s, "%")
+	p, err := strconv.ParseFloat(digits, 64)
+	if !ok || err != nil || !(p >= 0 && p <= 100) {
+		return errors.New("want a percentage such as 5%")
+	}
+	*f = shareFlag(p / 100)
+	return nil
+}
+
 // asciiOnly tells whether the locale rules out Unicode (POSIX, 8.2).
 func asciiOnly() bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {

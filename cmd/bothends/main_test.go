@@ -257,7 +257,7 @@ func TestErrorLines(t *testing.T) {
 }
 
 func TestHelpFits80Columns(t *testing.T) {
-	for _, args := range []string{"", "server", "client", "explain", "check", "check client", "version", "man"} {
+	for _, args := range []string{"", "server", "client", "explain", "check", "check client", "load", "version", "man"} {
 		var out, errs bytes.Buffer
 		if code := run(strings.Fields(args+" --help"), &out, &errs); code != 0 {
 			t.Errorf("%s --help: exit %d: %s", args, code, &errs)

@@ -1,0 +1,374 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/load"
+)
+
+type loadFlags struct {
+	port    portFlag
+	v4, v6  bool
+	timeout timeoutFlag
+	output  choiceFlag
+	color   choiceFlag
+	quiet   bool
+
+	connections   sizeFlag
+	duration      timeoutFlag
+	count         countFlag
+	rate          float64
+	arrival       choiceFlag
+	seed          uint64
+	ramp, warmup  timeoutFlag
+	perConnection countFlag
+	persistent    bool
+	hold          countFlag
+	source        sourceFlag
+	fault         faultFlag
+	faultShare    shareFlag
+
+	message   textFlag
+	replySize sizeFlag
+	expect    textFlag
+
+	failIf  []string
+	startAt string
+	label   string
+	save    string
+}
+
+func newLoad() *cobra.Command {
+	f := loadFlags{
+		port:        bothends.DefaultPort,
+		timeout:     timeoutFlag(bothends.DefaultTimeout),
+		output:      choiceFlag{value: "text", name: "text|json", choices: []string{"text", "json"}},
+		color:       choiceFlag{value: "auto", name: "auto|always|never", choices: []string{"auto", "always", "never"}},
+		connections: 10,
+		duration:    timeoutFlag(10 * time.Second),
+		arrival:     choiceFlag{value: "constant", name: "constant|poisson", choices: []string{"constant", "poisson"}},
+		faultShare:  1,
+		message:     textFlag{octets: []byte(bothends.DefaultRequest), shown: bothends.DefaultRequest},
+		replySize:   bothends.DefaultMessageSize,
+	}
+	cmd := &cobra.Command{
+		Use:   "load [HOST]",
+		Short: "Measure a server under load",
+		Long: `load makes exchanges with HOST, at a rate or as fast as they go, and says what
+it measured: exchanges a second, how they ended, and latency.
+
+With --rate the loop is open: when each exchange is due is known in advance, and
+its latency counts from that moment, whether or not a connection was free to
+send it. A server that stands still for a second is so charged with all that
+fell due in it. Without --rate the loop is closed: each connection begins its
+next exchange when the last has ended, and a stall is charged to one exchange a
+connection.
+
+HOST is a name, an address, HOST:PORT or [IPv6]:PORT. Without one, load measures
+a server in its own process, on loopback.
+
+Latency is of the exchanges that were ok and of those that timed out, which took
+that long at least. What failed sooner is counted, and not timed.
+
+The exit status is 0, 1 when an exchange failed or a --fail-if holds, 2 when the
+command line is wrong, 3 when HOST has no address, and 130 or 143 when a signal
+stopped it, behind the summary of what was done.`,
+		Example: `  bothends load
+  bothends load server.example -c 50 -r 1000 -d 30s --fail-if 'p99>5ms'
+  bothends load :6379 --persistent --message 'PING\r\n' --expect '+PONG\r\n'`,
+		Args: oneHost,
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (f *loadFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.VarP(&f.connections, "connections", "c", "exchanges at once, at the most")
+	flags.VarP(&f.duration, "duration", "d", "how long; 0: until -n")
+	flags.VarP(&f.count, "count", "n", "exchanges to make; 0: for -d")
+	flags.Float64VarP(&f.rate, "rate", "r", 0, "exchanges a second; 0: as fast as it goes")
+	flags.Var(&f.arrival, "arrival", "how the rate is spread")
+	flags.Uint64Var(&f.seed, "seed", 0, "`N` decides poisson's gaps and --fault")
+	flags.Var(&f.ramp, "ramp", "time to reach --rate or -c")
+	flags.Var(&f.warmup, "warmup", "begin of -d, not counted")
+	flags.Var(&f.perConnection, "per-connection", "exchanges on one connection")
+	flags.BoolVar(&f.persistent, "persistent", false, "all exchanges on -c connections")
+	flags.Var(&f.hold, "hold", "idle connections besides")
+	flags.Var(&f.source, "source", "connect from ADDR, ADDR-ADDR, :PORT-PORT")
+	flags.Var(&f.fault, "fault", "misbehave: reset:10, drip:3/5ms, 20%(stall:4)")
+	flags.Var(&f.faultShare, "fault-share", "of the connections")
+	flags.StringArrayVar(&f.failIf, "fail-if", nil, "exit 1 if `COND`: 'p99>5ms', 'errors>0.1%'")
+	flags.StringVar(&f.save, "save", "", "write the run to `FILE`, for bothends report")
+	flags.StringVar(&f.label, "label", "", "the run's name in reports")
+	flags.StringVar(&f.startAt, "start-at", "", "begin at `TIME`: 15:04:05, or RFC 3339")
+	flags.Var(&f.message, "message", "the request")
+	flags.Var(&f.replySize, "reply-size", "octets of the reply")
+	flags.Var(&f.expect, "expect", "the only right reply")
+	flags.Var(&f.timeout, "timeout", "for one exchange; 0: none")
+	flags.VarP(&f.port, "port", "p", "TCP port, unless HOST has one")
+	flags.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 only")
+	flags.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 only")
+	flags.VarP(&f.output, "output", "o", "or JSON, a line a second")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
+	flags.Var(&f.color, "color", "auto obeys NO_COLOR")
+}
+
+func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
+	limits, startAt, err := f.check(cmd, args)
+	if err != nil {
+		return usageError(cmd, err)
+	}
+	ctx, stop := withSignals(cmd.Context())
+	defer stop()
+	addr, closeServer, err := f.target(ctx, cmd, args)
+	if err != nil {
+		return err
+	}
+	defer closeServer()
+	idle, err := holdIdle(ctx, f.dialer(), addr, int(f.hold))
+	if err != nil {
+		return &failure{code: exitNetwork, err: err, hint: "these are the connections of --hold"}
+	}
+	defer idle.close()
+	if wait := time.Until(startAt); wait > 0 {
+		sleepUnless(ctx, wait)
+	}
+	x := f.exchanger(addr)
+	record := f.measure(ctx, cmd, x)
+	record.Config.Target = targetName(args, addr)
+	if err := f.report(cmd, record); err != nil {
+		return err
+	}
+	if lost := idle.lost(); lost > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "bothends: %d of the %d idle connections did not last\n", lost, int(f.hold))
+	}
+	if sig := signalOf(ctx); sig != nil {
+		return &failure{code: exitCode(sig)}
+	}
+	return f.verdict(load.Total(record.Intervals), limits, x.firstError())
+}
+
+// check refuses flags that make no sense together, and reads the rest.
+func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, startAt time.Time, err error) {
+	if f.expect.given && !cmd.Flags().Changed("reply-size") {
+		f.replySize = sizeFlag(len(f.expect.octets))
+	}
+	given := func(name string) bool { return cmd.Flags().Changed(name) }
+	switch {
+	case f.expect.given && len(f.expect.octets) != int(f.replySize):
+		return nil, startAt, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(f.expect.octets), f.replySize)
+	case !(f.rate >= 0 && f.rate <= 1e9):
+		return nil, startAt, errors.New("--rate is no number of exchanges a second")
+	case f.duration == 0 && f.count == 0:
+		return nil, startAt, errors.New("without --duration it needs a --count")
+	case f.persistent && f.perConnection > 0:
+		return nil, startAt, errors.New("--persistent and --per-connection exclude each other")
+	case f.rate == 0 && (given("arrival")):
+		return nil, startAt, errors.New("--arrival is of a --rate")
+	case f.duration > 0 && f.warmup >= f.duration:
+		return nil, startAt, errors.New("--warmup leaves nothing of --duration")
+	case f.arrival.value == "poisson" && f.ramp > 0:
+		return nil, startAt, errors.New("--ramp has no --arrival poisson")
+	}
+	if given("count") && !given("duration") {
+		f.duration = 0
+	}
+	for _, text := range f.failIf {
+		l, err := parseLimit(text)
+		if err != nil {
+			return nil, startAt, err
+		}
+		limits = append(limits, l)
+	}
+	if f.startAt != "" {
+		if startAt, err = parseTime(f.startAt, time.Now()); err != nil {
+			return nil, startAt, err
+		}
+	}
+	return limits, startAt, nil
+}
+
+// target is the address to connect to, found once: a name is not looked up for each
+// exchange. Without HOST it is a server of this process.
+func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []string) (addr string, closeServer func(), err error) {
+	if len(args) == 0 {
+		return f.ownServer()
+	}
+	host, port, err := hostPort(args, f.port)
+	if err != nil {
+		return "", nil, usageError(cmd, err)
+	}
+	network, err := (&exchangeFlags{v4: f.v4, v6: f.v6}).network(host)
+	if err != nil {
+		return "", nil, usageError(cmd, err)
+	}
+	if port == 0 {
+		return "", nil, usageError(cmd, errors.New("port 0 is no port to connect to"))
+	}
+	if host == "" {
+		host = "localhost"
+	}
+	ip, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+network[len("tcp"):], host)
+	if err != nil {
+		return "", nil, &failure{code: exitNetwork, err: fmt.Errorf("resolve '%s': %s", host, bothends.Reason(err)), hint: "check the name, or give an address"}
+	}
+	return net.JoinHostPort(ip[0].Unmap().String(), port.String()), func() {}, nil
+}
+
+// ownServer is a server in this process, on loopback.
+func (f *loadFlags) ownServer() (addr string, closeServer func(), err error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	config.KeepAlive = -1
+	host := "127.0.0.1:0"
+	if f.v6 {
+		host = "[::1]:0"
+	}
+	ln, err := config.Listen(context.Background(), "tcp", host)
+	if err != nil {
+		return "", nil, &failure{code: exitNetwork, err: err}
+	}
+	reply := make([]byte, f.replySize)
+	copy(reply, bothends.DefaultReply)
+	if f.expect.given {
+		reply = f.expect.octets
+	}
+	s := &bothends.Server{
+		MessageSize: noneIfZero(len(f.message.octets)), Persistent: f.keeps(), MaxConns: -1,
+		Reply: func(context.Context, []byte) ([]byte, error) { return reply, nil },
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	return ln.Addr().String(), func() { s.Close(); <-served }, nil
+}
+
+// keeps tells whether a connection has more than one exchange.
+func (f *loadFlags) keeps() bool { return f.persistent || f.perConnection > 1 }
+
+func targetName(args []string, addr string) string {
+	if len(args) == 0 {
+		return "a server in the same process"
+	}
+	return addr
+}
+
+// measure makes the exchanges, and shows how they go.
+func (f *loadFlags) measure(ctx context.Context, cmd *cobra.Command, x *exchanger) *load.Record {
+	r := f.runner(x)
+	record := &load.Record{Config: f.config(), Host: thisHost(), Began: time.Now().Add(r.Warmup)}
+	progress := f.progress(cmd)
+	for i := range r.Run(ctx) {
+		record.Intervals = append(record.Intervals, i)
+		progress.tell(i)
+	}
+	progress.end()
+	x.close()
+	record.Kernel = x.kernel()
+	return record
+}
+
+func (f *loadFlags) runner(x *exchanger) *load.Runner {
+	return &load.Runner{
+		Start: x.worker, Pacer: f.pacer(), Workers: int(f.connections),
+		Duration: time.Duration(f.duration), Count: int64(f.count), Warmup: time.Duration(f.warmup), Ramp: time.Duration(f.ramp),
+		Outcome: outcomeName, Timed: timed,
+	}
+}
+
+func (f *loadFlags) pacer() load.Pacer {
+	switch {
+	case f.rate == 0:
+		return nil
+	case f.arrival.value == "poisson":
+		return load.Poisson(f.rate, f.seed)
+	case f.ramp > 0:
+		return load.Ramp(0, f.rate, time.Duration(f.ramp))
+	}
+	return load.Constant(f.rate)
+}
+
+func (f *loadFlags) config() load.Config {
+	c := load.Config{
+		Label: f.label, Loop: "closed", RateAsked: f.rate, Connections: int(f.connections), PerConnection: 1,
+		RequestOctets: len(f.message.octets), ReplyOctets: int(f.replySize), Hold: int(f.hold),
+		Seconds: (time.Duration(f.duration) - time.Duration(f.warmup)).Seconds(),
+	}
+	if f.duration == 0 {
+		c.Seconds = 0
+	}
+	if f.rate > 0 {
+		c.Loop, c.Arrival = "open", f.arrival.value
+	}
+	switch {
+	case f.persistent:
+		c.PerConnection = 0
+	case f.perConnection > 0:
+		c.PerConnection = int(f.perConnection)
+	}
+	if text := f.fault.String(); text != "" {
+		c.Fault, c.FaultShare = text, float64(f.faultShare)
+	}
+	return c
+}
+
+func thisHost() load.Host {
+	name, _ := os.Hostname()
+	return load.Host{Name: name, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()}
+}
+
+// report prints the run, and saves it where the user wants it.
+func (f *loadFlags) report(cmd *cobra.Command, record *load.Record) error {
+	if f.save != "" {
+		if err := writeFile(f.save, record.Write); err != nil {
+			return &failure{code: exitFailure, err: fmt.Errorf("--save: %w", err)}
+		}
+	}
+	if f.quiet {
+		return nil
+	}
+	if err := f.print(cmd.OutOrStdout(), record); err != nil {
+		return outputFailure(err)
+	}
+	return nil
+}
+
+func writeFile(name string, write func(io.Writer) error) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	if err := write(file); err != nil {
+		file.Close()
+		return err
+	}
+	return file.Close()
+}
+
+// verdict is how the command ends: errors and --fail-if make it fail.
+func (f *loadFlags) verdict(total *load.Interval, limits []limit, first error) error {
+	for _, l := range limits {
+		if broken, is := l.brokenBy(total); broken {
+			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': it is %s", l.text, is)}
+		}
+	}
+	if failed := errorsIn(total); failed > 0 && !limitsErrors(limits) {
+		return &failure{code: exitFailure, err: fmt.Errorf("%d of %d exchanges failed; the first: %w", failed, total.Operations(), first), hint: portsHint(first)}
+	}
+	if total.Operations() == 0 {
+		return &failure{code: exitFailure, err: errors.New("no exchange was made")}
+	}
+	return nil
+}

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/fault"
+	"github.com/bothends/bothends/internal/errno"
+	"github.com/bothends/bothends/internal/tcpinfo"
+	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/transcript"
+)
+
+// An exchanger makes the exchanges of a load.
+type exchanger struct {
+	client  bothends.Client
+	addr    string
+	request []byte
+	most    int // exchanges on a connection; 0 for no limit
+	dial    func(context.Context) (net.Conn, error)
+
+	workers []*exchangeWorker
+	mu      sync.Mutex
+	first   error // of all that failed
+}
+
+// exchanger is of the flags.
+func (f *loadFlags) exchanger(addr string) *exchanger {
+	x := &exchanger{addr: addr, request: f.message.octets, most: 1}
+	switch {
+	case f.persistent:
+		x.most = 0
+	case f.perConnection > 0:
+		x.most = int(f.perConnection)
+	}
+	x.client = bothends.Client{ReplySize: noneIfZero(int(f.replySize)), Timeout: f.timeout.orNone()}
+	if f.expect.given {
+		x.client.Expect = f.expect.octets
+	}
+	dialer := f.dialer()
+	faults := fault.New(fault.Sometimes(float64(f.faultShare), f.fault.Fault), f.seed)
+	x.dial = func(ctx context.Context) (net.Conn, error) {
+		conn, err := dialer(ctx, "tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		return faults.Conn(conn), nil
+	}
+	return x
+}
+
+// dialer connects, from the addresses of --source in turn.
+func (f *loadFlags) dialer() func(ctx context.Context, network, addr string) (net.Conn, error) {
+	if len(f.source.addrs) == 0 && f.source.low == 0 {
+		dialer := net.Dialer{KeepAlive: -1}
+		return dialer.DialContext
+	}
+	return f.source.dial
+}
+
+// worker is for load.Runner's Start.
+func (x *exchanger) worker(int) (do func(context.Context) error, end func()) {
+	w := &exchangeWorker{exchanger: x, client: x.client}
+	w.client.Dial = w.connect
+	x.mu.Lock()
+	x.workers = append(x.workers, w)
+	x.mu.Unlock()
+	return w.exchange, w.drop
+}
+
+// An exchangeWorker makes one exchange after another, on a connection that it keeps
+// for as many as it may have.
+type exchangeWorker struct {
+	*exchanger
+	client bothends.Client
+	timing bothends.Timing
+	kept   net.Conn // nil for none
+	made   int      // exchanges on it
+
+	asked, retransmissions int64
+	rtt                    load.Histogram
+}
+
+func (w *exchangeWorker) exchange(ctx context.Context) error {
+	reused := w.kept != nil
+	trace := bothends.JoinTraces(w.timing.Trace(), &bothends.Trace{Exchanged: func(bothends.Exchange) { load.End(ctx) }})
+	_, err := w.client.Exchange(bothends.WithTrace(ctx, trace), w.addr, w.request)
+	struck := w.kept != nil && len(fault.Struck(w.kept)) > 0
+	w.made++
+	if err != nil || w.made == w.most {
+		w.drop()
+	}
+	for name, spent := range w.timing.Phases() {
+		if name != "close" && !(reused && name == "connect") {
+			load.Observe(ctx, name, spent)
+		}
+	}
+	if struck {
+		return &disturbed{err}
+	}
+	if err != nil {
+		w.failed(err)
+	}
+	return err
+}
+
+// connect is the client's Dial: the connection that there is, or another one.
+func (w *exchangeWorker) connect(ctx context.Context, _, _ string) (net.Conn, error) {
+	if w.kept == nil {
+		conn, err := w.dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		w.kept, w.made = conn, 0
+	}
+	return keptOpen{w.kept}, nil
+}
+
+// keptOpen is a connection that whoever got it does not close.
+type keptOpen struct{ net.Conn }
+
+func (c keptOpen) NetConn() net.Conn { return c.Conn }
+func (keptOpen) Close() error        { return nil }
+
+// drop closes the connection.
+func (w *exchangeWorker) drop() {
+	if w.kept != nil {
+		w.ask(w.kept)
+		w.kept.Close()
+		w.kept = nil
+	}
+}
+
+// ask asks the kernel about a connection that is at its end.
+func (w *exchangeWorker) ask(conn net.Conn) {
+	info, err := tcpinfo.Read(conn)
+	if err != nil {
+		return
+	}
+	w.asked++
+	if info.Retransmissions != nil {
+		w.retransmissions += int64(*info.Retransmissions)
+	}
+	if info.RTT != nil {
+		w.rtt.Record(*info.RTT)
+	}
+}
+
+func (x *exchanger) failed(err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.first == nil {
+		x.first = errors.New(transcript.ErrorText(err))
+		if errno.AddrNotAvail.Has(err) {
+			x.first = fmt.Errorf("%w%w", x.first, noPorts)
+		}
+	}
+}
+
+// noPorts marks an error of connect for want of a local port; it adds no words.
+var noPorts = silentError{}
+
+type silentError struct{}
+
+func (silentError) Error() string { return "" }
+
+func portsHint(err error) string {
+	if errors.Is(err, noPorts) {
+		return "the ports of this address are used up: give more addresses (--source 127.0.0.1-127.0.0.64), or make more exchanges on a connection (--per-connection 10)"
+	}
+	return ""
+}
+
+func (x *exchanger) firstError() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.first
+}
+
+// close ends what the workers still keep; they have ended.
+func (x *exchanger) close() {
+	for _, w := range x.workers {
+		w.drop()
+	}
+}
+
+// kernel is the sum of what the kernel said.
+func (x *exchanger) kernel() *load.Kernel {
+	var k load.Kernel
+	for _, w := range x.workers {
+		k.Connections += w.asked
+		k.Retransmissions += w.retransmissions
+		k.RTT.Merge(&w.rtt)
+	}
+	if k.Connections == 0 {
+		return nil
+	}
+	return &k
+}
+
+// disturbed is the end of an exchange that this end's own --fault has struck: it says
+// nothing of the server.
+type disturbed struct{ err error }
+
+func (d *disturbed) Error() string { return fmt.Sprintf("disturbed: %v", d.err) }
+func (d *disturbed) Unwrap() error { return d.err }
+
+func isDisturbed(err error) bool {
+	var d *disturbed
+	return errors.As(err, &d)
+}
+
+// outcomeName is how an exchange ended. A disturbed one that failed is canceled: this
+// end gave up.
+func outcomeName(err error) string {
+	if d := (*disturbed)(nil); errors.As(err, &d) {
+		if d.err == nil {
+			return bothends.OK.String()
+		}
+		return bothends.Canceled.String()
+	}
+	return bothends.Classify(err).String()
+}
+
+// timed tells whether an exchange counts in the latency.
+func timed(err error) bool {
+	if isDisturbed(err) {
+		return false
+	}
+	outcome := bothends.Classify(err)
+	return outcome == bothends.OK || outcome == bothends.Timeout
+}
+
+// errorsIn are the exchanges that failed, but for those that this end gave up.
+func errorsIn(i *load.Interval) int64 {
+	return i.Operations() - i.Outcomes[bothends.OK.String()] - i.Outcomes[bothends.Canceled.String()]
+}
+
+// idle connections are held besides the load.
+type idleConns struct {
+	conns []net.Conn
+	gone  atomic.Int64
+	ended sync.WaitGroup
+}
+
+func holdIdle(ctx context.Context, dial func(context.Context, string, string) (net.Conn, error), addr string, n int) (*idleConns, error) {
+	held := new(idleConns)
+	for range n {
+		limited, cancel := context.WithTimeout(ctx, bothends.DefaultTimeout)
+		conn, err := dial(limited, "tcp", addr)
+		cancel()
+		if err != nil {
+			held.close()
+			return nil, fmt.Errorf("idle connection %d of %d: %w", len(held.conns)+1, n, err)
+		}
+		held.conns = append(held.conns, conn)
+		held.ended.Go(func() {
+			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+				held.gone.Add(1)
+			}
+		})
+	}
+	return held, nil
+}
+
+// lost is how many the server has ended.
+func (h *idleConns) lost() int64 { return h.gone.Load() }
+
+func (h *idleConns) close() {
+	for _, c := range h.conns {
+		c.Close()
+	}
+	h.ended.Wait()
+}
+
+// A sourceFlag is the addresses, and the ports, to connect from, taken in turn.
+type sourceFlag struct {
+	shown     string
+	addrs     []netip.Addr
+	low, high uint16 // 0 leaves the port to the kernel
+	next      *atomic.Uint64
+}
+
+func sleepUnless(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

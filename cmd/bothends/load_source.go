@@ -1,0 +1,117 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/bothends/bothends/internal/errno"
+)
+
+// mostSources bounds a range of addresses.
+const mostSources = 1 << 16
+
+func (f *sourceFlag) String() string { return f.shown }
+func (f *sourceFlag) Type() string   { return "RANGE" }
+
+// Set reads ADDR, ADDR-ADDR, and behind either, or alone, :PORT or :PORT-PORT. An IPv6
+// address with a port stands in brackets.
+func (f *sourceFlag) Set(s string) error {
+	hosts, ports := s, ""
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && (strings.Count(s, ":") == 1 || i > 0 && s[i-1] == ']') {
+		hosts, ports = s[:i], s[i+1:]
+	}
+	read := sourceFlag{shown: s, next: new(atomic.Uint64)}
+	if hosts != "" {
+		addrs, err := addressRange(hosts)
+		if err != nil {
+			return err
+		}
+		read.addrs = addrs
+	}
+	if ports != "" {
+		low, high, ranged := strings.Cut(ports, "-")
+		if !ranged {
+			high = low
+		}
+		var err1, err2 error
+		read.low, err1 = sourcePort(low)
+		read.high, err2 = sourcePort(high)
+		if err := cmp.Or(err1, err2); err != nil {
+			return err
+		}
+	}
+	if read.low > read.high || hosts == "" && ports == "" {
+		return errors.New("want ADDR, ADDR-ADDR, or with ports ADDR-ADDR:PORT-PORT")
+	}
+	*f = read
+	return nil
+}
+
+func sourcePort(text string) (uint16, error) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q is no port", text)
+	}
+	return uint16(n), nil
+}
+
+func addressRange(text string) (addrs []netip.Addr, err error) {
+	low, high, ranged := strings.Cut(text, "-")
+	first, err := netip.ParseAddr(strings.Trim(low, "[]"))
+	if err != nil {
+		return nil, fmt.Errorf("%q is no IP address", low)
+	}
+	last := first
+	if ranged {
+		if last, err = netip.ParseAddr(strings.Trim(high, "[]")); err != nil {
+			return nil, fmt.Errorf("%q is no IP address", high)
+		}
+	}
+	for a := first; a.IsValid() && a.Compare(last) <= 0; a = a.Next() {
+		if addrs = append(addrs, a); len(addrs) > mostSources {
+			return nil, fmt.Errorf("%s has more than %d addresses", text, mostSources)
+		}
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("%s ends before it begins", text)
+	}
+	return addrs, nil
+}
+
+// dial connects from the next address and port. A port that is in use is passed over.
+func (f *sourceFlag) dial(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	tries := 1
+	if f.low != 0 {
+		tries = min(100, int(f.high-f.low)+1)
+	}
+	for range tries {
+		dialer := net.Dialer{KeepAlive: -1, LocalAddr: f.take(), Control: bindLate}
+		conn, err = dialer.DialContext(ctx, network, addr)
+		if !errno.AddrInUse.Has(err) && !errno.AddrNotAvail.Has(err) || ctx.Err() != nil {
+			return conn, err
+		}
+	}
+	return conn, err
+}
+
+// take is the next address, and with it the next port once all addresses have had it.
+func (f *sourceFlag) take() *net.TCPAddr {
+	n := f.next.Add(1) - 1
+	local := new(net.TCPAddr)
+	if len(f.addrs) > 0 {
+		a := f.addrs[n%uint64(len(f.addrs))]
+		local.IP, local.Zone = a.AsSlice(), a.Zone()
+		n /= uint64(len(f.addrs))
+	}
+	if f.low != 0 {
+		local.Port = int(f.low) + int(n%uint64(f.high-f.low+1))
+	}
+	return local
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends/load"
+)
+
+func TestLimits(t *testing.T) {
+	total := &load.Interval{End: 10 * time.Second, Outcomes: map[string]int64{"ok": 990, "reset": 8, "canceled": 2}, Unsent: 1000}
+	for n := range 1000 {
+		total.Latency.Record(time.Duration(n+1) * time.Millisecond)
+		total.Service.Record(time.Millisecond)
+	}
+	for text, want := range map[string]string{
+		"p99>5ms":          "p99>5ms: it is 990",
+		"p99>2s":           "",
+		" p50 > 400ms ":    "p50 > 400ms: it is 500",
+		"p99.9<5s":         "p99.9<5s: it is ",
+		"max>999ms":        "max>999ms: it is 1",
+		"mean>1s":          "",
+		"service.p99>2ms":  "",
+		"service.max>10µs": "service.max>10µs: it is 1",
+		"errors>7":         "errors>7: it is 8",
+		"errors>8":         "",
+		"errors>0.3%":      "errors>0.3%: it is 0.4%",
+		"errors>0.4%":      "",
+		"unsent>10%":       "unsent>10%: it is 50%",
+		"rate<101":         "rate<101: it is 100.0/s",
+		"rate<100":         "",
+	} {
+		l, err := parseLimit(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		broken, is := l.brokenBy(total)
+		got := ""
+		if broken {
+			got = l.text + ": it is " + is
+		}
+		if broken != (want != "") || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+	for _, text := range []string{"", "p99", "p99>", "p99>5", "p99>5%", "p100>1s", "p99=5ms", "errors>5ms", "rate>5%", "p99>5ms x", "latency>1s", "errors>1..2"} {
+		if l, err := parseLimit(text); err == nil {
+			t.Errorf("%q is taken for %+v", text, l)
+		}
+	}
+}
+
+func TestSources(t *testing.T) {
+	for text, want := range map[string]string{
+		"127.0.0.1":                   "127.0.0.1:0 127.0.0.1:0 127.0.0.1:0",
+		"127.0.0.1-127.0.0.3":         "127.0.0.1:0 127.0.0.2:0 127.0.0.3:0 127.0.0.1:0",
+		":20000-20001":                ":20000 :20001 :20000",
+		":20000":                      ":20000 :20000",
+		"127.0.0.1-127.0.0.2:700-701": "127.0.0.1:700 127.0.0.2:700 127.0.0.1:701 127.0.0.2:701 127.0.0.1:700",
+		"::1-::2":                     "[::1]:0 [::2]:0 [::1]:0",
+		"[::1]:700-701":               "[::1]:700 [::1]:701",
+	} {
+		var f sourceFlag
+		if err := f.Set(text); err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		var got []string
+		for range strings.Fields(want) {
+			got = append(got, f.take().String())
+		}
+		if diff := cmp.Diff(strings.Fields(want), got); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+	}
+	for _, text := range []string{"", "here", "127.0.0.2-127.0.0.1", "127.0.0.1:0", "127.0.0.1:x", ":5-4", ":70000", "10.0.0.0-10.255.255.255", "127.0.0.1-::1", "127.0.0.1-"} {
+		var f sourceFlag
+		if err := f.Set(text); err == nil {
+			t.Errorf("%q is taken for %v, ports %d to %d", text, f.addrs, f.low, f.high)
+		}
+	}
+}
+
+func TestStartAt(t *testing.T) {
+	now := time.Date(2026, 11, 22, 15, 30, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"15:30:01":             now.Add(time.Second),
+		"15:29":                now.Add(24*time.Hour - time.Minute),
+		"2026-11-22T15:31:00Z": now.Add(time.Minute),
+	} {
+		if got, err := parseTime(text, now); err != nil || !got.Equal(want) {
+			t.Errorf("%s: %v, %v, want %v", text, got, err, want)
+		}
+	}
+	if _, err := parseTime("noon", now); err == nil {
+		t.Error("noon is no time")
+	}
+}
+
+// The last line of -o json is the run's, in the form that scripts read.
+func TestLoadJSON(t *testing.T) {
+	out, errs, code := loaded(t, "-n", "50", "-c", "2", "-o", "json")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	type times struct{ Mean, P50, Max float64 }
+	var sum struct {
+		Schema, Loop string
+		Connections  int
+		Exchanges    int64
+		RateAsked    *float64 `json:"rate_asked"`
+		Rate         float64
+		Seconds      float64
+		Outcomes     map[string]int64
+		Latency      times
+		Service      times
+		Phases       map[string]times
+		Generator    map[string]any
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &sum); err != nil || code != 0 {
+		t.Fatalf("exit %d, %v\n%s%s", code, err, out, errs)
+	}
+	if sum.Schema != "bothends.load/v1" || sum.Loop != "closed" || sum.Connections != 2 || sum.Exchanges != 50 || sum.Outcomes["ok"] != 50 ||
+		sum.RateAsked == nil || sum.Rate <= 0 || sum.Seconds <= 0 || sum.Latency.P50 <= 0 || sum.Service.Max < sum.Service.P50 ||
+		sum.Phases["connect"].P50 <= 0 || sum.Phases["wait"].Mean <= 0 || len(sum.Generator) == 0 {
+		t.Errorf("%+v", sum)
+	}
+}
+
+// What is asked of a run is what it does.
+func TestLoadModes(t *testing.T) {
+	for args, want := range map[string]func(*load.Record) bool{
+		"-n 40 -c 4":                         func(r *load.Record) bool { return r.Kernel.Connections == 40 },
+		"-n 40 -c 4 --persistent":            func(r *load.Record) bool { return r.Kernel.Connections <= 4 },
+		"-n 40 -c 4 --per-connection 5":      func(r *load.Record) bool { return r.Kernel.Connections >= 8 && r.Kernel.Connections <= 12 },
+		"-n 40 -r 1000 --arrival poisson":    func(r *load.Record) bool { return r.Config.Loop == "open" && r.Config.Arrival == "poisson" },
+		"-n 40 --hold 20":                    func(r *load.Record) bool { return r.Config.Hold == 20 },
+		"-n 40 --source 127.0.0.2-127.0.0.9": func(r *load.Record) bool { return r.Config.Loop == "closed" },
+	} {
+		record := saved(t, strings.Fields(args)...)
+		if record == nil {
+			continue
+		}
+		if total := load.Total(record.Intervals); total.Outcomes["ok"] != 40 || !want(record) {
+			t.Errorf("%s: %v, %+v, %+v", args, total.Outcomes, record.Config, record.Kernel)
+		}
+	}
+}
+
+// A share of the connections is disturbed: that is counted, and neither timed nor an
+// error.
+func TestLoadFaults(t *testing.T) {
+	record := saved(t, "-n", "400", "--fault", "close:4", "--fault-share", "25%", "--seed", "1")
+	total := load.Total(record.Intervals)
+	if canceled := total.Outcomes["canceled"]; canceled < 60 || canceled > 140 || total.Outcomes["ok"]+canceled != 400 || total.Latency.Count() != total.Outcomes["ok"] {
+		t.Errorf("%v, %d of them timed", total.Outcomes, total.Latency.Count())
+	}
+}
+
+// Errors make it fail, and the first one is told.
+func TestLoadErrors(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	out, errs, code := loaded(t, addr, "-n", "5", "-q")
+	if code != 1 || !strings.HasPrefix(errs, "bothends: 5 of 5 exchanges failed; the first: connect to ('127.0.0.1', ") || out != "" {
+		t.Errorf("exit %d: %s%s", code, errs, out)
+	}
+	if _, errs, code = loaded(t, addr, "-n", "5", "-q", "--fail-if", "errors>100%"); code != 0 {
+		t.Errorf("the user allows all errors: exit %d: %s", code, errs)
+	}
+	if _, errs, code = loaded(t, "-n", "5", "-q", "--fail-if", "p50>1ns"); code != 1 || !strings.HasPrefix(errs, "bothends: --fail-if 'p50>1ns': it is ") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	for args, want := range map[string]string{
+		"-d 0":                            "without --duration it needs a --count",
+		"--persistent --per-connection 2": "exclude each other",
+		"-r -1":                           "--rate is no number",
+		"-r 5 --fail-if p99":              "--fail-if \"p99\": want",
+		"--arrival poisson":               "--arrival is of a --rate",
+		"-d 1s --warmup 2s":               "--warmup leaves nothing",
+		"--start-at noon":                 "--start-at \"noon\"",
+		"--fault-share 5":                 "want a percentage",
+		"--source here":                   "is no IP address",
+		"--expect abc --reply-size 4":     "--expect has 3 octets",
+	} {
+		if _, errs, code := loaded(t, strings.Fields(args)...); code != 2 || !strings.Contains(errs, want) {
+			t.Errorf("load %s: exit %d: %s", args, code, errs)
+		}
+	}
+}
+
+func loaded(t *testing.T, args ...string) (out, errs string, code int) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(append([]string{"load"}, args...), &o, &e)
+	return o.String(), e.String(), code
+}
+
+// saved makes a run and reads what it saved.
+func saved(t *testing.T, args ...string) *load.Record {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "run.json")
+	if _, errs, code := loaded(t, append(args, "--save", file, "-q")...); code != 0 {
+		t.Errorf("load %q: exit %d: %s", args, code, errs)
+		return nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	record, err := load.ReadRecord(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record
+}
