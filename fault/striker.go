@@ -133,7 +133,7 @@ func (s *striker) end() error {
 	c.ending.Lock()
 	defer c.ending.Unlock()
 	s.struck.Store(true)
-	failed := &Error{Fault: s.String(), After: s.sent, Err: net.ErrClosed}
+	failed := &Error{Fault: s.String(), After: s.sent, Err: net.ErrClosed, half: s.kind == halfClose}
 	switch s.kind {
 	case halfClose:
 		sendFIN(c.Conn)
