@@ -22,8 +22,9 @@ transcript         -> bothends internal/tcpinfo
 load               -> hdrhistogram
 report             -> load
 bothends           -> internal/errno
-internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
+proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml
 fault              -> internal/tcpinfo x/sys/unix
+internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
 internal/errno     ->
 internal/memnet    ->
 internal/need      ->
@@ -42,6 +43,7 @@ var modules = map[string]string{
 	"golang.org/x/net/bpf":                    "x/net/bpf",
 	"golang.org/x/sys/unix":                   "x/sys/unix",
 	"golang.org/x/term":                       "x/term",
+	"go.yaml.in/yaml/v4":                      "yaml",
 }
 
 func TestLayers(t *testing.T) {

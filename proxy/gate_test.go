@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bothends/bothends/fault"
+	"github.com/bothends/bothends/internal/errno"
+)
+
+// works tells whether a client gets through, refused or reset.
+func (r *running) works() string {
+	r.t.Helper()
+	dialer := net.Dialer{Timeout: 100 * time.Millisecond}
+	c, err := dialer.Dial("tcp", r.address)
+	var timeout net.Error
+	switch {
+	case errno.Refused.Has(err):
+		return "refused"
+	case errno.Reset.Has(err):
+		return "reset"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "hangs"
+	case err != nil:
+		r.t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(giveUp))
+	if _, err := io.WriteString(c, "x"); errno.Reset.Has(err) {
+		return "reset" // which read would not tell a second time
+	}
+	got, how := howItEnds(r.t, c)
+	if got == "ok" && how == "fin" {
+		return "ok"
+	}
+	return how
+}
+
+// What lets nobody connect acts in the kernel, and a change acts at once, both ways.
+func TestConnectFaultsChangeWhileItRuns(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("connections are refused in the kernel on Linux alone")
+	}
+	p := serve(t, &Proxy{Target: target(t, answers("ok", 1)), Connect: fault.Refuse()})
+	for i, step := range []struct{ fault, want string }{
+		{"refuse", "refused"}, {"", "ok"}, {"hang", "hangs"}, {"refuse", "refused"}, {"hang", "hangs"}, {"", "ok"},
+		{"first:1(refuse)", "reset"}, {"first:1(refuse)", "reset"}, {"", "ok"}, {"delay:1ms", "ok"},
+	} {
+		if i > 0 {
+			if err := p.SetFault(Connect, parse(t, step.fault)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := p.works(); got != step.want {
+			t.Errorf("step %d, with %q: %s, want %s", i, step.fault, got, step.want)
+		}
+	}
+}
+
+// An open connection is not touched by a change of the faults.
+func TestChangesAreForLaterConnections(t *testing.T) {
+	p := serve(t, &Proxy{Target: target(t, answers("Farewell, client", 16))})
+	c := p.dial()
+	io.WriteString(c, "Hi there")
+	awaitOpen(p)
+	for on, f := range map[Direction]fault.Fault{Requests: fault.Reset(0), Replies: fault.Corrupt(0), Connect: fault.FailFirst(1, fault.Refuse())} {
+		if err := p.SetFault(on, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.SetTarget("127.0.0.1:1")
+	io.WriteString(c, ", server")
+	if got, how := howItEnds(t, c); got != "Farewell, client" || how != "fin" {
+		t.Errorf("%q, %s", got, how)
+	}
+	c.Close()
+	p.want(EndedFIN, 16, 16)
+	p.dialReset()
+	p.want(EndedFault, 0, 0, "connect refuse")
+	p.dialReset()
+	if got := p.want(EndedNoTarget, 0, 0); got.Target != "127.0.0.1:1" {
+		t.Error(got.Target)
+	}
+}
+
+func TestFirstConnectionsAreRefusedAndReported(t *testing.T) {
+	p := serve(t, &Proxy{Name: "k", Target: target(t, answers("ok", 1)), Connect: fault.FailFirst(2, fault.Refuse())})
+	p.dialReset()
+	p.dialReset()
+	for range 2 {
+		if got := p.want(EndedFault, 0, 0, "connect refuse"); got.Proxy != "k" || got.Client == "" || got.Target != p.Target {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := p.works(); got != "ok" {
+		t.Error(got)
+	}
+	p.want(EndedFIN, 1, 2)
+	if p.Begun() != 3 || p.Open() != 0 {
+		t.Errorf("%d begun, %d open", p.Begun(), p.Open())
+	}
+}
+
+// A client that hangs is held, and let go when the fault is taken away.
+func TestHeldClients(t *testing.T) {
+	p := serve(t, &Proxy{Target: target(t, answers("ok", 1)), Connect: fault.FailFirst(2, fault.Hang())})
+	held := p.dial()
+	if err := p.SetFault(Connect, fault.Fault{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, how := howItEnds(t, held); how == "silence" {
+		t.Error(how)
+	}
+	p.want(EndedFault, 0, 0, "connect hang")
+
+	if runtime.GOOS != "linux" {
+		t.Skip("a client that goes is seen on Linux alone")
+	}
+	if err := p.SetFault(Connect, fault.FailFirst(2, fault.Hang())); err != nil {
+		t.Fatal(err)
+	}
+	held = p.dial()
+	held.Close()
+	p.want(EndedFault, 0, 0, "connect hang")
+}
+
+// With a delay on connecting the target is connected to so much later.
+func TestConnectDelay(t *testing.T) {
+	const delay = 50 * time.Millisecond
+	reached := make(chan time.Time, 1)
+	p := serve(t, &Proxy{Connect: fault.Delay(delay), Target: target(t, func(*net.TCPConn) { reached <- time.Now() })})
+	start := time.Now()
+	c := p.dial()
+	if waited := (<-reached).Sub(start); waited < delay {
+		t.Errorf("after %v", waited)
+	}
+	c.Close()
+	p.want(EndedFIN, 0, 0, "connect delay:50ms")
+
+	if err := p.SetFault(Connect, fault.Delay(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	c = p.dial()
+	awaitOpen(p)
+	p.Close()
+	if _, how := howItEnds(t, c); how != "reset" {
+		t.Error(how)
+	}
+	p.want(EndedStopped, 0, 0, "connect delay:1h0m0s")
+}
+
+// What changes the fault is not left waiting when the proxy ends.
+func TestSetFaultWhileItEnds(t *testing.T) {
+	for range 50 {
+		p := serve(t, &Proxy{Connect: fault.Refuse()})
+		set := make(chan struct{})
+		go func() {
+			defer close(set)
+			for range 4 {
+				p.SetFault(Connect, fault.Hang())
+				p.SetFault(Connect, fault.Fault{})
+			}
+		}()
+		p.Close()
+		<-set
+	}
+	p := serve(t, new(Proxy))
+	if err := p.SetFault("sideways", fault.Fault{}); err == nil || !strings.Contains(err.Error(), "sideways") {
+		t.Error(err)
+	}
+	if err := p.SetFault(Connect, fault.Drip(1, 0)); err == nil {
+		t.Error("a drip on connecting")
+	}
+}

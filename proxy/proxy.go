@@ -1,0 +1,414 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/bothends/bothends/fault"
+	"github.com/bothends/bothends/internal/errno"
+)
+
+// DefaultDialTimeout is how long a Proxy tries to connect to its target.
+const DefaultDialTimeout = 10 * time.Second
+
+// ErrClosed is what Serve returns after Shutdown or Close.
+var ErrClosed = errors.New("proxy closed")
+
+var noDeadline time.Time
+
+// A Proxy passes connections on to a target, with faults. Its fields must not be
+// changed once it serves; SetFault and SetTarget do so for the connections that begin
+// later. There is no deadline on a connection: it lasts as long as its two sides.
+type Proxy struct {
+	// Name is for those who read what Done is told.
+	Name string
+
+	// Target is where connections go, as host:port. Each looks a name up anew.
+	Target string
+
+	// Requests are the faults on what the proxy sends to the target, Replies on
+	// what it sends to the client; any but refuse and hang. A reset ends the other
+	// side's connection with RST too, a close ends it as well, and after a
+	// halfclose the rest of that direction is dropped while the other goes on.
+	// After a close of one side, what that side still sends is passed on until it
+	// closes, for a second at most.
+	//
+	// Connect are the faults on connecting: refuse, hang, and delay, which
+	// connects to the target so much later.
+	Requests, Replies, Connect fault.Fault
+
+	// Seed decides about faults under a percentage. The directions decide apart
+	// from one another, Connect with Seed, Requests with Seed+1, Replies with
+	// Seed+2. All of them number the connections in the order in which they were
+	// accepted: Requests and Replies those that Connect has let in.
+	Seed uint64
+
+	// DialTimeout is for connecting to the target. 0 means 10 s; negative means
+	// as long as the system tries.
+	DialTimeout time.Duration
+
+	// Done, if not nil, is told of each connection when it has ended: exactly
+	// once, by the connection's goroutine, many of them at the same time. Whom
+	// the kernel kept from connecting (see [fault.Refuse]) was no connection.
+	Done func(Connection)
+
+	// Log is told what belongs to no connection: accept errors. Nil uses
+	// slog.Default.
+	Log *slog.Logger
+
+	mu        sync.Mutex
+	ready     bool
+	injectors map[Direction]*fault.Injector
+	links     map[*link]struct{}
+	begun     uint64 // connections accepted
+	listener  *net.TCPListener
+	gate      *gate
+	turning   []chan struct{} // closed when the fault on connecting has changed
+
+	closing chan struct{} // closed by Shutdown and Close
+	idle    chan struct{} // closed when closing and Serve has returned
+}
+
+// Serve accepts connections from ln, which must be a *net.TCPListener, since FIN and
+// RST are TCP's, and passes them on, until Shutdown or Close or an error that ln does
+// not recover from. It closes ln, and returns when the last of its connections has
+// ended: ErrClosed, or the error of ln. A Proxy serves once.
+func (p *Proxy) Serve(ln net.Listener) error {
+	defer ln.Close()
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return fmt.Errorf("proxy: Serve wants a *net.TCPListener, and this is a %T", ln)
+	}
+	if err := p.enter(tcp); err != nil {
+		return err
+	}
+	return p.serve(tcp)
+}
+
+// serve is Serve once it has entered.
+func (p *Proxy) serve(ln *net.TCPListener) error {
+	defer ln.Close()
+	defer p.left()
+	var links sync.WaitGroup
+	defer links.Wait()
+	defer p.closeGate()
+	for {
+		client, admission, err := p.gate.accept()
+		switch {
+		case err == nil:
+			if l := p.begin(client, admission); l != nil {
+				links.Go(l.run)
+			}
+		case p.isClosing():
+			return ErrClosed
+		case p.turn():
+		case errno.Passing.Has(err):
+			p.pause(err)
+		default:
+			return err
+		}
+	}
+}
+
+// SetFault changes the faults of a direction for the connections that begin later. It
+// starts their count and their clock anew (FailFirst, For), also where the fault is
+// the same. A changed fault on connecting acts when SetFault has returned; what
+// [fault.Hang] held of the connections is closed.
+func (p *Proxy) SetFault(on Direction, f fault.Fault) error {
+	if !on.known() {
+		return fmt.Errorf("proxy: no direction %q", string(on))
+	}
+	if err := on.check(f); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.init()
+	*p.fault(on) = f
+	p.injectors[on] = on.injector(f, p.Seed)
+	if on != Connect || p.gate == nil || p.isClosing() {
+		p.mu.Unlock()
+		return nil
+	}
+	turned := make(chan struct{})
+	p.turning = append(p.turning, turned)
+	gate := p.gate
+	p.mu.Unlock()
+	gate.Close() // wakes Serve, which makes a new one
+	<-turned
+	return nil
+}
+
+// setSeed changes the seed of the faults that are set from now on.
+func (p *Proxy) setSeed(seed uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Seed = seed
+}
+
+// setName changes the name under which connections that begin later are reported.
+func (p *Proxy) setName(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Name = name
+}
+
+// SetTarget changes the target for the connections that begin later.
+func (p *Proxy) SetTarget(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Target = address
+}
+
+// Shutdown stops accepting, lets the open connections go on until they end, and
+// returns nil when all of them have: then no goroutine or descriptor of the proxy is
+// left. When ctx ends first, Shutdown returns its error, and they go on; Close cuts
+// them.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	idle := p.stop()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-idle: // both at once: it is done
+		return nil
+	default:
+		return ctx.Err()
+	}
+}
+
+// Close stops accepting and cuts every connection, both sides with RST. It does not
+// wait for them; Serve does. It always returns nil.
+func (p *Proxy) Close() error {
+	p.stop()
+	for _, l := range p.openLinks() {
+		l.stop()
+	}
+	return nil
+}
+
+// Open is the number of open connections.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.links)
+}
+
+// Begun is the number of connections that were accepted, open or not.
+func (p *Proxy) Begun() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.begun
+}
+
+// init makes what the zero value lacks. The caller holds mu.
+func (p *Proxy) init() {
+	if p.ready {
+		return
+	}
+	p.ready = true
+	p.injectors = make(map[Direction]*fault.Injector)
+	p.links = make(map[*link]struct{})
+	p.closing = make(chan struct{})
+	p.idle = make(chan struct{})
+}
+
+func (p *Proxy) fault(on Direction) *fault.Fault {
+	switch on {
+	case Requests:
+		return &p.Requests
+	case Replies:
+		return &p.Replies
+	}
+	return &p.Connect
+}
+
+// enter begins to serve. The injectors are new then: For counts from here.
+func (p *Proxy) enter(ln *net.TCPListener) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, on := range Directions {
+		if err := on.check(*p.fault(on)); err != nil {
+			return fmt.Errorf("proxy: %s: %w", on, err)
+		}
+	}
+	p.init()
+	switch {
+	case p.isClosing():
+		return ErrClosed
+	case p.listener != nil:
+		return errors.New("proxy: a Proxy serves once")
+	}
+	for _, on := range Directions {
+		p.injectors[on] = on.injector(*p.fault(on), p.Seed)
+	}
+	p.listener = ln
+	p.newGate()
+	return nil
+}
+
+// newGate puts the fault on connecting in force. The caller holds mu.
+func (p *Proxy) newGate() {
+	p.gate = newGate(p.listener, p.injectors[Connect], p.Connect.String() == "", p.turnedAway)
+}
+
+// turn makes a new gate if the fault on connecting has changed. Serve calls it when
+// it is out of Accept.
+func (p *Proxy) turn() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.turning) == 0 || p.isClosing() {
+		return p.isClosing() // a gate made now would be closed by nobody
+	}
+	p.newGate()
+	p.turned()
+	return true
+}
+
+// turned lets those go on who have changed the fault on connecting. The caller holds
+// mu.
+func (p *Proxy) turned() {
+	for _, turned := range p.turning {
+		close(turned)
+	}
+	p.turning = nil
+}
+
+// begin makes a link for a client, and decides which faults strike it. Serve alone
+// calls it: their numbers are those of the connections.
+func (p *Proxy) begin(client *side, admission net.Conn) *link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosing() {
+		client.abort()
+		return nil
+	}
+	l := &link{proxy: p, name: p.Name, address: p.Target, client: client, target: newSide(new(net.TCPConn)), admission: admission}
+	l.requests = direction{from: l.client, to: l.target, faulty: p.injectors[Requests].Conn(l.target)}
+	l.replies = direction{from: l.target, to: l.client, faulty: p.injectors[Replies].Conn(l.client)}
+	p.links[l] = struct{}{}
+	p.begun++
+	return l
+}
+
+func (p *Proxy) leave(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.links, l)
+}
+
+// turnedAway reports a connection that a fault on connecting closed: it is reset for
+// refuse.
+func (p *Proxy) turnedAway(s *side) {
+	struck := fault.Hang()
+	if s.reset.Load() {
+		struck = fault.Refuse()
+	}
+	p.mu.Lock()
+	p.begun++
+	name, target := p.Name, p.Target
+	p.mu.Unlock()
+	p.done(Connection{
+		Schema: Schema, Time: s.start, Proxy: name, Client: s.RemoteAddr().String(), Target: target,
+		Seconds: time.Since(s.start).Seconds(), Ended: EndedFault, Faults: []Strike{{Connect, struck.String()}},
+	})
+}
+
+func (p *Proxy) done(c Connection) {
+	if p.Done != nil {
+		p.Done(c)
+	}
+}
+
+// stop begins the end: no more accepts. The listener goes first, for the gate would
+// listen again.
+func (p *Proxy) stop() (idle <-chan struct{}) {
+	p.mu.Lock()
+	p.init()
+	if p.isClosing() {
+		defer p.mu.Unlock()
+		return p.idle
+	}
+	close(p.closing)
+	ln, gate := p.listener, p.gate
+	if ln == nil {
+		close(p.idle)
+	}
+	p.mu.Unlock()
+	if ln != nil {
+		ln.Close()
+		gate.Close()
+	}
+	return p.idle
+}
+
+// closeGate closes the last gate, and with it what the fault holds.
+func (p *Proxy) closeGate() {
+	p.stop() // after an error of the listener
+	p.mu.Lock()
+	gate := p.gate
+	p.turned()
+	p.mu.Unlock()
+	gate.Close()
+}
+
+// left is the end of Serve.
+func (p *Proxy) left() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.idle)
+}
+
+func (p *Proxy) openLinks() []*link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	links := make([]*link, 0, len(p.links))
+	for l := range p.links {
+		links = append(links, l)
+	}
+	return links
+}
+
+func (p *Proxy) isClosing() bool {
+	select {
+	case <-p.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *Proxy) dialContext() (context.Context, context.CancelFunc) {
+	switch {
+	case p.DialTimeout < 0:
+		return context.WithCancel(context.Background())
+	case p.DialTimeout == 0:
+		return context.WithTimeout(context.Background(), DefaultDialTimeout)
+	}
+	return context.WithTimeout(context.Background(), p.DialTimeout)
+}
+
+// pause waits before another accept: the error passes, but not at once.
+func (p *Proxy) pause(err error) {
+	const pause = 50 * time.Millisecond
+	p.log().Warn("accept failed, trying again", "listener", p.listener.Addr(), "err", err, "pause", pause)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.closing:
+	}
+}
+
+func (p *Proxy) log() *slog.Logger {
+	if p.Log != nil {
+		return p.Log
+	}
+	return slog.Default()
+}

@@ -1,0 +1,536 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bothends/bothends/fault"
+	"github.com/bothends/bothends/internal/errno"
+)
+
+func TestZeroFaultsPassOctetsOn(t *testing.T) {
+	p := serve(t, &Proxy{Name: "plain", Target: target(t, answers("Farewell, client", 16))})
+	c := p.dial()
+	io.WriteString(c, "Hi there, server")
+	if got, how := howItEnds(t, c); got != "Farewell, client" || how != "fin" {
+		t.Errorf("%q, %s", got, how)
+	}
+	c.Close()
+	got := p.want(EndedFIN, 16, 16)
+	if got.Schema != Schema || got.Proxy != "plain" || got.Client != c.LocalAddr().String() || got.Target != p.Target ||
+		got.Seconds <= 0 || time.Since(got.Time) > giveUp || got.Error != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// toxiproxy closes both sides at the first FIN, and the reply is lost.
+func TestHalfCloseKeepsTheReply(t *testing.T) {
+	const request, reply = 1 << 20, 8 << 20
+	for _, faults := range []string{"", "delay:1ms"} {
+		p := serve(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: target(t, func(c *net.TCPConn) {
+			if n, err := io.Copy(io.Discard, c); n != request || err != nil { // all of it, before the first octet of the reply
+				t.Errorf("the target got %d octets, %v", n, err)
+			}
+			c.Write(make([]byte, reply))
+		})})
+		c := p.dial()
+		c.Write(make([]byte, request))
+		c.CloseWrite()
+		if n, err := io.Copy(io.Discard, c); n != reply || err != nil {
+			t.Errorf("with %q the client got %d octets, %v", faults, n, err)
+		}
+		if got := p.next(); got.Ended != EndedFIN || got.RequestOctets != request || got.ReplyOctets != reply {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
+func TestTargetMayCloseFirst(t *testing.T) {
+	const request = 8 << 20
+	got := make(chan int64, 1)
+	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+		io.WriteString(c, "go on")
+		c.CloseWrite()
+		n, _ := io.Copy(io.Discard, c)
+		got <- n
+	})})
+	c := p.dial()
+	if text, how := howItEnds(t, c); text != "go on" || how != "fin" {
+		t.Errorf("%q, %s", text, how)
+	}
+	c.Write(make([]byte, request))
+	c.Close()
+	if n := <-got; n != request {
+		t.Errorf("the target got %d octets", n)
+	}
+	p.want(EndedFIN, request, 5)
+}
+
+// The octets before an RST are not lost with it, however many still wait to be sent.
+func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
+	for _, octets := range []int{0, 10, 100_000} {
+		for _, faults := range []string{"", "drip:30000"} {
+			p := serve(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: target(t, func(c *net.TCPConn) {
+				io.ReadFull(c, make([]byte, 1))
+				fault.Conn(c, fault.Reset(octets)).Write(make([]byte, octets))
+			})})
+			c := p.dial()
+			io.WriteString(c, "x")
+			if got, how := howItEnds(t, c); len(got) != octets || how != "reset" {
+				t.Errorf("%d octets and RST with %q came as %d octets and %s", octets, faults, len(got), how)
+			}
+			if got := p.next(); got.Ended != EndedTargetReset || got.ReplyOctets != int64(octets) || got.Error == "" {
+				t.Errorf("%+v", got)
+			}
+
+			type end struct {
+				octets int
+				how    string
+			}
+			got := make(chan end, 1)
+			p = serve(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: target(t, func(c *net.TCPConn) {
+				text, how := howItEnds(t, c)
+				got <- end{len(text), how}
+			})})
+			fault.Conn(p.dial(), fault.Reset(octets)).Write(make([]byte, octets))
+			if e := <-got; e.octets != octets || e.how != "reset" {
+				t.Errorf("%d octets and RST of the client with %q came as %+v", octets, faults, e)
+			}
+			if got := p.next(); got.Ended != EndedClientReset || got.RequestOctets != int64(octets) {
+				t.Errorf("%+v", got)
+			}
+		}
+	}
+}
+
+// Nobody reads from a side any more that has sent its FIN. Its RST is seen all the same.
+func TestResetAfterFIN(t *testing.T) {
+	got, mayReset := make(chan string, 1), make(chan struct{})
+	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+		io.Copy(io.Discard, c)
+		close(mayReset)
+		if newSide(c).awaitGone() { // after the FIN a read would return at once
+			got <- "reset"
+		} else {
+			got <- "not reset"
+		}
+	})})
+	c := p.dial()
+	c.CloseWrite()
+	<-mayReset
+	c.SetLinger(0)
+	c.Close()
+	if how := <-got; how != "reset" {
+		t.Error(how)
+	}
+	p.want(EndedClientReset, 0, 0)
+}
+
+func TestFaultsOnReplies(t *testing.T) {
+	for _, c := range []struct {
+		fault, got, how string
+		ended           Ended
+		struck          []string
+	}{
+		{"drip:1/1ms", "Farewell, client", "fin", EndedFIN, []string{"replies drip:1/1ms"}},
+		{"corrupt:0", "Garewell, client", "fin", EndedFIN, []string{"replies corrupt:0"}},
+		{"reset:10", "Farewell, ", "reset", EndedFault, []string{"replies reset:10"}},
+		{"reset:0", "", "reset", EndedFault, []string{"replies reset:0"}},
+		{"close:10", "Farewell, ", "fin", EndedFault, []string{"replies close:10"}},
+		{"halfclose:10", "Farewell, ", "fin", EndedFIN, []string{"replies halfclose:10"}},
+		{"stall:10", "Farewell, ", "silence", EndedStopped, []string{"replies stall:10"}},
+		{"drip:3+reset:7", "Farewel", "reset", EndedFault, []string{"replies reset:7"}},
+		{"first:0(reset:10)", "Farewell, client", "fin", EndedFIN, nil},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			p := serve(t, &Proxy{Replies: parse(t, c.fault), Target: target(t, answers("Farewell, client", 16))})
+			conn := p.dial()
+			io.WriteString(conn, "Hi there, server")
+			if c.how == "silence" {
+				conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			}
+			got, how := howItEnds(t, conn)
+			if got != c.got || how != c.how {
+				t.Errorf("the client got %q and %s, want %q and %s", got, how, c.got, c.how)
+			}
+			if c.how == "silence" {
+				p.Close()
+			}
+			conn.Close()
+			p.want(c.ended, 16, int64(len(c.got)), c.struck...)
+		})
+	}
+}
+
+func TestFaultsOnRequests(t *testing.T) {
+	for _, c := range []struct {
+		fault, got, how string
+		client          string // how it ends there
+		ended           Ended
+	}{
+		{"drip:4", "Hi there, server", "fin", "fin", EndedFIN},
+		{"reset:10", "Hi there, ", "reset", "reset", EndedFault},
+		{"close:10", "Hi there, ", "fin", "fin", EndedFault},
+		{"halfclose:10", "Hi there, ", "fin", "fin", EndedFIN},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			got, how := "", ""
+			read := make(chan struct{})
+			p := serve(t, &Proxy{Requests: parse(t, c.fault), Target: target(t, func(conn *net.TCPConn) {
+				got, how = howItEnds(t, conn)
+				close(read)
+			})})
+			conn := p.dial()
+			io.WriteString(conn, "Hi there, server")
+			conn.CloseWrite()
+			if _, how := howItEnds(t, conn); how != c.client {
+				t.Errorf("the client's end: %s, want %s", how, c.client)
+			}
+			<-read
+			if got != c.got || how != c.how {
+				t.Errorf("the target got %q and %s, want %q and %s", got, how, c.got, c.how)
+			}
+			if r := p.next(); r.Ended != c.ended || r.RequestOctets != int64(len(c.got)) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// A side that was closed by a fault may still send, until it closes too, and what it
+// sends is passed on whole: the fault does not read it away.
+func TestAfterCloseTheOtherDirectionIsWhole(t *testing.T) {
+	const reply = 4 << 20
+	p := serve(t, &Proxy{Requests: fault.Close(5), Target: target(t, func(c *net.TCPConn) {
+		io.Copy(io.Discard, c)
+		c.Write(bytes.Repeat([]byte("0123456789abcdef"), reply/16))
+	})})
+	c := p.dial()
+	io.WriteString(c, "Hi there, server")
+	got, how := howItEnds(t, c)
+	if got != strings.Repeat("0123456789abcdef", reply/16) || how != "fin" {
+		t.Errorf("%d octets, %s", len(got), how)
+	}
+	p.want(EndedFault, 5, reply, "requests close:5")
+}
+
+// The target does not know of the half-close, and must be able to send all it has.
+func TestAfterHalfCloseTheTargetIsNotStopped(t *testing.T) {
+	done := make(chan error, 1)
+	p := serve(t, &Proxy{Replies: fault.HalfClose(5), Target: target(t, func(c *net.TCPConn) {
+		_, err := c.Write(make([]byte, 32<<20))
+		done <- err
+	})})
+	c := p.dial()
+	if got, how := howItEnds(t, c); len(got) != 5 || how != "fin" {
+		t.Errorf("%d octets, %s", len(got), how)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// toxiproxy cannot fail the first connections and then work (its issue 404).
+func TestFailTheFirstAndThenWork(t *testing.T) {
+	p := serve(t, &Proxy{Replies: fault.FailFirst(2, fault.Reset(10)), Target: target(t, answers("Farewell, client", 1))})
+	for i, want := range []string{"10 reset", "10 reset", "16 fin", "16 fin"} {
+		c := p.dial()
+		io.WriteString(c, "x")
+		got, how := howItEnds(t, c)
+		if (len(got) == 10) != strings.HasPrefix(want, "10") || !strings.HasSuffix(want, how) {
+			t.Errorf("connection %d: %d octets and %s, want %s", i, len(got), how, want)
+		}
+		c.Close()
+		p.next()
+	}
+}
+
+func TestTargetThatIsNotThere(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	p := serve(t, &Proxy{Target: ln.Addr().String()})
+	p.dialReset()
+	if got := p.want(EndedNoTarget, 0, 0); got.Error != "connect to "+p.Target+": connection refused" {
+		t.Error(got.Error)
+	}
+}
+
+func TestDialTimeout(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hanging := fault.Listen(ln, fault.Hang())
+	defer hanging.Close()
+	p := serve(t, &Proxy{Target: ln.Addr().String(), DialTimeout: 30 * time.Millisecond})
+	p.dialReset()
+	if got := p.want(EndedNoTarget, 0, 0); !strings.HasSuffix(got.Error, "i/o timeout") {
+		t.Error(got.Error)
+	}
+
+	p = serve(t, &Proxy{Target: ln.Addr().String(), DialTimeout: -1})
+	c := p.dial()
+	awaitOpen(p)
+	p.Close() // ends the dialling
+	if _, how := howItEnds(t, c); how != "reset" {
+		t.Error(how)
+	}
+	p.want(EndedStopped, 0, 0)
+}
+
+// awaitOpen waits until the proxy has the connection.
+func awaitOpen(p *running) {
+	for start := time.Now(); p.Open() == 0; {
+		if time.Since(start) > giveUp {
+			p.t.Fatal("no connection")
+		}
+	}
+}
+
+// A side that does not read holds what is meant for it, and nothing else.
+func TestSlowReaderHoldsOnlyItsOwnDirection(t *testing.T) {
+	const request = 16 << 20
+	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+		blocked := make(chan struct{})
+		go func() { // more than all buffers take
+			defer close(blocked)
+			c.Write(make([]byte, 64<<20))
+		}()
+		io.CopyN(io.Discard, c, request)
+		c.Close()
+		<-blocked
+	})})
+	c := p.dial()
+	if _, err := c.Write(make([]byte, request)); err != nil { // and not one octet read
+		t.Error(err)
+	}
+}
+
+// A fault keeps a Write for ever, and the side that the octets came from goes.
+func TestStalledLinkEndsWithItsClient(t *testing.T) {
+	p := serve(t, &Proxy{Requests: fault.Stall(4), Target: target(t, func(c *net.TCPConn) {
+		if got, how := howItEnds(t, c); got != "Hi t" || how != "reset" {
+			t.Errorf("%q, %s", got, how)
+		}
+	})})
+	c := p.dial()
+	io.WriteString(c, "Hi there, server")
+	awaitOpen(p)
+	c.SetLinger(0)
+	c.Close()
+	p.want(EndedClientReset, 4, 0, "requests stall:4")
+}
+
+// A client that has sent its FIN waits on in silence, also when the target has gone.
+func TestStallIsSilentAfterBothFINs(t *testing.T) {
+	gone := make(chan struct{})
+	p := serve(t, &Proxy{Replies: fault.Stall(4), Target: target(t, func(c *net.TCPConn) {
+		answers("Farewell, client", 16)(c)
+		c.Close()
+		close(gone)
+	})})
+	c := p.dial()
+	io.WriteString(c, "Hi there, server")
+	c.CloseWrite()
+	<-gone
+	c.SetReadDeadline(time.Now().Add(4 * patience))
+	if got, how := howItEnds(t, c); got != "Fare" || how != "silence" {
+		t.Errorf("%q, %s", got, how)
+	}
+	c.SetLinger(0)
+	c.Close()
+	p.want(EndedClientReset, 16, 4, "replies stall:4")
+}
+
+// A Write that lasts is not disturbed by the watching.
+func TestSlowWritesAreWatchedAndGoOn(t *testing.T) {
+	text := strings.Repeat("0123456789", 8)
+	p := serve(t, &Proxy{Replies: fault.Drip(10, 2*patience), Target: target(t, answers(text, 0))})
+	if got, how := howItEnds(t, p.dial()); got != text || how != "fin" {
+		t.Errorf("%q, %s", got, how)
+	}
+}
+
+func TestSeedRepeatsTheDecisions(t *testing.T) {
+	run := func(seed uint64) string {
+		p := serve(t, &Proxy{
+			Seed: seed, Target: target(t, answers("Farewell, client", 1)),
+			Replies: parse(t, "50%(reset:10)"), Requests: parse(t, "50%(corrupt:0)"), // which never keeps the other from striking
+		})
+		var b strings.Builder
+		for range 40 {
+			c := p.dial()
+			io.WriteString(c, "x")
+			howItEnds(t, c)
+			c.Close()
+			for _, s := range p.next().Faults {
+				b.WriteString(string(s.On)[2:3]) // q or p
+			}
+			b.WriteByte(' ')
+		}
+		return b.String()
+	}
+	first, again, other := run(7), run(7), run(8)
+	if first != again {
+		t.Errorf("seed 7 gives\n%s\nand then\n%s", first, again)
+	}
+	if first == other {
+		t.Error("seed 8 gives the same as 7")
+	}
+	if strings.Count(first, "q") == 0 || strings.Count(first, "p") == 0 {
+		t.Error("one direction decides for the other:", first)
+	}
+}
+
+func TestShutdownLetsConnectionsEnd(t *testing.T) {
+	p := serve(t, &Proxy{Target: target(t, answers("ok", 4))})
+	c := p.dial()
+	io.WriteString(c, "12")
+	awaitOpen(p)
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := p.Shutdown(now); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown with an open connection: %v", err)
+	}
+	if _, err := net.Dial("tcp", p.address); !errno.Refused.Has(err) {
+		t.Errorf("after Shutdown: %v", err)
+	}
+	io.WriteString(c, "34")
+	if got, how := howItEnds(t, c); got != "ok" || how != "fin" {
+		t.Errorf("%q, %s", got, how)
+	}
+	c.Close()
+	if err := p.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	p.want(EndedFIN, 4, 2)
+}
+
+func TestCloseCutsBothSides(t *testing.T) {
+	ends := make(chan string, 1)
+	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+		_, how := howItEnds(t, c)
+		ends <- how
+	})})
+	c := p.dial()
+	io.WriteString(c, "x")
+	for awaitOpen(p); p.Open() == 0; {
+	}
+	p.Close()
+	if _, how := howItEnds(t, c); how != "reset" {
+		t.Error(how)
+	}
+	if got := p.next(); got.Ended != EndedStopped {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestServeSaysWhatItCannot(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for want, p := range map[string]*Proxy{
+		"proxy: requests: refuse is a fault of connecting; on requests there are reset:0 and stall:0": {Requests: fault.Refuse()},
+		"proxy: replies: hang is a fault of connecting; on replies there are reset:0 and stall:0":     {Replies: fault.For(time.Hour, fault.Hang())},
+		"proxy: connect: drip is no fault of connecting: there are refuse, hang and delay":            {Connect: fault.FailFirst(2, fault.Join(fault.Delay(time.Minute), fault.Drip(1, 0)))},
+		"proxy: Serve wants a *net.TCPListener, and this is a proxy.otherListener":                    nil,
+	} {
+		if p == nil {
+			if err := new(Proxy).Serve(otherListener{ln}); err == nil || err.Error() != want {
+				t.Error(err)
+			}
+			continue
+		}
+		fresh, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Serve(fresh); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	p := serve(t, new(Proxy))
+	p.dialReset()
+	p.want(EndedNoTarget, 0, 0)
+	again, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Serve(again); err == nil {
+		t.Error("served twice")
+	}
+	var closed Proxy
+	closed.Close()
+	again, _ = net.Listen("tcp", "127.0.0.1:0")
+	if err := closed.Serve(again); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+}
+
+type otherListener struct{ net.Listener }
+
+// Without a fault on a direction the two bare connections meet in io.Copy, which is
+// what splice(2) needs; and then the octets do not come through the process.
+func TestWithoutFaultsTheOctetsStayInTheKernel(t *testing.T) {
+	s, f := newSide(new(net.TCPConn)), newSide(new(net.TCPConn))
+	bare := direction{from: s, to: f, faulty: f}
+	if bare.out() != net.Conn(f.TCPConn) {
+		t.Error("no fault, and the octets do not go to the bare connection")
+	}
+	faulty := direction{from: s, to: f, faulty: fault.Conn(f, fault.Drip(1, 0))}
+	if faulty.out() == net.Conn(f.TCPConn) {
+		t.Error("a fault, and the octets go past it")
+	}
+	if _, err := os.Stat("/proc/self/io"); err != nil {
+		t.Skip("no /proc/self/io here")
+	}
+	const octets = 32 << 20
+	through := func(requests fault.Fault) int {
+		p := serve(t, &Proxy{Requests: requests, Target: target(t, func(c *net.TCPConn) { io.Copy(io.Discard, c) })})
+		before := ioOctets(t)
+		c := p.dial()
+		c.Write(make([]byte, octets))
+		c.CloseWrite()
+		howItEnds(t, c)
+		return ioOctets(t) - before
+	}
+	// The test's own two ends read and write each octet once.
+	if got := through(fault.Fault{}); got > 2*octets+octets/4 {
+		t.Errorf("%d octets were read and written for %d that were sent: the proxy copied", got, octets)
+	}
+	if got := through(fault.Corrupt(0)); got < 3*octets {
+		t.Errorf("%d octets were read and written under a fault: the measure is wrong", got)
+	}
+}
+
+func ioOctets(t *testing.T) (sum int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sumOf(string(text), "rchar:") + sumOf(string(text), "wchar:")
+}
+
+func sumOf(text, field string) (n int) {
+	_, rest, _ := strings.Cut(text, field+" ")
+	for _, digit := range rest {
+		if digit < '0' || digit > '9' {
+			break
+		}
+		n = 10*n + int(digit-'0')
+	}
+	return n
+}

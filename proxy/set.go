@@ -1,0 +1,341 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+var (
+	// ErrNoProxy: a Set has no proxy of that name.
+	ErrNoProxy = errors.New("no such proxy")
+	// ErrNameTaken: a Set has a proxy of that name already.
+	ErrNameTaken = errors.New("there is a proxy of that name")
+)
+
+// A Set is proxies in one process, which come, change and go while it runs. The zero
+// value is an empty one. Its fields must not be changed once it has a proxy.
+type Set struct {
+	// Done, Log and DialTimeout are those of each Proxy. Done must not call the Set.
+	Done        func(Connection)
+	Log         *slog.Logger
+	DialTimeout time.Duration
+
+	mu      sync.Mutex
+	closed  bool
+	members []*member
+	leaving map[*Proxy]struct{} // no member any more, with connections that are open
+	serving sync.WaitGroup
+}
+
+// A member is a proxy that listens.
+type member struct {
+	spec  Spec
+	proxy *Proxy
+	addr  net.Addr
+	ruled bool // by a file of rules
+}
+
+func (m *member) status() Status {
+	status := Status{Spec: m.spec, Open: m.proxy.Open(), Connections: m.proxy.Begun()}
+	status.Listen = m.addr.String()
+	return status
+}
+
+// Add listens and starts a proxy. The error is a *SpecError, ErrNameTaken, ErrClosed,
+// or that of net.Listen.
+func (s *Set) Add(spec Spec) (Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return Status{}, ErrClosed
+	}
+	unnamed := spec.Name == ""
+	if err := spec.check(); err != nil {
+		return Status{}, err
+	}
+	ln, err := listen(spec.Listen)
+	if err != nil {
+		return Status{}, err
+	}
+	if unnamed {
+		spec.Name = ln.Addr().String()
+	}
+	if s.find(spec.Name) != nil {
+		ln.Close()
+		return Status{}, fmt.Errorf("%s: %w", spec.Name, ErrNameTaken)
+	}
+	m := s.start(spec, ln)
+	s.members = append(s.members, m)
+	return m.status(), nil
+}
+
+// Remove stops a proxy and cuts its connections.
+func (s *Set) Remove(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.find(name)
+	if m == nil {
+		return fmt.Errorf("%s: %w", name, ErrNoProxy)
+	}
+	s.members = slices.DeleteFunc(s.members, func(o *member) bool { return o == m })
+	m.proxy.Close()
+	<-m.proxy.idle
+	return nil
+}
+
+// Change changes a proxy for the connections that begin later: all of it, or with an
+// error nothing.
+func (s *Set) Change(name string, c Change) (Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.find(name)
+	if m == nil {
+		return Status{}, fmt.Errorf("%s: %w", name, ErrNoProxy)
+	}
+	next := m.spec
+	if c.Target != nil {
+		next.Target = *c.Target
+	}
+	if c.Seed != nil {
+		next.Seed = *c.Seed
+	}
+	var anew []Direction
+	for _, on := range Directions {
+		if text := c.fault(on); text != nil {
+			*next.fault(on) = *text
+		}
+		if c.fault(on) != nil || c.Seed != nil {
+			anew = append(anew, on)
+		}
+	}
+	if err := next.check(); err != nil {
+		return Status{}, err
+	}
+	m.change(next, anew)
+	return m.status(), nil
+}
+
+// Proxies are the proxies there are, by name.
+func (s *Set) Proxies() []Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Status, len(s.members))
+	for i, m := range s.members {
+		all[i] = m.status()
+	}
+	slices.SortFunc(all, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Proxy is the proxy of that name, or ErrNoProxy.
+func (s *Set) Proxy(name string) (Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.find(name); m != nil {
+		return m.status(), nil
+	}
+	return Status{}, fmt.Errorf("%s: %w", name, ErrNoProxy)
+}
+
+// Apply makes the proxies what a file of rules says: all of it, or with an error
+// nothing; then no listener stays open either. Proxies that Add made are left alone.
+//
+// A proxy with the same listen address as before stays the one that it was: its
+// connections go on, and only a fault that is another now begins anew. One that is
+// gone from the rules stops accepting, and its open connections go on.
+func (s *Set) Apply(r *Rules) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	before := make(map[string]*member)
+	var others []*member
+	for _, m := range s.members {
+		if m.ruled {
+			before[m.spec.key()] = m
+		} else {
+			others = append(others, m)
+		}
+	}
+	listeners, err := r.listen(before, others)
+	if err != nil {
+		return err
+	}
+	s.members = others
+	for i, rule := range r.rules {
+		m := before[rule.key()]
+		if m == nil {
+			m = s.start(rule.Spec, listeners[i])
+			m.ruled = true
+		} else {
+			m.change(rule.Spec, m.spec.differs(rule.Spec))
+		}
+		delete(before, rule.key())
+		s.members = append(s.members, m)
+	}
+	for _, gone := range before {
+		s.leaving[gone.proxy] = struct{}{}
+		gone.proxy.stop()
+	}
+	return nil
+}
+
+// listen opens the listeners of those rules that had none before, or none at all.
+func (r *Rules) listen(before map[string]*member, others []*member) (_ map[int]*net.TCPListener, err error) {
+	opened := make(map[int]*net.TCPListener)
+	defer func() {
+		if err != nil {
+			for _, ln := range opened {
+				ln.Close()
+			}
+		}
+	}()
+	for i, rule := range r.rules {
+		if slices.ContainsFunc(others, func(m *member) bool { return m.spec.Name == rule.Name }) {
+			return nil, r.errorAt(rule, "name", fmt.Errorf("%s: %w", rule.Name, ErrNameTaken))
+		}
+		if before[rule.key()] != nil {
+			continue
+		}
+		ln, err := listen(rule.Listen)
+		if err != nil {
+			return nil, r.errorAt(rule, "listen", err)
+		}
+		opened[i] = ln
+	}
+	return opened, nil
+}
+
+// Open is the number of open connections, those of proxies that are gone included.
+func (s *Set) Open() (open int) {
+	for _, p := range s.all() {
+		open += p.Open()
+	}
+	return open
+}
+
+// Shutdown stops accepting everywhere, and returns nil when the open connections have
+// ended. When ctx ends first, it returns its error, and they go on; Close cuts them.
+func (s *Set) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, p := range s.all() {
+		p.stop()
+	}
+	for _, p := range s.all() {
+		if err := p.Shutdown(ctx); err != nil {
+			return err
+		}
+	}
+	s.serving.Wait()
+	return nil
+}
+
+// Close cuts every connection, and returns when no goroutine and no descriptor of the
+// proxies is left. It always returns nil.
+func (s *Set) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, p := range s.all() {
+		p.Close()
+	}
+	s.serving.Wait()
+	return nil
+}
+
+func (s *Set) all() []*Proxy {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*Proxy
+	for _, m := range s.members {
+		all = append(all, m.proxy)
+	}
+	for p := range s.leaving {
+		all = append(all, p)
+	}
+	return all
+}
+
+func (s *Set) find(name string) *member {
+	for _, m := range s.members {
+		if m.spec.Name == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// start serves a spec that has been checked. The caller holds mu.
+func (s *Set) start(spec Spec, ln *net.TCPListener) *member {
+	p := &Proxy{Name: spec.Name, Target: spec.Target, Seed: spec.Seed, DialTimeout: s.DialTimeout, Done: s.Done, Log: s.Log}
+	for _, on := range Directions {
+		*p.fault(on), _ = on.parse(*spec.fault(on))
+	}
+	if s.leaving == nil {
+		s.leaving = make(map[*Proxy]struct{})
+	}
+	p.enter(ln) // so that it has begun when start returns
+	s.serving.Go(func() {
+		if err := p.serve(ln); !errors.Is(err, ErrClosed) {
+			p.log().Error("a proxy ended", "proxy", spec.Name, "err", err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.leaving, p)
+	})
+	return &member{spec: spec, proxy: p, addr: ln.Addr()}
+}
+
+// change makes m what a checked spec says. Faults begin anew in the directions of anew.
+func (m *member) change(next Spec, anew []Direction) {
+	m.proxy.setName(next.Name)
+	m.proxy.SetTarget(next.Target)
+	m.proxy.setSeed(next.Seed)
+	for _, on := range anew {
+		f, _ := on.parse(*next.fault(on))
+		m.proxy.SetFault(on, f)
+	}
+	m.spec = next
+}
+
+// differs are the directions whose faults, or their seed, are others.
+func (s *Spec) differs(next Spec) (on []Direction) {
+	for _, d := range Directions {
+		was, _ := d.parse(*s.fault(d))
+		is, _ := d.parse(*next.fault(d))
+		if s.Seed != next.Seed || was.String() != is.String() {
+			on = append(on, d)
+		}
+	}
+	return on
+}
+
+// key is what makes a rule the same as one before: its address, unless that may be any.
+func (s *Spec) key() string {
+	if strings.HasSuffix(s.Listen, ":0") {
+		return s.Name + " " + s.Listen
+	}
+	return s.Listen
+}
+
+// listen leaves out MPTCP, which net.Listen asks for: a proxy passes on plain TCP.
+func listen(address string) (*net.TCPListener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	ln, err := config.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return ln.(*net.TCPListener), nil
+}

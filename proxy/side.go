@@ -1,0 +1,165 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bothends/bothends/fault"
+	"github.com/bothends/bothends/internal/tcpinfo"
+)
+
+// longAgo, as a deadline, wakes whoever blocks on a connection or a listener.
+var longAgo = time.Unix(1, 0)
+
+// patience is how long a Write may last before its side is watched. Tests have less.
+var patience = time.Second
+
+// A side is one of the two TCP connections of a link, as the faults see it. Octets
+// are read from the connection below, and written there too where no fault strikes.
+type side struct {
+	*net.TCPConn // one without a socket until the target has been connected to
+
+	start    time.Time
+	reset    atomic.Bool   // closed with RST, or about to be
+	finished atomic.Bool   // a FIN was sent, or is about to be
+	passed   chan struct{} // closed when the link reads no more from it
+	closed   chan struct{}
+	closing  sync.Once
+	dropped  func(*side) // told when a fault on connecting closes it
+}
+
+func newSide(c *net.TCPConn) *side {
+	return &side{TCPConn: c, start: time.Now(), passed: make(chan struct{}), closed: make(chan struct{})}
+}
+
+// Read is for a fault that has sent its FIN and reads what still comes, until the
+// peer has closed: those octets are the link's, which passes them on meanwhile.
+func (s *side) Read([]byte) (int, error) {
+	select {
+	case <-s.passed:
+	case <-s.closed:
+	}
+	return 0, io.EOF
+}
+
+// SetLinger notes that an RST is to come.
+func (s *side) SetLinger(seconds int) error {
+	if seconds == 0 {
+		s.reset.Store(true)
+	}
+	return s.TCPConn.SetLinger(seconds)
+}
+
+func (s *side) Close() error {
+	err := net.ErrClosed
+	s.closing.Do(func() {
+		close(s.closed)
+		err = s.TCPConn.Close()
+		if s.dropped != nil {
+			s.dropped(s)
+		}
+	})
+	return err
+}
+
+// abort sends RST at once.
+func (s *side) abort() {
+	s.SetLinger(0)
+	s.Close()
+}
+
+// abortBehind sends RST when the peer's kernel has what was sent before: that would be
+// lost otherwise. Reset does just this, and waits for five seconds at most.
+func (s *side) abortBehind() { fault.Conn(s, fault.Reset(0)).Write(nil) }
+
+// CloseWrite notes that the FIN is to come.
+func (s *side) CloseWrite() error {
+	s.finished.Store(true)
+	return s.TCPConn.CloseWrite()
+}
+
+// awaitGone returns true once the kernel has no connection any more, and false when a
+// deadline wakes it, when the connection is closed here, and on systems that do not
+// tell. Nobody else may read meanwhile.
+func (s *side) awaitGone() (gone bool) {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = raw.Read(func(uintptr) (done bool) {
+		var known bool
+		gone, known = s.isGone()
+		return gone || !known
+	})
+	return err == nil && gone
+}
+
+func (s *side) isGone() (gone, known bool) {
+	info, err := tcpinfo.Read(s.TCPConn)
+	if err != nil || info.State == nil {
+		return false, false
+	}
+	return *info.State == "CLOSE" || *info.State == "CLOSED", true
+}
+
+// wasReset tells whether the peer has reset the connection, or keepalive has given it
+// up. After a FIN from here that cannot be told from the peer's FIN: of a connection
+// in TIME_WAIT the socket knows as little as of one that was reset.
+func (s *side) wasReset() bool {
+	gone, _ := s.isGone()
+	return gone && !s.finished.Load()
+}
+
+// await runs write, and calls stop if s is gone before write has returned. A fault
+// may keep a Write for ever, and then nobody reads from the side that it came from.
+func (s *side) await(write func(), stop func()) {
+	var watching sync.WaitGroup
+	watching.Add(1)
+	timer := time.AfterFunc(patience, func() {
+		defer watching.Done()
+		if s.awaitGone() {
+			stop()
+		}
+	})
+	write()
+	if timer.Stop() {
+		return
+	}
+	s.SetReadDeadline(longAgo)
+	watching.Wait()
+	s.SetReadDeadline(time.Time{})
+}
+
+// A watched is a connection to write to, whose Writes end when the side that the
+// octets came from is reset.
+type watched struct {
+	net.Conn
+	from *side
+	stop func()
+}
+
+func (w watched) Write(p []byte) (n int, err error) {
+	w.from.await(func() { n, err = w.Conn.Write(p) }, w.stop)
+	return n, err
+}
+
+// reasonOf is the system's word in an error, without the calls that it came through.
+func reasonOf(err error) error {
+	for {
+		var op *net.OpError
+		var call *os.SyscallError
+		switch {
+		case errors.As(err, &op):
+			err = op.Err
+		case errors.As(err, &call):
+			err = call.Err
+		default:
+			return err
+		}
+	}
+}

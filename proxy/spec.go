@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+)
+
+// A Spec says what a proxy of a [Set] is: a rule in a file, or an object over HTTP.
+// Faults are in the language of fault.Parse, "" for none.
+type Spec struct {
+	Name     string `json:"name"`   // "" is the listen address
+	Listen   string `json:"listen"` // host:port; port 0 takes a free one
+	Target   string `json:"target"` // host:port
+	Requests string `json:"requests,omitempty"`
+	Replies  string `json:"replies,omitempty"`
+	Connect  string `json:"connect,omitempty"`
+	Seed     uint64 `json:"seed,omitempty"`
+}
+
+// A Status is a proxy of a [Set] as it is now. Listen is the address that it has.
+type Status struct {
+	Spec
+	Open        int    `json:"open"`        // connections that are open
+	Connections uint64 `json:"connections"` // connections that were accepted
+}
+
+// A Change is what to change in a proxy for the connections that begin later. A nil
+// field stays as it is. A fault that is given begins anew, as in Proxy.SetFault; a
+// seed that is given begins all of them anew.
+type Change struct {
+	Target   *string `json:"target,omitempty"`
+	Requests *string `json:"requests,omitempty"`
+	Replies  *string `json:"replies,omitempty"`
+	Connect  *string `json:"connect,omitempty"`
+	Seed     *uint64 `json:"seed,omitempty"`
+}
+
+// A SpecError is what is wrong with a field of a Spec.
+type SpecError struct {
+	Field string // as in JSON and in a file of rules
+	Err   error
+}
+
+func (e *SpecError) Error() string { return e.Field + ": " + e.Err.Error() }
+func (e *SpecError) Unwrap() error { return e.Err }
+
+// fault is the text of a direction's fault.
+func (s *Spec) fault(on Direction) *string {
+	switch on {
+	case Requests:
+		return &s.Requests
+	case Replies:
+		return &s.Replies
+	}
+	return &s.Connect
+}
+
+func (c *Change) fault(on Direction) *string {
+	switch on {
+	case Requests:
+		return c.Requests
+	case Replies:
+		return c.Replies
+	}
+	return c.Connect
+}
+
+// name is what can stand in the path of a URL as it is.
+var name = regexp.MustCompile(`^[A-Za-z0-9_:\[][A-Za-z0-9._:\[\]-]*$`)
+
+// check tells what is wrong with the fields, and fills in the name.
+func (s *Spec) check() error {
+	if s.Name == "" {
+		s.Name = s.Listen
+	}
+	if err := checkAddress(s.Listen, true); err != nil {
+		return &SpecError{"listen", err}
+	}
+	if err := checkAddress(s.Target, false); err != nil {
+		return &SpecError{"target", err}
+	}
+	if !name.MatchString(s.Name) {
+		return &SpecError{"name", fmt.Errorf("%q: want letters, digits and any of . _ : - [ ]", s.Name)}
+	}
+	for _, on := range Directions {
+		if _, err := on.parse(*s.fault(on)); err != nil {
+			return &SpecError{string(on), err}
+		}
+	}
+	return nil
+}
+
+// checkAddress wants host:port. Only who listens may leave out the host, or take port 0.
+func checkAddress(address string, listen bool) error {
+	host, digits, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q: want HOST:PORT or [IPv6]:PORT", address)
+	}
+	port, err := strconv.ParseUint(digits, 10, 16)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q: want a port from 0 to 65535", address)
+	case !listen && port == 0:
+		return errors.New("port 0 is no port to connect to")
+	case !listen && host == "":
+		return fmt.Errorf("%q: want a host too", address)
+	}
+	return nil
+}
