@@ -15,7 +15,7 @@ import (
 // The picture in ARCHITECTURE.md: who may import whom, besides the standard
 // library. "bothends" alone is the root package.
 const layers = `
-cmd/bothends       -> check explain fault load report transcript bothends internal/capture internal/errno internal/tcpinfo  cobra cobra/doc pflag x/term
+cmd/bothends       -> check explain fault load proxy report transcript bothends internal/capture internal/errno internal/tcpinfo  cobra cobra/doc pflag x/term
 check              -> fault bothends
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo

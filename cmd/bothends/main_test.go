@@ -41,14 +41,14 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
-			env.Values["session"] = new(session)
+			env.Values["session"], env.Values["proxy"] = new(session), new(session)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector sleeps a second at exit
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+		Cmds: withProxy(map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serve, "signal": sendSignal, "served": served, "saw": saw, "listens": listens, "exits": exits, "freeport": freePort,
 			"peer": openPeer, "gone": closePeers,
-		},
+		}),
 	})
 }
 
@@ -136,17 +136,21 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func served(ts *testscript.TestScript, neg bool, args []string) {
-	s := of(ts)
+	ended(ts, of(ts), "server", args[0])
+}
+
+// ended waits for the end of a session's program, and checks its exit status.
+func ended(ts *testscript.TestScript, s *session, name, want string) {
 	var exit *exec.ExitError
 	if err := s.server.Wait(); err != nil && !errors.As(err, &exit) {
 		ts.Fatalf("%v", err)
 	}
 	out, _ := s.out.text()
 	errs, _ := s.err.text()
-	ts.Check(os.WriteFile(ts.MkAbs("server.out"), []byte(out), 0o666))
-	ts.Check(os.WriteFile(ts.MkAbs("server.err"), []byte(errs), 0o666))
-	if code := s.server.ProcessState.ExitCode(); strconv.Itoa(code) != args[0] {
-		ts.Fatalf("exit status %d (%v), want %s\nstdout:\n%s\nstderr:\n%s", code, s.server.ProcessState, args[0], out, errs)
+	ts.Check(os.WriteFile(ts.MkAbs(name+".out"), []byte(out), 0o666))
+	ts.Check(os.WriteFile(ts.MkAbs(name+".err"), []byte(errs), 0o666))
+	if code := s.server.ProcessState.ExitCode(); strconv.Itoa(code) != want {
+		ts.Fatalf("exit status %d (%v), want %s\nstdout:\n%s\nstderr:\n%s", code, s.server.ProcessState, want, out, errs)
 	}
 }
 
@@ -257,7 +261,7 @@ func TestErrorLines(t *testing.T) {
 }
 
 func TestHelpFits80Columns(t *testing.T) {
-	for _, args := range []string{"", "server", "client", "explain", "check", "check client", "load", "version", "man"} {
+	for _, args := range []string{"", "server", "client", "explain", "check", "check client", "proxy", "load", "version", "man"} {
 		var out, errs bytes.Buffer
 		if code := run(strings.Fields(args+" --help"), &out, &errs); code != 0 {
 			t.Errorf("%s --help: exit %d: %s", args, code, &errs)

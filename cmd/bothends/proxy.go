@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/errno"
+	"github.com/bothends/bothends/proxy"
+	"github.com/bothends/bothends/transcript"
+)
+
+type proxyFlags struct {
+	spec        proxy.Spec
+	rules       string
+	admin       string
+	adminHosts  []string
+	dialTimeout timeoutFlag
+	drain       timeoutFlag
+	quiet       bool
+}
+
+const proxyHelp = `proxy listens, and passes each connection on to TARGET, with faults on what it
+sends to the target (--fault-requests), on what it sends to the client
+(--fault-replies), and on who can connect (--fault-connect). FIN and RST of
+either side are passed on as what they are.
+
+    delay:20ms    each write 20 ms late       close:8       8 octets, then FIN
+    drip:3/5ms    pieces of 3 octets          halfclose:8   FIN, and it goes on
+    rate:1000     1000 octets a second        reset:10      10 octets, then RST
+    stall:4       4 octets, then nothing      corrupt:7     octet 7 is changed
+    refuse        for --fault-connect         first:2(...)  the first 2 of them
+    hang          for --fault-connect         20%(...)      one in five
+    a+b           both                        for:5s(...)   those of 5 seconds
+
+Each connection is a line of JSON on standard output: when, who, how many octets
+each way, how it ended (fin, client-reset, target-reset, fault, no-target,
+stopped, error), and the faults that struck it.
+
+--rules takes many proxies from a file, in YAML:
+
+    proxies:
+      - name: redis              # the listen address, if left out
+        listen: 127.0.0.1:7000
+        target: 127.0.0.1:6379
+        requests: drip:1/1ms
+        replies: reset:10
+        connect: first:2(refuse)
+        seed: 7
+
+SIGHUP reads it again. A file with a mistake is refused whole, and the old rules
+stay. A change is for the connections that begin later; a proxy that is gone
+from the file stops accepting, and its open connections go on.
+
+--admin lists, adds, changes and removes proxies over HTTP, while they run:
+docs/proxy-api.yaml. Who reaches that address may do so; web pages may not.
+
+SIGINT stops at once, SIGTERM lets open connections end within --drain, and a
+second one ends the program there and then. The exit status is 0, 1 when
+connections were cut because --drain was over, 2 when the command line or the
+rules are wrong, and 3 when an address is not to be had.`
+
+func newProxy() *cobra.Command {
+	f := proxyFlags{
+		dialTimeout: timeoutFlag(proxy.DefaultDialTimeout),
+		drain:       timeoutFlag(10 * time.Second),
+	}
+	cmd := &cobra.Command{
+		Use:   "proxy [TARGET]",
+		Short: "Stand between clients and a server, and misbehave on purpose",
+		Long:  proxyHelp,
+		Example: `  bothends proxy 127.0.0.1:6379 --listen 127.0.0.1:7000 --fault-replies reset:10
+  bothends proxy db:5432 --listen :5432 --fault-connect 'first:2(refuse)'
+  bothends proxy --rules proxies.yaml --admin 127.0.0.1:8474`,
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.spec.Listen, "listen", "", "listen at `ADDR`, a HOST:PORT")
+	flags.StringVar(&f.spec.Requests, "fault-requests", "", "`FAULT` on what is sent to the target")
+	flags.StringVar(&f.spec.Replies, "fault-replies", "", "`FAULT` on what is sent to the client")
+	flags.StringVar(&f.spec.Connect, "fault-connect", "", "`FAULT` on connecting: refuse, hang, delay")
+	flags.Uint64Var(&f.spec.Seed, "seed", 0, "`N` decides what is under a percentage")
+	flags.StringVar(&f.rules, "rules", "", "many proxies from `FILE`; SIGHUP reads it again")
+	flags.StringVar(&f.admin, "admin", "", "answer HTTP at `ADDR`: a port, or HOST:PORT")
+	flags.StringSliceVar(&f.adminHosts, "admin-host", nil, "--admin answers to `NAME` too")
+	flags.Var(&f.dialTimeout, "dial-timeout", "to reach TARGET; 0 for no limit")
+	flags.Var(&f.drain, "drain", "SIGTERM waits so long for the open")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
+	return cmd
+}
+
+// check tells which of the ways to say what to do was meant.
+func (f *proxyFlags) check(args []string) error {
+	one := f.spec.Listen != "" || f.spec.Requests != "" || f.spec.Replies != "" || f.spec.Connect != ""
+	switch {
+	case len(args) > 1:
+		return fmt.Errorf("one TARGET, please, not %d", len(args))
+	case f.rules != "" && (len(args) > 0 || one):
+		return errors.New("--rules has the targets, and what goes with each")
+	case len(args) == 0 && one:
+		return errors.New("no TARGET given")
+	case len(args) == 0 && f.rules == "" && f.admin == "":
+		return errors.New("want a TARGET with --listen, or --rules, or --admin")
+	case len(args) == 1 && f.spec.Listen == "":
+		return errors.New("--listen ADDR is missing: where clients connect")
+	}
+	return nil
+}
+
+func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
+	if err := f.check(args); err != nil {
+		return usageError(cmd, err)
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	if f.rules != "" {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away must not stop the proxies
+	print := newPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.quiet)
+	defer print.close()
+
+	r := &proxying{flags: f, print: print, set: proxy.Set{
+		DialTimeout: f.dialTimeout.orNone(),
+		Log:         slog.New(slog.NewTextHandler(print.errs, nil)),
+		Done:        func(c proxy.Connection) { json.NewEncoder(print.out).Encode(c) },
+	}}
+	defer r.set.Close()
+	if err := r.start(cmd, args); err != nil {
+		return err
+	}
+	return r.wait(signals)
+}
+
+// proxying is proxies that run, until signals stop them.
+type proxying struct {
+	flags *proxyFlags
+	print *printer
+	set   proxy.Set
+	admin *http.Server // nil without --admin
+
+	adminDone chan struct{} // closed when admin does not accept any more
+}
+
+// start makes the proxies of the command line or of the rules, and the API.
+func (r *proxying) start(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		r.flags.spec.Target = args[0]
+		if _, err := r.set.Add(r.flags.spec); err != nil {
+			return r.flags.failed(cmd, err)
+		}
+	}
+	if r.flags.rules != "" {
+		if err := r.load(); err != nil {
+			return r.flags.failed(cmd, err)
+		}
+	}
+	r.tell()
+	if r.flags.admin == "" {
+		return nil
+	}
+	if err := r.listenAdmin(); err != nil {
+		return r.flags.failed(cmd, err)
+	}
+	return nil
+}
+
+func (r *proxying) load() error {
+	rules, err := proxy.ReadRules(r.flags.rules)
+	if err != nil {
+		return err
+	}
+	return r.set.Apply(rules)
+}
+
+func (r *proxying) tell() {
+	for _, p := range r.set.Proxies() {
+		r.print.note("listening at %s, for %s", transcript.HostPortName(p.Listen), transcript.HostPortName(p.Target))
+	}
+}
+
+// listenAdmin serves the API, on loopback unless the address says otherwise.
+func (r *proxying) listenAdmin() error {
+	address := r.flags.admin
+	if host, port, err := net.SplitHostPort(address); err != nil {
+		address = net.JoinHostPort("127.0.0.1", address)
+	} else if host == "" {
+		address = net.JoinHostPort("127.0.0.1", port)
+	}
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	r.print.note("the API answers at http://%s/v1/proxies", ln.Addr())
+	r.admin = &http.Server{
+		Handler:           &proxy.Admin{Set: &r.set, Hosts: r.flags.adminHosts},
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(r.print.errs, nil), slog.LevelWarn),
+	}
+	r.adminDone = make(chan struct{})
+	go func() {
+		defer close(r.adminDone)
+		r.admin.Serve(ln) // until it is closed
+	}()
+	return nil
+}
+
+// failed is why the program could not begin.
+func (f *proxyFlags) failed(cmd *cobra.Command, err error) error {
+	var network *net.OpError
+	var spec *proxy.SpecError
+	var rule *proxy.RuleError
+	switch {
+	case errors.As(err, &rule) && errors.As(err, &network):
+		return &failure{code: exitNetwork, err: err}
+	case errors.As(err, &network):
+		return listenFailure(network, f.spec.Listen)
+	case errors.As(err, &spec) && !errors.As(err, &rule):
+		return usageError(cmd, fmt.Errorf("%s: %w", f.option(spec.Field), spec.Err))
+	case errors.As(err, new(*fs.PathError)):
+		return usageError(cmd, fmt.Errorf("--rules: %w", err))
+	}
+	return usageError(cmd, err)
+}
+
+// option is what the command line calls a field of a Spec.
+func (f *proxyFlags) option(field string) string {
+	switch field {
+	case "target":
+		return "TARGET"
+	case "requests", "replies", "connect":
+		return "--fault-" + field
+	case "name": // which is the listen address here
+		return "--listen"
+	}
+	return "--" + field
+}
+
+func listenFailure(err *net.OpError, asked string) *failure {
+	address := asked
+	if err.Addr != nil {
+		address = err.Addr.String()
+	}
+	failed := &failure{code: exitNetwork, err: errors.New(transcript.ErrorText(&bothends.ExchangeError{Op: "listen at", Peer: address, Err: err}))}
+	host, port, _ := net.SplitHostPort(address)
+	switch {
+	case errno.AddrInUse.Has(err):
+		failed.hint = fmt.Sprintf("another program listens there (who: ss -ltnp 'sport = :%s')", port)
+	case errno.AddrNotAvail.Has(err):
+		failed.hint = host + " is no address of this machine"
+	case errno.NotPermitted.Has(err):
+		failed.hint = "a port below 1024 needs a privilege"
+	}
+	return failed
+}
+
+func (r *proxying) wait(signals <-chan os.Signal) error {
+	var result error
+	var drained chan error
+	for {
+		select {
+		case err := <-drained:
+			if open := r.set.Open(); err != nil && open > 0 {
+				result = &failure{code: exitFailure, err: fmt.Errorf("%d open after --drain %v, cut", open, time.Duration(r.flags.drain))}
+			}
+			r.set.Close()
+			return result
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGHUP:
+				r.reload()
+			case drained != nil: // a second one quits at once
+				return &failure{code: exitCode(sig)}
+			default:
+				drained = r.stop(sig)
+			}
+		}
+	}
+}
+
+// reload reads the rules again. The old ones stay if they are wrong.
+func (r *proxying) reload() {
+	if err := r.load(); err != nil {
+		fmt.Fprintf(r.print.errs, "bothends: %v; the old rules stay\n", err)
+		return
+	}
+	r.print.note("%s was read again", r.flags.rules)
+	r.tell()
+}
+
+// stop ends the proxies as the signal asks. The channel tells when they have ended, or
+// --drain is over.
+func (r *proxying) stop(sig os.Signal) chan error {
+	if r.admin != nil {
+		r.admin.Close()
+		<-r.adminDone
+	}
+	if open := r.set.Open(); sig != syscall.SIGINT && open > 0 {
+		r.print.note("%d open, waiting for their end, %v at most", open, time.Duration(r.flags.drain))
+	}
+	ended := make(chan error, 1)
+	go func() {
+		if sig == syscall.SIGINT {
+			ended <- r.set.Close()
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.flags.drain))
+		defer cancel()
+		ended <- r.set.Shutdown(ctx)
+	}()
+	return ended
+}
