@@ -33,8 +33,8 @@ type Server struct {
 	Many int
 	// Times is how often a client connects and closes at once; 0 is 1000.
 	Times int
-	// Dial opens a connection; nil uses a net.Dialer.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Network is that of a net.Dialer: "tcp", "tcp4" or "tcp6"; "" is "tcp".
+	Network string
 	// Restart, if not nil, is called before the first case, and again when a case
 	// has killed the server.
 	Restart func(context.Context) error
@@ -99,11 +99,13 @@ func newBattery(s Server) *battery {
 	setDefault(&s.Silence, 15*time.Second)
 	setDefault(&s.Many, 100)
 	setDefault(&s.Times, 1000)
-	if s.Dial == nil {
-		dialer := net.Dialer{KeepAlive: -1}
-		s.Dial = dialer.DialContext
+	if s.Network == "" {
+		s.Network = "tcp"
 	}
-	client := bothends.Client{Dial: s.Dial, ReplySize: s.ReplySize, Expect: s.Expect, Timeout: s.Limit}
+	dial := func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return (&net.Dialer{KeepAlive: -1}).DialContext(ctx, s.Network, addr)
+	}
+	client := bothends.Client{Dial: dial, ReplySize: s.ReplySize, Expect: s.Expect, Timeout: s.Limit}
 	return &battery{Server: s, client: client}
 }
 
@@ -158,9 +160,19 @@ func (b *battery) plain(ctx context.Context) error {
 
 // open connects; the connection has Limit for all that is done with it.
 func (b *battery) open(ctx context.Context) (net.Conn, error) {
+	return b.dial(ctx, net.Dialer{KeepAlive: -1})
+}
+
+// openNarrow connects with a receive buffer of about that size, or the smallest that
+// there is: what the peer sends has soon no room.
+func (b *battery) openNarrow(ctx context.Context, octets int) (net.Conn, error) {
+	return b.dial(ctx, net.Dialer{KeepAlive: -1, Control: receiveBuffer(octets)})
+}
+
+func (b *battery) dial(ctx context.Context, dialer net.Dialer) (net.Conn, error) {
 	limited, cancel := context.WithTimeout(ctx, b.Limit)
 	defer cancel()
-	conn, err := b.Dial(limited, "tcp", b.Addr)
+	conn, err := dialer.DialContext(limited, b.Network, b.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %s", bothends.Reason(err))
 	}

@@ -159,6 +159,9 @@ func TestBrokenServers(t *testing.T) {
 				reply(conn)
 			}
 		}, false},
+		{"surplus", "warn", "it closed with an octet unread", func(conn net.Conn) {
+			answer(conn) // and closes at once
+		}, false},
 		{"many", "fail", "exchanges did not work, one of them: ", func(conn net.Conn) {
 			conn.SetReadDeadline(time.Now().Add(30 * time.Millisecond)) // and slowly
 			io.Copy(io.Discard, conn)
@@ -181,7 +184,7 @@ func TestBrokenServers(t *testing.T) {
 		{"silence", "fail", "while two clients are silent, another one is not served: ", func(conn net.Conn) {
 			answer(conn)
 		}, true},
-		{"silence", "warn", "no deadline: a client that says nothing was still connected after 500ms", func(conn net.Conn) { answer(conn) }, false},
+		{"silence", "warn", "no deadline within 500ms: a client that says nothing was still connected", func(conn net.Conn) { answer(conn) }, false},
 		{"whole", "fail", "not the expected", func(conn net.Conn) {
 			if request(conn) == nil {
 				conn.Write([]byte("Farewell, CLIENT"))
@@ -206,6 +209,49 @@ func TestBrokenServers(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A server that sends all replies from one place, as one that waits in select() does,
+// stands still for everybody when a client does not read.
+func TestOneSender(t *testing.T) {
+	t.Parallel()
+	replies := make(chan net.Conn)
+	var sender sync.WaitGroup
+	sender.Go(func() {
+		for conn := range replies {
+			conn.Write([]byte(bothends.DefaultReply))
+		}
+	})
+	t.Cleanup(func() { // before serve's
+		close(replies)
+		sender.Wait()
+	})
+	addr := serve(t, func(conn net.Conn) {
+		for bothends.ReadMessage(conn, make([]byte, 16)) == nil {
+			replies <- conn
+		}
+	})
+	s := &check.Server{Addr: addr, Limit: 2 * time.Second}
+	if got, why := verdicts(t, s, "no-reader"); got[0] != "no-reader: fail" {
+		t.Errorf("%q, %q", got, why)
+	}
+}
+
+// A long message is cut and read in so many pieces that a healthy server passes.
+func TestLongMessages(t *testing.T) {
+	t.Parallel()
+	const n = 200_000
+	addr := serve(t, func(conn net.Conn) {
+		p := make([]byte, n)
+		if bothends.ReadMessage(conn, p) == nil {
+			conn.Write(p)
+			io.Copy(io.Discard, conn)
+		}
+	})
+	s := &check.Server{Addr: addr, Request: make([]byte, n), ReplySize: n, Limit: 2 * time.Second}
+	if got, why := verdicts(t, s, "octets", "slow-reader"); got[0] != "octets: pass" || got[1] != "slow-reader: pass" {
+		t.Errorf("%q, %q", got, why)
 	}
 }
 
@@ -263,12 +309,16 @@ func TestServerThatDies(t *testing.T) {
 
 // A server that speaks first has no request to cut.
 func TestServerThatSpeaksFirst(t *testing.T) {
-	addr := serve(t, func(conn net.Conn) { conn.Write([]byte("220 ready\r\n")) })
+	addr := serve(t, func(conn net.Conn) {
+		conn.Write([]byte("220 ready\r\n"))
+		io.Copy(io.Discard, conn)
+	})
 	s := &check.Server{Addr: addr, Request: []byte{}, Expect: []byte("220 ready\r\n"), Limit: time.Second, Times: 10}
 	got, why := verdicts(t, s)
 	for i, c := range check.ServerCases() {
 		want := c.Name + ": pass"
-		if c.Name == "octets" || c.Name == "cut" {
+		switch c.Name {
+		case "octets", "cut":
 			want = c.Name + ": skip"
 		}
 		if got[i] != want {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -62,19 +63,22 @@ const mostPlaces = 64
 // a client can.
 const between = 10 * time.Millisecond
 
+// mostPieces bounds the pieces of a long message that is sent, or read, octet by octet.
+const mostPieces = 200
+
+// pause is what to leave between n pieces: all together take two fifths of the limit
+// at the most.
+func (b *battery) pause(n int) time.Duration { return min(between, b.Limit*2/5/time.Duration(n)) }
+
 func octetByOctet(ctx context.Context, b *battery) finding {
 	if f, none := b.noRequest(2); none {
 		return f
 	}
-	var cuts []int
-	for n := 1; n < len(b.Request); n++ {
-		cuts = append(cuts, n)
-	}
-	// All pauses together take two fifths of the limit at most.
-	if err := b.pieces(ctx, min(between, b.Limit*2/5/time.Duration(len(cuts))), cuts...); err != nil {
+	cuts := places(1, len(b.Request)-1, mostPieces)
+	if err := b.pieces(ctx, b.pause(len(cuts)), cuts...); err != nil {
 		return fail("%v", err)
 	}
-	return pass("%d pieces", len(b.Request))
+	return pass("%d pieces", len(cuts)+1)
 }
 
 func cutInTwo(ctx context.Context, b *battery) finding {
@@ -120,32 +124,34 @@ func surplus(ctx context.Context, b *battery) finding {
 	if err := b.reply(conn); err != nil {
 		return warn("the reply was lost: %v", err)
 	}
+	conn.SetReadDeadline(time.Now().Add(10 * between))
+	if _, err := io.Copy(io.Discard, conn); bothends.Classify(err) == bothends.Reset {
+		return warn("it closed with an octet unread: the RST behind the reply can destroy it")
+	}
 	return pass("")
 }
 
 func slowReader(ctx context.Context, b *battery) finding {
-	conn, err := b.open(ctx)
+	conn, err := b.openNarrow(ctx, b.ReplySize/8)
 	if err != nil {
 		return fail("%v", err)
 	}
 	defer conn.Close()
-	if tcp := tcpOf(conn); tcp != nil {
-		tcp.SetReadBuffer(1)
-	}
 	if _, err := conn.Write(b.Request); err != nil {
 		return fail("send: %s", bothends.Reason(err))
 	}
-	pause := min(between, b.Limit*2/5/time.Duration(b.ReplySize))
-	if err := b.reply(&dripping{conn, ctx, pause}); err != nil {
+	piece := (b.ReplySize + mostPieces - 1) / mostPieces
+	if err := b.reply(&dripping{conn, ctx, piece, b.pause(b.ReplySize / piece)}); err != nil {
 		return fail("%v", err)
 	}
 	return pass("")
 }
 
-// dripping gives one octet a read, with a pause before it.
+// dripping gives a piece a read, with a pause before it.
 type dripping struct {
 	net.Conn
 	ctx   context.Context
+	piece int
 	pause time.Duration
 }
 
@@ -153,32 +159,33 @@ func (c *dripping) Read(p []byte) (int, error) {
 	if err := wait(c.ctx, c.pause); err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(p[:min(1, len(p))])
+	return c.Conn.Read(p[:min(c.piece, len(p))])
 }
+
+// mostFlood bounds the requests whose replies nobody reads: by then the replies have
+// filled all buffers, if there is one for each.
+const mostFlood = 64 << 20
 
 // noReader sends requests until the server takes no more, or enough, and holds the
 // connection while another client is served.
 func noReader(ctx context.Context, b *battery) finding {
-	conn, err := b.open(ctx)
+	conn, err := b.openNarrow(ctx, 1)
 	if err != nil {
 		return fail("%v", err)
 	}
 	defer conn.Close()
-	if tcp := tcpOf(conn); tcp != nil {
-		tcp.SetReadBuffer(1)
-	}
 	conn.SetWriteDeadline(time.Now().Add(min(time.Second, b.Limit/2)))
 	sent := 0
-	for sent < 1000 {
-		if _, err := conn.Write(b.Request); err != nil || len(b.Request) == 0 {
+	for flood := bytes.Repeat(b.Request, 1000); len(flood) > 0 && sent < mostFlood; {
+		n, err := conn.Write(flood)
+		if sent += n; err != nil {
 			break
 		}
-		sent++
 	}
 	if err := b.plain(ctx); err != nil {
 		return fail("another client was not served: %v", err)
 	}
-	return pass("%d requests", sent)
+	return pass("%d octets of requests", sent)
 }
 
 func many(ctx context.Context, b *battery) finding {
@@ -214,7 +221,10 @@ func finEarly(ctx context.Context, b *battery) finding {
 			return fail("after FIN behind %d octets, the next exchange did not work: %v", n, err)
 		}
 		if f.verdict != Pass {
-			worst, patience = f, between // once is enough waiting
+			patience = between // once is enough waiting
+		}
+		if worst.verdict == Pass || f.verdict == Fail {
+			worst = f
 		}
 	}
 	return worst
@@ -293,8 +303,8 @@ func silence(ctx context.Context, b *battery) finding {
 		conn.SetReadDeadline(began.Add(b.Silence))
 		var slow net.Error
 		if _, err := io.Copy(io.Discard, conn); errors.As(err, &slow) && slow.Timeout() {
-			return warn("no deadline: %s was still connected after %v",
-				[]string{"a client that says nothing", "a client that stopped in the middle"}[i], b.Silence)
+			return warn("no deadline within %v: %s was still connected",
+				b.Silence, []string{"a client that says nothing", "a client that stopped in the middle"}[i])
 		}
 	}
 	return pass("others are served; the silent ones were closed after %v", time.Since(began).Round(100*time.Millisecond))

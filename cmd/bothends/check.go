@@ -121,7 +121,10 @@ func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
 	defer stop()
 	if len(args) > 1 {
 		p := &process{args: args[1:], limit: s.Limit, answers: func(ctx context.Context) error {
-			c := bothends.Client{Dial: s.Dial, ReplySize: s.ReplySize, Timeout: s.Limit}
+			dial := func(ctx context.Context, _, addr string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, s.Network, addr)
+			}
+			c := bothends.Client{Dial: dial, ReplySize: s.ReplySize, Timeout: s.Limit}
 			_, err := c.Exchange(ctx, s.Addr, s.Request)
 			return err
 		}}
@@ -145,7 +148,7 @@ func (f *checkServerFlags) server(cmd *cobra.Command, arg string) (*check.Server
 	}
 	s := &check.Server{
 		Addr: net.JoinHostPort(host, port.String()), Request: f.message.octets, ReplySize: int(f.replySize),
-		Limit: time.Duration(f.limit), Silence: f.silence.orNone(), Many: int(f.many), Times: int(f.times),
+		Network: network, Limit: time.Duration(f.limit), Silence: f.silence.orNone(), Many: int(f.many), Times: int(f.times),
 	}
 	if s.Request == nil {
 		s.Request = []byte{} // --message '' is a server that speaks first
@@ -158,10 +161,6 @@ func (f *checkServerFlags) server(cmd *cobra.Command, arg string) (*check.Server
 		if s.ReplySize != len(s.Expect) {
 			return nil, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(s.Expect), s.ReplySize)
 		}
-	}
-	dialer := net.Dialer{KeepAlive: -1}
-	s.Dial = func(ctx context.Context, _, addr string) (net.Conn, error) {
-		return dialer.DialContext(ctx, network, addr)
 	}
 	return s, nil
 }
@@ -295,6 +294,9 @@ type process struct {
 // restart ends the process that there is, starts another, and waits until it answers.
 func (p *process) restart(ctx context.Context) error {
 	p.stop()
+	if p.answers(ctx) == nil {
+		return errors.New("somebody else answers there already")
+	}
 	p.cmd = exec.Command(p.args[0], p.args[1:]...)
 	p.cmd.Stderr = nil // what it says when it is killed is not the battery's
 	if err := p.cmd.Start(); err != nil {

@@ -69,7 +69,7 @@ func TestCheckSequentialServer(t *testing.T) {
 	port := unusedPort(t)
 	got, why, code := checked(t, "127.0.0.1:"+port, "--limit", "2s", "--silence", "1s", "--",
 		python, filepath.Join("..", "..", "testdata", "sequential.py"), port)
-	want := all(map[string]string{"fin": "fail", "reset": "fail", "connect-close": "fail", "silence": "fail"})
+	want := all(map[string]string{"surplus": "warn", "fin": "fail", "reset": "fail", "connect-close": "fail", "silence": "fail"})
 	if diff := cmp.Diff(want, got); diff != "" || code != 1 {
 		t.Errorf("exit %d\n%s\n%q", code, diff, why)
 	}
