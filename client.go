@@ -79,10 +79,40 @@ func (c *Client) exchange(ctx context.Context, trace *Trace, addr string, reques
 	reply, err := c.talk(ctx, trace, secured, request)
 	tell(trace.Closing, secured)
 	closeConn(secured, err)
-	if err == nil && c.Expect != nil && !bytes.Equal(reply, c.Expect) {
-		err = &MismatchError{Got: reply, Want: c.Expect}
+	return reply, c.expected(reply, err)
+}
+
+// ExchangeConn makes one exchange on a connection that is open, and leaves it open:
+// many of them on one connection is what a Server with Persistent answers. Dial and
+// TLS are not used. It tells the Trace of ctx as Exchange does, but for connecting and
+// closing, and for Done, which is the caller's to tell.
+//
+// It sets the deadlines of conn. After an error the connection cannot be used again:
+// what is still to come belongs to no exchange.
+func (c *Client) ExchangeConn(ctx context.Context, conn net.Conn, request []byte) (reply []byte, err error) {
+	trace := ContextTrace(ctx)
+	if trace == nil {
+		trace = new(Trace)
 	}
-	return reply, err
+	deadline, limited := ctx.Deadline()
+	if timeout := orDefault(c.Timeout, DefaultTimeout); timeout > 0 {
+		if own := time.Now().Add(timeout); !limited || own.Before(deadline) {
+			deadline = own
+		}
+	}
+	conn.SetDeadline(deadline)
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
+	}
+	reply, err = c.talk(ctx, trace, conn, request)
+	return reply, c.expected(reply, err)
+}
+
+func (c *Client) expected(reply []byte, err error) error {
+	if err == nil && c.Expect != nil && !bytes.Equal(reply, c.Expect) {
+		return &MismatchError{Got: reply, Want: c.Expect}
+	}
+	return err
 }
 
 func (c *Client) talk(ctx context.Context, trace *Trace, conn net.Conn, request []byte) ([]byte, error) {
@@ -109,12 +139,15 @@ func (c *Client) connect(ctx context.Context, trace *Trace, addr string) (net.Co
 		return nil, &ExchangeError{"connect", addr, err}
 	}
 	start := time.Now()
-	resolving := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		DNSDone: func(info httptrace.DNSDoneInfo) {
-			tell(trace.Resolved, Resolution{start, host, addrs(info.Addrs), info.Err})
-			start = time.Now()
-		},
-	})
+	resolving := ctx
+	if _, err := netip.ParseAddr(host); err != nil { // a name, to be looked up
+		resolving = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			DNSDone: func(info httptrace.DNSDoneInfo) {
+				tell(trace.Resolved, Resolution{start, host, addrs(info.Addrs), info.Err})
+				start = time.Now()
+			},
+		})
+	}
 	conn, err := dial(resolving, "tcp", addr)
 	if err == nil && conn.LocalAddr().String() == conn.RemoteAddr().String() {
 		// TCP lets a port connect to itself (RFC 9293, section 3.5, simultaneous

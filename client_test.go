@@ -507,6 +507,81 @@ func TestTLSErrorNamesThePeerOnce(t *testing.T) {
 	}
 }
 
+// Many exchanges on one connection: each with its own deadline and its own result.
+func TestExchangeConn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		replies := 0
+		serve(t, &bothends.Server{Persistent: true, Reply: func(ctx context.Context, request []byte) ([]byte, error) {
+			replies++
+			if replies == 4 {
+				<-ctx.Done()
+			}
+			return request, nil
+		}}, ln)
+		conn, err := ln.Dial(t.Context(), "tcp", "localhost:1060")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		c := &bothends.Client{Timeout: time.Second}
+		var sent, exchanged int
+		ctx := bothends.WithTrace(t.Context(), &bothends.Trace{
+			Sent: func(bothends.Transfer) { sent++ }, Exchanged: func(bothends.Exchange) { exchanged++ },
+			Done: func(error) { t.Error("Done is the caller's") },
+		})
+		for range 2 {
+			time.Sleep(3 * time.Second) // the deadline is of an exchange, not of the connection
+			if reply, err := c.ExchangeConn(ctx, conn, []byte(sixteen)); string(reply) != sixteen || err != nil {
+				t.Fatalf("%q, %v", reply, err)
+			}
+		}
+		c.Expect = []byte("something else...")[:16]
+		if _, err := c.ExchangeConn(ctx, conn, []byte(sixteen)); bothends.Classify(err) != bothends.Mismatch {
+			t.Errorf("another reply than expected: %v", err)
+		}
+		began := time.Now()
+		if _, err = c.ExchangeConn(ctx, conn, []byte(sixteen)); bothends.Classify(err) != bothends.Timeout || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if sent != 4 || exchanged != 3 {
+			t.Errorf("%d sent, %d exchanged", sent, exchanged)
+		}
+	})
+}
+
+// The end of the context ends the exchange, and says why.
+func TestExchangeConnCanceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		go func() {
+			conn, err := ln.Accept()
+			if err == nil {
+				io.Copy(io.Discard, conn)
+				conn.Close()
+			}
+		}()
+		conn, err := ln.Dial(t.Context(), "tcp", "localhost:1060")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		defer conn.Close()
+		why := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(why) })
+		_, err = new(bothends.Client).ExchangeConn(ctx, conn, []byte(sixteen))
+		if bothends.Classify(err) != bothends.Canceled || !errors.Is(err, why) {
+			t.Errorf("%v", err)
+		}
+		limited, cancel2 := context.WithTimeout(t.Context(), time.Second)
+		defer cancel2()
+		if _, err = new(bothends.Client).ExchangeConn(limited, conn, []byte(sixteen)); bothends.Classify(err) != bothends.Timeout {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 // A Timing may serve one connection after another.
 func TestTimingAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -69,6 +69,7 @@ func (f *loadFlags) dialer() func(ctx context.Context, network, addr string) (ne
 func (x *exchanger) worker(int) (do func(context.Context) error, end func()) {
 	w := &exchangeWorker{exchanger: x, client: x.client}
 	w.client.Dial = w.connect
+	w.trace = w.phases()
 	x.mu.Lock()
 	x.workers = append(x.workers, w)
 	x.mu.Unlock()
@@ -80,27 +81,34 @@ func (x *exchanger) worker(int) (do func(context.Context) error, end func()) {
 type exchangeWorker struct {
 	*exchanger
 	client bothends.Client
-	timing bothends.Timing
-	kept   net.Conn // nil for none
-	made   int      // exchanges on it
+	trace  *bothends.Trace // one for all exchanges: a bothends.Timing makes garbage in each
+	kept   net.Conn        // nil for none
+	made   int             // exchanges on it
+
+	ctx    context.Context // of the worker
+	traced context.Context // the same with trace
+	mark   time.Time       // the end of its last phase
+	first  bool            // octets of its reply are still to come
 
 	asked, retransmissions int64
 	rtt                    load.Histogram
 }
 
 func (w *exchangeWorker) exchange(ctx context.Context) error {
-	reused := w.kept != nil
-	trace := bothends.JoinTraces(w.timing.Trace(), &bothends.Trace{Exchanged: func(bothends.Exchange) { load.End(ctx) }})
-	_, err := w.client.Exchange(bothends.WithTrace(ctx, trace), w.addr, w.request)
+	if w.ctx != ctx {
+		w.ctx, w.traced = ctx, bothends.WithTrace(ctx, w.trace)
+	}
+	w.first, w.mark = true, time.Now()
+	var err error
+	if w.kept != nil {
+		_, err = w.client.ExchangeConn(w.traced, w.kept, w.request)
+	} else {
+		_, err = w.client.Exchange(w.traced, w.addr, w.request)
+	}
 	struck := w.kept != nil && len(fault.Struck(w.kept)) > 0
 	w.made++
 	if err != nil || w.made == w.most {
 		w.drop()
-	}
-	for name, spent := range w.timing.Phases() {
-		if name != "close" && !(reused && name == "connect") {
-			load.Observe(ctx, name, spent)
-		}
 	}
 	if struck {
 		return &disturbed{err}
@@ -111,16 +119,37 @@ func (w *exchangeWorker) exchange(ctx context.Context) error {
 	return err
 }
 
-// connect is the client's Dial: the connection that there is, or another one.
-func (w *exchangeWorker) connect(ctx context.Context, _, _ string) (net.Conn, error) {
-	if w.kept == nil {
-		conn, err := w.dial(ctx)
-		if err != nil {
-			return nil, err
-		}
-		w.kept, w.made = conn, 0
+// phases is the Trace that tells the load of an exchange's phases, which are those of
+// bothends.Timing, and of its end.
+func (w *exchangeWorker) phases() *bothends.Trace {
+	phase := func(name string, end time.Time) {
+		load.Observe(w.ctx, name, end.Sub(w.mark))
+		w.mark = end
 	}
-	return keptOpen{w.kept}, nil
+	return &bothends.Trace{
+		Connected: func(bothends.Connection) { phase("connect", time.Now()) },
+		Sent:      func(t bothends.Transfer) { phase("send", t.End) },
+		Received: func(t bothends.Transfer) {
+			if w.first {
+				phase("wait", t.End)
+			}
+			w.first = w.first && t.N == 0
+			if t.Whole() {
+				phase("receive", t.End)
+			}
+		},
+		Exchanged: func(bothends.Exchange) { load.End(w.ctx) },
+	}
+}
+
+// connect is the client's Dial. The connection is kept open behind the exchange.
+func (w *exchangeWorker) connect(ctx context.Context, _, _ string) (net.Conn, error) {
+	conn, err := w.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.kept, w.made = conn, 0
+	return keptOpen{conn}, nil
 }
 
 // keptOpen is a connection that whoever got it does not close.
