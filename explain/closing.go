@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/internal/errno"
@@ -40,7 +39,7 @@ func serverFirst(ctx context.Context, s *stage) error {
 		return err
 	}
 	defer hangUp()
-	return s.closeInTurn("server", s.server, s.client, "The FIN is an end of file for the client: its recv() returned 0. It closed then, and was second.")
+	return s.closeInTurn(ctx, "server", s.server, s.client, "The FIN is an end of file for the client: its recv() returned 0. It closed then, and was second.")
 }
 
 func clientFirst(ctx context.Context, s *stage) error {
@@ -49,12 +48,12 @@ func clientFirst(ctx context.Context, s *stage) error {
 		return err
 	}
 	defer hangUp()
-	return s.closeInTurn("client", s.client, s.server, "The same, exchanged. A client that makes many connections and is first each time "+
+	return s.closeInTurn(ctx, "client", s.client, s.server, "The same, exchanged. A client that makes many connections and is first each time "+
 		"has that many ports in TIME_WAIT, and may run out of them: one reason to let the server be first.")
 }
 
 // closeInTurn closes one end, and the other when it has noticed.
-func (s *stage) closeInTurn(end string, first, second *net.TCPConn, why string) error {
+func (s *stage) closeInTurn(ctx context.Context, end string, first, second *net.TCPConn, why string) error {
 	server, client := first.LocalAddr(), second.LocalAddr()
 	if end == "client" {
 		server, client = client, server
@@ -64,13 +63,16 @@ func (s *stage) closeInTurn(end string, first, second *net.TCPConn, why string) 
 	}
 	n, err := second.Read(make([]byte, 1))
 	if n != 0 || err != io.EOF {
-		return fmt.Errorf("the end that was to be closed second read %d octets: %v", n, err)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("the end that was to be closed second read %d octets: %s", n, bothends.Reason(err))
 	}
 	if err := second.Close(); err != nil {
 		return err
 	}
 	s.step(end, "close(), and then the other end", why)
-	serverWaits, clientWaits, err := timeWaits(server, client)
+	serverWaits, clientWaits, err := s.timeWaits(ctx, server, client)
 	if err != nil {
 		return err
 	}
@@ -78,26 +80,18 @@ func (s *stage) closeInTurn(end string, first, second *net.TCPConn, why string) 
 		{true, false}: "the server's end", {false, true}: "the client's end", {true, true}: "both ends", {}: "neither end",
 	}[[2]bool{serverWaits, clientWaits}]
 	s.step("kernel", fmt.Sprintf("in TIME_WAIT: %s", kept),
-		"Who closed first waits there, twice the longest life of a segment (RFC 9293, 3.6), so that nothing late can get into a new connection of the same name.")
+		"Who closed first waits there, so that nothing late can get into a new connection of the same name: for twice the longest life of a segment, says RFC 9293, 3.6; for a minute, says Linux.")
 	s.claim(kept == "the "+end+"'s end", "it would be the %s's end", end)
 	return nil
 }
 
 // timeWaits is timeWait, for up to a second: the last acknowledgement may be on its way.
-func timeWaits(server, client net.Addr) (atServer, atClient bool, err error) {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for range 1000 {
-		var known bool
-		if atServer, atClient, known = timeWait(server, client); !known {
-			return false, false, ErrNotAvailable
-		}
-		if atServer || atClient {
-			break
-		}
-		<-tick.C
-	}
-	return atServer, atClient, nil
+func (s *stage) timeWaits(ctx context.Context, server, client net.Addr) (atServer, atClient bool, err error) {
+	_, err = s.awaitTable(ctx, func() (_ bool, err error) {
+		atServer, atClient, err = timeWait(server, client)
+		return atServer || atClient, err
+	})
+	return atServer, atClient, err
 }
 
 func halfClose(ctx context.Context, s *stage) error {
@@ -162,10 +156,13 @@ func closeOnUnread(ctx context.Context, s *stage) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	outcome := bothends.Classify(err)
-	s.step("client", fmt.Sprintf("recv(16): %v", outcome),
+	outcome, got := bothends.Classify(err), "it returned "+fmt.Sprint(n)
+	if err != nil {
+		got = outcome.String()
+	}
+	s.step("client", "recv(16): "+got,
 		"The client sees a failure. Had a reply been on its way, the RST could have destroyed it: so read what comes, until the peer's FIN, before you close.")
-	s.claim(n == 0 && outcome == bothends.Reset, "it would be reset, and not: %v", err)
+	s.claim(outcome == bothends.Reset, "it would be reset%s", butWas(err))
 	return nil
 }
 
@@ -176,13 +173,17 @@ func reuse(ctx context.Context, s *stage) error {
 		return err
 	}
 	addr := ln.Addr()
-	err = s.closeOneAt(ctx, ln)
+	waits, err := s.closeOneAt(ctx, ln)
 	ln.Close()
 	if err != nil {
 		return err
 	}
 	s.step("server", fmt.Sprintf("at %s: one connection, closed first; then it ends", transcript.SocketName(addr)),
 		"The server's program is gone. Its last connection is still there, in TIME_WAIT, and has the server's port.")
+	s.claim(waits, "its connection would still be there, in TIME_WAIT, and have the server's port")
+	if !waits {
+		return nil // so the port is free in any case
+	}
 	for _, on := range []bool{false, true} {
 		err := bindAgain(ctx, addr, on)
 		if err != nil && !errno.AddrInUse.Has(err) {
@@ -193,7 +194,7 @@ func reuse(ctx context.Context, s *stage) error {
 			line, why = "bind() again, with SO_REUSEADDR", "The option says: connections in TIME_WAIT may keep it, I want to listen there all the same. So every server sets it, and Go's does unasked."
 		}
 		s.step("server", line+": "+said(err), why)
-		s.claim((err == nil) == on, "it would work only with SO_REUSEADDR")
+		s.claim((err == nil) == on, "it would work with SO_REUSEADDR, and only so")
 	}
 	return nil
 }
@@ -205,29 +206,30 @@ func said(err error) string {
 	return strings.TrimPrefix(bothends.Reason(err), "bind: ")
 }
 
-// closeOneAt makes a connection to ln, and closes it at the server's end first.
-func (s *stage) closeOneAt(ctx context.Context, ln net.Listener) error {
-	client, err := s.Dialer.DialContext(ctx, "tcp", ln.Addr().String())
+// closeOneAt makes a connection to ln, closes it at the server's end first, and tells
+// whether that end is in TIME_WAIT.
+func (s *stage) closeOneAt(ctx context.Context, ln net.Listener) (waits bool, err error) {
+	client, server, err := s.pair(ctx, ln)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer client.Close()
-	server, err := ln.Accept()
-	if err != nil {
-		return err
-	}
 	names := [2]net.Addr{server.LocalAddr(), client.LocalAddr()}
 	if err := server.Close(); err != nil {
-		return err
+		return false, err
 	}
-	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
-		return fmt.Errorf("the client read %v in place of the end", err)
+	defer context.AfterFunc(ctx, func() { client.SetDeadline(longAgo) })()
+	if n, err := client.Read(make([]byte, 1)); err != io.EOF {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		return false, fmt.Errorf("the client read %d octets in place of the end: %v", n, bothends.Reason(err))
 	}
 	if err := client.Close(); err != nil {
-		return err
+		return false, err
 	}
-	_, _, err = timeWaits(names[0], names[1])
-	return err
+	waits, _, err = s.timeWaits(ctx, names[0], names[1])
+	return waits, err
 }
 
 // bindAgain listens at addr, with SO_REUSEADDR or without.

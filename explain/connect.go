@@ -31,17 +31,6 @@ func runConnect(ctx context.Context, set Setting) ([]Step, error) {
 	return s.steps, nil
 }
 
-// dial connects, tells what came of it, and how long that took.
-func (s *stage) dial(ctx context.Context, network, addr string, limit time.Duration) (net.Conn, bothends.Outcome, time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	began := time.Now()
-	conn, err := s.Dialer.DialContext(ctx, network, addr)
-	return conn, bothends.Classify(err), time.Since(began), err
-}
-
-const dialLimit = 5 * time.Second
-
 // connectRefused: nobody listens.
 func connectRefused(ctx context.Context, s *stage) error {
 	ln, err := listen(0)
@@ -49,16 +38,16 @@ func connectRefused(ctx context.Context, s *stage) error {
 		return err
 	}
 	ln.Close()
-	conn, outcome, took, err := s.dial(ctx, "tcp", ln.Addr().String(), dialLimit)
+	conn, took, err := s.dial(ctx, "tcp", ln.Addr().String(), dialLimit)
 	if err == nil {
 		conn.Close()
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	s.step("client", fmt.Sprintf("connect(%s): %v after %s", transcript.SocketName(ln.Addr()), outcome, millis(took)),
-		"Nobody listens on that port. The SYN was answered all the same: the kernel there sent RST, and so the failure is known at once.")
-	s.claim(outcome == bothends.Refused, "it would be refused, and not: %v", err)
+	s.step("client", fmt.Sprintf("connect(%s): %v after %s", transcript.SocketName(ln.Addr()), bothends.Classify(err), millis(took)),
+		"Nobody listens on that port. A kernel answers the SYN all the same, with RST (a firewall may, with an ICMP message), and so the failure is known at once.")
+	s.claim(bothends.Classify(err) == bothends.Refused, "it would be refused%s", butWas(err))
 	return nil
 }
 
@@ -70,7 +59,7 @@ func connectBeforeAccept(ctx context.Context, s *stage) error {
 	}
 	defer ln.Close()
 	s.step("server", "listen(), and no accept()", "The server's program does nothing more for now.")
-	conn, outcome, took, err := s.dial(ctx, "tcp", ln.Addr().String(), dialLimit)
+	conn, took, err := s.dial(ctx, "tcp", ln.Addr().String(), dialLimit)
 	if err != nil {
 		return err
 	}
@@ -79,12 +68,11 @@ func connectBeforeAccept(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	s.step("client", fmt.Sprintf("connect(): %v after %s; send(%d): returned %d", outcome, millis(took), len(bothends.DefaultRequest), n),
+	s.step("client", fmt.Sprintf("connect(): ok after %s; send(%d): returned %d", millis(took), len(bothends.DefaultRequest), n),
 		"The kernel completed the handshake by itself and put the connection into the listening socket's queue, the backlog. "+
 			"The client can even send: to it the server looks alive.")
-	s.claim(outcome == bothends.OK && n == len(bothends.DefaultRequest), "both calls would succeed")
 	began := time.Now()
-	accepted, err := ln.Accept()
+	accepted, err := acceptFrom(ctx, ln, conn.LocalAddr().String())
 	if err != nil {
 		return err
 	}
@@ -112,7 +100,7 @@ func connectHangs(ctx context.Context, s *stage) error {
 	}
 	queued := 0
 	for range 8 {
-		conn, outcome, took, err := s.dial(ctx, "tcp", ln.Addr().String(), hanging)
+		conn, took, err := s.dial(ctx, "tcp", ln.Addr().String(), hanging)
 		if err == nil {
 			defer conn.Close()
 			queued++
@@ -121,10 +109,11 @@ func connectHangs(ctx context.Context, s *stage) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		s.step("client", fmt.Sprintf("connect() number %d: %v after %s", queued+1, outcome, millis(took)),
+		s.step("client", fmt.Sprintf("connect() number %d: %v after %s", queued+1, bothends.Classify(err), millis(took)),
 			fmt.Sprintf("The server had called listen() with a backlog of 0, which was full after %d. Its kernel now drops each "+
-				"SYN without an answer. The client's kernel would go on asking for minutes; the lesson gave it %s.", queued, millis(hanging)))
-		s.claim(outcome == bothends.Timeout, "there would be no answer: %v", err)
+				"SYN without an answer. The client's kernel would ask again a few times (Linux: net.ipv4.tcp_syn_retries); the "+
+				"lesson gave it %s.", queued, millis(hanging)))
+		s.claim(bothends.Classify(err) == bothends.Timeout, "there would be no answer%s", butWas(err))
 		return nil
 	}
 	s.step("client", fmt.Sprintf("connect(), %d times: ok", queued), "The server had called listen() with a backlog of 0.")
@@ -136,17 +125,25 @@ func connectHangs(ctx context.Context, s *stage) error {
 // leaves this machine: a multicast group.
 func connectUnreachable(ctx context.Context, s *stage) error {
 	const addr = "224.0.0.1:1060"
-	conn, outcome, took, err := s.dial(ctx, "tcp4", addr, dialLimit)
+	conn, took, err := s.dial(ctx, "tcp4", addr, dialLimit)
 	if err == nil {
 		conn.Close()
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	s.step("client", fmt.Sprintf("connect(%s): %v after %s", transcript.HostPortName(addr), outcome, millis(took)),
+	s.step("client", fmt.Sprintf("connect(%s): %v after %s", transcript.HostPortName(addr), bothends.Classify(err), millis(took)),
 		"This kernel found no way to that address (it is a group, and TCP connects two ends), so it sent nothing: the failure is its own.")
-	s.claim(outcome == bothends.Unreachable, "it would be unreachable: %v", err)
+	s.claim(bothends.Classify(err) == bothends.Unreachable, "it would be unreachable%s", butWas(err))
 	return nil
+}
+
+// butWas is what a call returned in place of what a lesson had expected.
+func butWas(err error) string {
+	if err == nil {
+		return ", and it succeeded"
+	}
+	return ", and it was: " + bothends.Reason(err)
 }
 
 // connectUDP: the same call, and nothing is sent.
@@ -166,24 +163,26 @@ func connectUDP(ctx context.Context, s *stage) error {
 	}
 	addr := packets.LocalAddr()
 	packets.Close()
-	conn, outcome, took, err := s.dial(ctx, "udp", addr.String(), dialLimit)
+	conn, took, err := s.dial(ctx, "udp", addr.String(), dialLimit)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	s.step("client", fmt.Sprintf("UDP connect(%s): %v after %s", transcript.HostPortName(addr.String()), outcome, millis(took)),
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
+	s.step("client", fmt.Sprintf("UDP connect(%s): ok after %s", transcript.HostPortName(addr.String()), millis(took)),
 		"Nobody is there either, and it succeeds: for UDP the call sends nothing. It notes the other address, for sends that name none, and as a filter on what comes in.")
-	s.claim(outcome == bothends.OK, "it would succeed")
 	if _, err = conn.Write([]byte("anybody there?")); err == nil {
 		conn.SetReadDeadline(time.Now().Add(time.Second))
+		if ctx.Err() != nil { // its own wake-up may have come before
+			return ctx.Err()
+		}
 		_, err = conn.Read(make([]byte, 16))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	outcome = bothends.Classify(err)
-	s.step("client", fmt.Sprintf("UDP send(14), then recv(): %v", outcome),
+	s.step("client", fmt.Sprintf("UDP send(14), then recv(): %v", bothends.Classify(err)),
 		"Only the first datagram finds out: the kernel there answered with an ICMP message, which the next call reports.")
-	s.claim(outcome == bothends.Refused, "the answer would be that nobody is there: %v", err)
+	s.claim(bothends.Classify(err) == bothends.Refused, "the answer would be that nobody is there%s", butWas(err))
 	return nil
 }

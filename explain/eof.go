@@ -25,8 +25,8 @@ func runEOF(ctx context.Context, set Setting) ([]Step, error) {
 		want   bothends.Outcome
 		why    string
 	}{
-		{0, false, bothends.Closed, "recv() returned 0 at the first call: the client's FIN. It came between two messages, so " +
-			"nothing is missing. A server sees this from every port scan."},
+		{0, false, bothends.Closed, "recv() returned 0 at the first call: the client's FIN. It came before the message " +
+			"began, so nothing is missing. A server sees this from whoever connects only to see whether the port is open."},
 		{7, false, bothends.Short, "recv() returned 7, and then 0: the FIN came inside the message. To the kernel this is the " +
 			"same clean end as before; only who knows how long the message should be can see the difference."},
 		{7, true, bothends.Reset, "recv() returned 7, and then failed with ECONNRESET: an RST. The client did not finish, it " +
@@ -55,9 +55,12 @@ func endAfter(ctx context.Context, s *stage, octets int, reset bool, want bothen
 			return err
 		}
 	}
-	how := "close()"
+	how := fmt.Sprintf("send(%d), then close()", octets)
+	if octets == 0 {
+		how = "close(), and no send()"
+	}
 	if reset {
-		how = "close() with SO_LINGER 0, which sends RST"
+		how += " with SO_LINGER 0, which sends RST"
 		if err := s.client.SetLinger(0); err != nil {
 			return err
 		}
@@ -65,7 +68,7 @@ func endAfter(ctx context.Context, s *stage, octets int, reset bool, want bothen
 	if err := s.client.Close(); err != nil {
 		return err
 	}
-	s.step("client", fmt.Sprintf("send(%d), then %s", octets, how), "")
+	s.step("client", how, "")
 	err := bothends.ReadMessage(s.server, make([]byte, 16))
 	var netErr net.Error
 	if errors.As(err, &netErr) && netErr.Timeout() && ctx.Err() != nil {
@@ -73,7 +76,7 @@ func endAfter(ctx context.Context, s *stage, octets int, reset bool, want bothen
 	}
 	var short *bothends.ShortError
 	if !errors.As(err, &short) {
-		return fmt.Errorf("the reader was given a whole message: %v", err)
+		return fmt.Errorf("the reader was given a whole message: %s", bothends.Reason(err))
 	}
 	outcome := bothends.Classify(err)
 	s.step("server", fmt.Sprintf("%v: %v", outcome, err), why)

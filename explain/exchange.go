@@ -29,6 +29,8 @@ var exchange = Lesson{
 // accept is held back until connect has returned, so that the order is the same
 // each time, and one can see who completes a connection: the kernel.
 func runExchange(ctx context.Context, s Setting) ([]Step, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	ln, err := listen(s.Port)
 	if err != nil {
 		return nil, err
@@ -46,7 +48,7 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 		return bothends.JoinTraces(text.Trace(c), b.server(), &bothends.Trace{Done: func(err error) { done <- err }})
 	}}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(&heldBack{Listener: ln, until: connected}) }()
+	go func() { served <- server.Serve(&heldBack{Listener: ln, until: connected, failed: cancel}) }()
 	defer func() {
 		server.Close()
 		<-served
@@ -59,7 +61,7 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	trace := bothends.JoinTraces(transcript.Client(b.end("client")), b.client(), ladder.TraceClient(), &bothends.Trace{
 		Connected: func(bothends.Connection) { goOn() },
 	})
-	client := bothends.Client{Dial: s.Dialer.DialContext}
+	client := bothends.Client{Dial: b.dial(s.Dialer)}
 	_, err = client.Exchange(bothends.WithTrace(ctx, trace), ln.Addr().String(), []byte(bothends.DefaultRequest))
 	if err != nil {
 		return b.steps(), err
@@ -67,7 +69,7 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		err = ctx.Err()
+		err = context.Cause(ctx)
 	}
 	if err != nil {
 		return b.steps(), err
@@ -109,21 +111,30 @@ func listen(port uint16) (net.Listener, error) {
 	return ln, err
 }
 
-// heldBack is a listener whose Accept does not begin before until is closed.
+// heldBack is a listener whose Accept does not begin before until is closed. Where it
+// fails, a server would try again; the lesson is over.
 type heldBack struct {
 	net.Listener
-	until <-chan struct{}
+	until  <-chan struct{}
+	failed func(error)
 }
 
 func (l *heldBack) Accept() (net.Conn, error) {
 	<-l.until
-	return l.Listener.Accept()
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		l.failed(err)
+		return nil, net.ErrClosed
+	}
+	return conn, nil
 }
 
 // A board gathers what both ends print and do.
 type board struct {
 	start    time.Time
 	freePort bool // the port asked for was taken
+
+	connecting time.Time // when connect() was called, which is after the Dialer's Control
 
 	mu          sync.Mutex
 	lines       []Step
@@ -167,12 +178,20 @@ func (b *board) isOurs(c net.Conn) bool {
 	return ours
 }
 
+// dial is the client's Dial, which notes when it calls connect().
+func (b *board) dial(dialer net.Dialer) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		d := timed(dialer, &b.connecting)
+		return d.DialContext(ctx, network, addr)
+	}
+}
+
 func (b *board) client() *bothends.Trace {
 	return &bothends.Trace{
 		Connected: func(c bothends.Connection) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			b.connect = time.Since(c.Start)
+			b.connect = time.Since(b.connecting)
 			b.local, b.peer = c.Local, c.Peer
 		},
 		Sent:     func(t bothends.Transfer) { b.sent(&b.request, t) },
@@ -267,8 +286,8 @@ func (b *board) whyReply() string {
 
 func (b *board) whyClosed() string {
 	why := "The server sent its FIN right behind the reply, waited for the client's, and closed."
-	switch server, client, known := timeWait(b.peer, b.local); {
-	case !known:
+	switch server, client, err := timeWait(b.peer, b.local); {
+	case err != nil:
 		return why
 	case server && client:
 		return why + " The two FINs crossed, so the kernel now keeps both ends in TIME_WAIT, in case a late segment comes."

@@ -223,6 +223,7 @@ func TestJSON(t *testing.T) {
 
 // A lesson fits 100 columns, however long the names of its sockets are.
 func TestLessonsFit100Columns(t *testing.T) {
+	t.Parallel()
 	for _, l := range explain.Lessons() {
 		steps, err := l.Run(t.Context(), explain.Setting{})
 		if err != nil {

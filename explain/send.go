@@ -1,9 +1,11 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"time"
 )
 
@@ -29,20 +31,24 @@ func runSend(ctx context.Context, set Setting) ([]Step, error) {
 	if err := s.client.SetWriteBuffer(sendBuffer); err != nil {
 		return nil, err
 	}
-	if err := sendAll(s); err != nil {
+	message := make([]byte, much) // before any time is taken
+	if err := sendAll(s, message); err != nil {
 		return s.steps, err
 	}
-	rest, err := sendPart(s)
+	rest, err := sendPart(s, message)
+	if err == nil && len(rest) > 0 {
+		rest, err = fill(s, rest)
+	}
 	if err != nil {
 		return s.steps, err
 	}
-	return s.steps, sendWaits(s, rest)
+	return s.steps, sendWaits(ctx, s, rest)
 }
 
 // sendAll: there is room, and all is taken at once.
-func sendAll(s *stage) error {
+func sendAll(s *stage, message []byte) error {
 	began := time.Now()
-	n, wouldBlock, err := sendOnce(s.client, make([]byte, 16))
+	n, wouldBlock, err := sendOnce(s.client, message[:16])
 	if err != nil {
 		return err
 	}
@@ -58,76 +64,99 @@ func sendAll(s *stage) error {
 const much = 16 << 20
 
 // sendPart: there is room for some of it.
-func sendPart(s *stage) (rest int, err error) {
-	n, wouldBlock, err := sendOnce(s.client, make([]byte, much))
+func sendPart(s *stage, message []byte) (rest []byte, err error) {
+	n, wouldBlock, err := sendOnce(s.client, message)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	rest = much - n
+	rest = message[n:]
 	s.step("client", fmt.Sprintf("send(%d): %s", much, returned(n, wouldBlock)),
 		fmt.Sprintf("The server does not read, so the octets can only go to its receive buffer and the client's send buffer. "+
 			"The kernel took what had room, %d of %d. The other %d are not lost and not sent; the program has to send them "+
-			"again.", n, much, rest))
+			"again.", n, much, len(rest)))
 	s.claim(0 < n && n < much, "the kernel would take some of %d octets, and not all", much)
-	return fill(s, rest)
+	return rest, nil
 }
 
 // fill sends until the kernel takes no more: while the first octets travel to the
 // server's buffer, room may come free in the client's.
-func fill(s *stage, rest int) (left int, err error) {
-	asked, calls, wouldBlock := rest, 0, false
-	for left = rest; left > 0 && !wouldBlock; calls++ {
+func fill(s *stage, rest []byte) (left []byte, err error) {
+	calls, wouldBlock := 0, false
+	for left = rest; len(left) > 0 && !wouldBlock; calls++ {
 		var n int
-		if n, wouldBlock, err = sendOnce(s.client, make([]byte, left)); err != nil {
-			return 0, err
+		if n, wouldBlock, err = sendOnce(s.client, left); err != nil {
+			return nil, err
 		}
-		left -= n
+		left = left[n:]
 	}
-	s.step("client", fmt.Sprintf("send(%d) without waiting: took %d, then %s", asked, asked-left, returned(0, wouldBlock)),
-		fmt.Sprintf("After %d calls both buffers are full. A call that may not wait is told so (EAGAIN); one that may would "+
-			"stand still here.", calls))
-	s.claim(wouldBlock, "there would be no room for %d octets", much)
+	line := fmt.Sprintf("send(%d) without waiting: took %d", len(rest), len(rest)-len(left))
+	if wouldBlock {
+		line += ", then it would have to wait"
+	}
+	s.step("client", line,
+		fmt.Sprintf("Call number %d found no room in the client's send buffer. A call that may not wait is told so (EAGAIN); "+
+			"one that may waits here, until there is some.", calls))
+	s.claim(wouldBlock, "there would be no room for so much")
 	return left, nil
 }
 
-// sendWaits: a call that may wait does so until the server reads.
-func sendWaits(s *stage, rest int) error {
-	type reading struct {
-		began time.Time
-		got   int64
-		err   error
-	}
-	done := make(chan reading, 1)
-	start := time.Now()
-	timer := time.AfterFunc(pause, func() {
-		r := reading{began: time.Now()}
-		r.got, r.err = io.Copy(io.Discard, s.server)
-		done <- r
-	})
-	n, err := s.client.Write(make([]byte, rest))
-	took := time.Since(start)
+// sendWaits: calls that may wait do so until the server reads.
+func sendWaits(ctx context.Context, s *stage, rest []byte) error {
+	reader := readAfter(pause, s.server)
+	began := time.Now()
+	loop, err := sendUntilTaken(s.client, rest, nil)
 	if err == nil {
 		err = s.client.CloseWrite()
 	}
-	if err != nil {
-		if timer.Stop() {
-			return err
-		}
-		s.server.Close()
-		<-done
-		return err
+	read := reader.end(err == nil)
+	if err = cmp.Or(err, read.err); err != nil {
+		return cmp.Or(ctx.Err(), err)
 	}
-	read := <-done
-	if read.err != nil {
-		return read.err
+	if len(rest) > 0 {
+		still, waited := loop.stillAt(read.began)
+		s.step("client", fmt.Sprintf("send(%d) that may wait, again and again: %d in %s", len(rest), loop.taken, millis(loop.took)),
+			fmt.Sprintf("It stood still for %s: until the server began to read, %s after the first call. Then it went on as room "+
+				"came free. Go's Write is such a loop, as sendall() is in Python.", millis(still), millis(read.began.Sub(began))))
+		s.claim(waited, "it would stand still until the server reads")
 	}
-	s.step("client", fmt.Sprintf("send(%d) that may wait, again and again: %d in %s", rest, n, millis(took)),
-		fmt.Sprintf("It stood still until the server began to read, %s after the first call, and went on as room came free. "+
-			"Go's Write is such a loop, as sendall() is in Python.", millis(read.began.Sub(start))))
-	s.claim(took >= pause, "it would wait for the server, which began after %s", millis(pause))
-	total := int64(16 + much)
-	s.step("server", fmt.Sprintf("recv() to the end: %d octets in all", read.got),
-		fmt.Sprintf("16 + %d = %d: every octet that the kernel took has arrived, once and in order; none that it did not take.", much, total))
-	s.claim(read.got == total, "%d octets would arrive", total)
+	total := 16 + much
+	s.step("server", fmt.Sprintf("recv() to the end: %d octets in all", read.n),
+		fmt.Sprintf("16 + %d = %d: every octet that the kernel took has arrived, once; none that it did not take.", much, total))
+	s.claim(read.n == total, "%d octets would arrive", total)
 	return nil
+}
+
+// A reader reads a connection to its end, once it has begun.
+type reader struct {
+	conn  *net.TCPConn
+	timer *time.Timer
+	done  chan reading
+}
+
+// A reading is what a reader got, and since when.
+type reading struct {
+	began time.Time
+	n     int
+	err   error
+}
+
+func readAfter(pause time.Duration, conn *net.TCPConn) *reader {
+	r := &reader{conn: conn, done: make(chan reading, 1)}
+	r.timer = time.AfterFunc(pause, func() {
+		began := time.Now()
+		n, err := io.Copy(io.Discard, conn)
+		r.done <- reading{began, int(n), err}
+	})
+	return r
+}
+
+// end waits for the reader. Where the connection will not end by itself, it does here.
+func (r *reader) end(byItself bool) reading {
+	if !byItself {
+		if r.timer.Stop() {
+			return reading{}
+		}
+		r.conn.Close()
+	}
+	return <-r.done
 }

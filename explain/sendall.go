@@ -1,11 +1,12 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
-	"sync/atomic"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/bothends/bothends"
@@ -41,41 +42,32 @@ const large = 4 << 20
 
 // sendLoop sends a large message piece by piece while the server reads it slowly,
 // and another goroutine works.
-func sendLoop(_ context.Context, s *stage) error {
+func sendLoop(ctx context.Context, s *stage) error {
 	if err := s.client.SetWriteBuffer(sendBuffer); err != nil {
 		return err
 	}
 	if err := s.server.SetReadBuffer(sendBuffer); err != nil {
 		return err
 	}
+	message := make([]byte, large)
 	work := startWork()
-	reader := make(chan moved, 1)
-	timer := time.AfterFunc(pause, func() {
-		n, err := io.Copy(io.Discard, s.server)
-		reader <- moved{int(n), err}
-	})
-	loop, err := s.sendUntilTaken(large)
-	rounds := work.stop()
+	reader := readAfter(pause, s.server)
+	loop, err := sendUntilTaken(s.client, message, s.iteration)
+	rounds := work.stop(loop.stood)
 	if err == nil {
 		err = s.client.CloseWrite()
 	}
-	if err != nil {
-		if !timer.Stop() {
-			s.server.Close()
-			<-reader
-		}
-		return err
-	}
-	read := <-reader
-	if read.err != nil {
-		return read.err
+	read := reader.end(err == nil)
+	if err = cmp.Or(err, read.err); err != nil {
+		return cmp.Or(ctx.Err(), err)
 	}
 	s.step("client", fmt.Sprintf("%d calls in %s: %d octets taken", loop.calls, millis(loop.took), loop.taken),
 		fmt.Sprintf("The loop ends when the counts add up to %d. It stood still %d times, %s in all, until the kernel said that "+
-			"there was room again.", large, loop.waits, millis(loop.waited)))
-	s.claim(loop.taken == large && loop.waits > 0, "it would have to wait, and take %d in the end", large)
+			"there was room again.", large, len(loop.stood), millis(loop.waited())))
+	s.claim(len(loop.stood) > 0, "it would have to wait for room")
 	s.step("client", fmt.Sprintf("another goroutine meanwhile: %d rounds of SHA-256", rounds),
-		"Waiting for room takes no processor: the rest of the program goes on, as other threads do in Python while sendall() runs.")
+		"That many while the loop stood still. To wait for room stops only who waits: the rest of the program goes on, as "+
+			"other threads do in Python while sendall() runs.")
 	s.claim(rounds > 0, "it would get on with its work")
 	s.step("server", fmt.Sprintf("recv() to the end: %d octets", read.n), "Nothing is missing, nothing came twice.")
 	s.claim(read.n == large, "%d octets would arrive", large)
@@ -84,73 +76,110 @@ func sendLoop(_ context.Context, s *stage) error {
 
 // A sendingLoop is what a loop over send has come to.
 type sendingLoop struct {
-	calls, taken, waits int
-	took, waited        time.Duration
+	calls, taken int
+	took         time.Duration
+	stood        []span // when it stood still
 }
 
-// shown is how many iterations of the loop a lesson tells one by one.
-const shown = 3
+// A span is a piece of time.
+type span struct{ from, to time.Time }
 
-// sendUntilTaken is the loop: what the kernel did not take, it sends again.
-func (s *stage) sendUntilTaken(size int) (l sendingLoop, err error) {
+func (s span) has(at time.Time) bool { return !at.Before(s.from) && !at.After(s.to) }
+
+func (l sendingLoop) waited() (all time.Duration) {
+	for _, s := range l.stood {
+		all += s.to.Sub(s.from)
+	}
+	return all
+}
+
+// stillAt tells for how long the loop stood still at that time.
+func (l sendingLoop) stillAt(at time.Time) (time.Duration, bool) {
+	for _, s := range l.stood {
+		if s.has(at) {
+			return s.to.Sub(s.from), true
+		}
+	}
+	return 0, false
+}
+
+// sendUntilTaken is the loop: what the kernel did not take, it sends again. each, if
+// not nil, is told the number of each call, what it was asked, and what it took.
+func sendUntilTaken(conn *net.TCPConn, message []byte, each func(call, asked, took int)) (l sendingLoop, err error) {
 	began := time.Now()
-	message := make([]byte, size)
-	for l.taken < size {
-		n, waited, err := sendWhenRoom(s.client, message[l.taken:])
+	for l.taken < len(message) {
+		asked := len(message) - l.taken
+		n, waited, err := sendWhenRoom(conn, message[l.taken:])
 		if err != nil {
 			return l, err
 		}
-		asked := size - l.taken
 		l.taken += n
 		l.calls++
-		l.waited += waited
 		if waited > 0 {
-			l.waits++
+			now := time.Now()
+			l.stood = append(l.stood, span{now.Add(-waited), now})
 		}
-		if l.calls <= shown {
-			s.step("client", fmt.Sprintf("call %d: send(%d): took %d, %d left", l.calls, asked, n, asked-n), whyIteration[l.calls-1])
-			s.claim(0 < n && n < asked, "it would take some, and not all")
+		if each != nil {
+			each(l.calls, asked, n)
 		}
 	}
 	l.took = time.Since(began)
 	return l, nil
 }
 
-var whyIteration = [shown]string{
+var whyIteration = []string{
 	"There is room for a part of it. send() returned that part's length and forgot the rest: the program must not.",
 	"So it asks again, with what is left, from where the kernel stopped.",
 	"And again; a call that finds no room at all waits until there is some.",
 }
 
+// iteration tells the first calls of the loop.
+func (s *stage) iteration(call, asked, took int) {
+	if call > len(whyIteration) {
+		return
+	}
+	s.step("client", fmt.Sprintf("call %d: send(%d): took %d, %d left", call, asked, took, asked-took), whyIteration[call-1])
+	s.claim(0 < took && took < asked, "it would take some, and not all")
+}
+
 // work is a goroutine that has something else to do.
 type work struct {
-	rounds atomic.Int64
+	rounds []time.Time // when each was done
 	end    chan struct{}
 	ended  chan struct{}
 }
 
+// startWork begins it: a round a tick, since a goroutine that never waits would, on
+// one processor, hold up the one that it is to be compared with.
 func startWork() *work {
 	w := &work{end: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(w.ended)
+		tick := time.NewTicker(200 * time.Microsecond)
+		defer tick.Stop()
 		sum := sha256.Sum256(nil)
 		for {
 			select {
 			case <-w.end:
 				return
-			default:
+			case <-tick.C:
 				sum = sha256.Sum256(sum[:])
-				w.rounds.Add(1)
+				w.rounds = append(w.rounds, time.Now())
 			}
 		}
 	}()
 	return w
 }
 
-func (w *work) stop() int64 {
-	rounds := w.rounds.Load()
+// stop ends it, and tells how many rounds were done within the spans.
+func (w *work) stop(spans []span) (rounds int) {
 	close(w.end)
 	<-w.ended
+	for _, at := range w.rounds {
+		if slices.ContainsFunc(spans, func(s span) bool { return s.has(at) }) {
+			rounds++
+		}
+	}
 	return rounds
 }
 

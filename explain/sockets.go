@@ -1,13 +1,15 @@
 package explain
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/internal/socktable"
@@ -55,31 +57,39 @@ func (g *gathering) end() {
 	}
 }
 
-// states are how many sockets of the server's port, and of its clients', are in
-// which state.
+// onPort is the kernel's table. Only that there is none is a matter of the system; any
+// other error may pass, such as too many open files.
+func onPort(port uint16) ([]socktable.Socket, error) {
+	rows, err := socktable.OnPort(port)
+	if errors.Is(err, socktable.ErrNotAvailable) {
+		err = fmt.Errorf("%w: %w", ErrNotAvailable, err)
+	}
+	return rows, err
+}
+
+// states are how many sockets of the server's port, or of its clients', are in which
+// state.
 type states map[string]int
 
-// table waits until the kernel's table is as expected, for a second at most, and
-// returns it as lines; the lesson tells what there is.
-func (g *gathering) table(ctx context.Context, server, client states) (lines string, as bool, err error) {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for range 1000 {
-		rows, err := socktable.OnPort(g.port)
-		if err != nil {
-			return "", false, fmt.Errorf("%w: %w", ErrNotAvailable, err)
-		}
-		rows = slices.DeleteFunc(rows, func(s socktable.Socket) bool { return s.Local.Addr() != g.loopback })
-		if lines, as = g.lines(rows), g.counts(rows, server, client); as {
-			return lines, true, nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return "", false, ctx.Err()
-		}
+// String is "1 LISTEN and 2 ESTABLISHED".
+func (s states) String() string {
+	var counts []string
+	for _, state := range slices.Sorted(maps.Keys(s)) {
+		counts = append(counts, fmt.Sprintf("%d %s", s[state], state))
 	}
-	return lines, false, nil
+	return cmp.Or(strings.Join(counts, " and "), "none")
+}
+
+// table waits until the kernel's table is as expected, and returns it as lines; the
+// lesson tells what there is.
+func (g *gathering) table(ctx context.Context, server, client states) (lines string, as bool, err error) {
+	as, err = g.awaitTable(ctx, func() (bool, error) {
+		rows, err := onPort(g.port)
+		rows = slices.DeleteFunc(rows, func(s socktable.Socket) bool { return s.Local.Addr() != g.loopback })
+		lines = g.lines(rows)
+		return g.counts(rows, server, client), err
+	})
+	return lines, as, err
 }
 
 func (g *gathering) counts(rows []socktable.Socket, server, client states) bool {
@@ -94,7 +104,7 @@ func (g *gathering) counts(rows []socktable.Socket, server, client states) bool 
 			from[s.State]++
 		}
 	}
-	return fmt.Sprint(at) == fmt.Sprint(server) && fmt.Sprint(from) == fmt.Sprint(client) // maps print in order
+	return maps.Equal(at, server) && maps.Equal(from, client)
 }
 
 // lines are the rows, with whose end each is: the server's first, each end's in the
@@ -132,19 +142,35 @@ func (g *gathering) show(ctx context.Context, end, line, why string, server, cli
 		return err
 	}
 	g.steps[len(g.steps)-1].Block = lines
-	g.claim(as, "the server's sockets would be %v, and the clients' %v", server, client)
+	g.claim(as, "the server's sockets would be %v, and the clients' %v, with %d waiting for accept", server, client, g.waiting)
 	return nil
 }
 
-func (g *gathering) listens(ctx context.Context) (err error) {
-	if g.ln, err = listen(0); err != nil {
+func (g *gathering) listens(ctx context.Context) error {
+	if err := g.listenAfresh(); err != nil {
 		return err
 	}
-	addr := g.ln.Addr().(*net.TCPAddr).AddrPort()
-	g.port, g.loopback = addr.Port(), addr.Addr().Unmap()
 	return g.show(ctx, "server", "bind(), listen()",
 		"One socket in the kernel's table. It has a name of its own, and no peer: nobody can send it anything.",
 		states{"LISTEN": 1}, states{})
+}
+
+// listenAfresh takes a free port that the kernel's table does not have: one in it is
+// the other end's of what earlier lessons left in TIME_WAIT.
+func (g *gathering) listenAfresh() (err error) {
+	for range 10 {
+		if g.ln, err = listen(0); err != nil {
+			return err
+		}
+		addr := g.ln.Addr().(*net.TCPAddr).AddrPort()
+		g.port, g.loopback = addr.Port(), addr.Addr().Unmap()
+		rows, err := onPort(g.port)
+		if err != nil || len(rows) == 1 {
+			return err
+		}
+		g.ln.Close()
+	}
+	return errors.New("each free port has old connections")
 }
 
 // together is how many clients there are.
@@ -152,7 +178,7 @@ const together = 3
 
 func (g *gathering) connects(ctx context.Context) error {
 	for range together {
-		conn, err := g.Dialer.DialContext(ctx, "tcp", g.ln.Addr().String())
+		conn, _, err := g.dial(ctx, "tcp", g.ln.Addr().String(), dialLimit)
 		if err != nil {
 			return err
 		}
@@ -166,12 +192,16 @@ func (g *gathering) connects(ctx context.Context) error {
 }
 
 func (g *gathering) accepts(ctx context.Context) error {
+	var clients []string
+	for _, c := range g.clients {
+		clients = append(clients, c.LocalAddr().String())
+	}
 	for range together {
-		conn, err := g.ln.Accept()
+		conn, err := acceptFrom(ctx, g.ln, clients...)
 		if err != nil {
 			return err
 		}
-		g.servers = append(g.servers, conn.(*net.TCPConn))
+		g.servers = append(g.servers, conn)
 	}
 	g.waiting = 0
 	// The connections come in the order in which they were made; be sure of it.
@@ -213,7 +243,7 @@ func (g *gathering) clientCloses(ctx context.Context) error {
 		return err
 	}
 	err := g.show(ctx, "client", "close() of the second connection",
-		"The same with the ends exchanged. A server that does not notice, because it does not read, keeps its socket in CLOSE_WAIT forever.",
+		"The same with the ends exchanged. A server that does not notice, because it does not read, may keep its socket in CLOSE_WAIT for as long as it runs.",
 		states{"LISTEN": 1, "ESTABLISHED": 1, "TIME_WAIT": 1, "CLOSE_WAIT": 1}, states{"ESTABLISHED": 1, "FIN_WAIT2": 1})
 	if err != nil {
 		return err

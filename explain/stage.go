@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/bothends/bothends/internal/tcpinfo"
@@ -16,6 +18,7 @@ type stage struct {
 	start          time.Time
 	client, server *net.TCPConn
 	steps          []Step
+	inVain         bool // the kernel's table of sockets was not as expected, however long the lesson waited
 }
 
 func newStage(s Setting) *stage { return &stage{Setting: s, start: time.Now()} }
@@ -27,19 +30,13 @@ func (s *stage) connect(ctx context.Context) (hangUp func(), err error) {
 		return nil, err
 	}
 	defer ln.Close()
-	client, err := s.Dialer.DialContext(ctx, "tcp", ln.Addr().String())
-	if err != nil {
+	if s.client, s.server, err = s.pair(ctx, ln); err != nil {
 		return nil, err
 	}
-	server, err := ln.Accept()
-	if err != nil {
-		client.Close()
-		return nil, err
-	}
-	s.client, s.server = client.(*net.TCPConn), server.(*net.TCPConn)
+	client, server := s.client, s.server
 	stop := context.AfterFunc(ctx, func() {
-		client.SetDeadline(time.Unix(1, 0))
-		server.SetDeadline(time.Unix(1, 0))
+		client.SetDeadline(longAgo)
+		server.SetDeadline(longAgo)
 	})
 	return func() {
 		stop()
@@ -48,16 +45,111 @@ func (s *stage) connect(ctx context.Context) (hangUp func(), err error) {
 	}, nil
 }
 
+// longAgo is a deadline that wakes whatever waits.
+var longAgo = time.Unix(1, 0)
+
+// pair makes a connection to ln, and returns both its ends.
+func (s *stage) pair(ctx context.Context, ln net.Listener) (client, server *net.TCPConn, err error) {
+	conn, _, err := s.dial(ctx, "tcp", ln.Addr().String(), dialLimit)
+	if err != nil {
+		return nil, nil, err
+	}
+	if server, err = acceptFrom(ctx, ln, conn.LocalAddr().String()); err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.TCPConn), server, nil
+}
+
+// dialLimit is far more than a connection on this machine takes, or its acceptance;
+// where the kernel drops a lesson's SYN, the lesson fails, and does not hang.
+const dialLimit = 2 * time.Second
+
+// dial connects, and tells how long connect() took: without what the Dialer's
+// Control does before it, such as to begin a capture.
+func (s *stage) dial(ctx context.Context, network, addr string, limit time.Duration) (net.Conn, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	began := time.Now()
+	d := timed(s.Dialer, &began)
+	conn, err := d.DialContext(ctx, network, addr)
+	return conn, time.Since(began), err
+}
+
+// timed is the Dialer, which sets began when its Control has returned. It is for one
+// address, and not for a name: those may be tried at the same time.
+func timed(d net.Dialer, began *time.Time) net.Dialer {
+	first, last := d.ControlContext, d.Control
+	d.ControlContext = func(ctx context.Context, network, addr string, c syscall.RawConn) (err error) {
+		switch {
+		case first != nil: // as in net: the other one is not called then
+			err = first(ctx, network, addr, c)
+		case last != nil:
+			err = last(network, addr, c)
+		}
+		*began = time.Now()
+		return err
+	}
+	return d
+}
+
+// acceptFrom accepts a connection that comes from one of clients. Others have found
+// the port by chance, and are closed.
+func acceptFrom(ctx context.Context, ln net.Listener, clients ...string) (*net.TCPConn, error) {
+	tcp := ln.(*net.TCPListener)
+	tcp.SetDeadline(time.Now().Add(dialLimit))
+	defer context.AfterFunc(ctx, func() { tcp.SetDeadline(longAgo) })()
+	for {
+		conn, err := tcp.AcceptTCP()
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			return nil, err
+		case slices.Contains(clients, conn.RemoteAddr().String()):
+			return conn, nil
+		}
+		conn.Close()
+	}
+}
+
 // step adds what an end did, and what that means.
 func (s *stage) step(end, line, why string) {
 	s.steps = append(s.steps, Step{At: time.Since(s.start), End: end, Line: line, Why: why})
 }
 
-// claim checks what the last step says; where it does not hold, the lesson tells so.
+// claim checks what the last step explains. Where that does not hold, it is not said;
+// the step tells what there would be as a rule, behind its line, which is what
+// happened.
 func (s *stage) claim(holds bool, format string, args ...any) {
 	if !holds {
-		s.steps[len(s.steps)-1].Unlike = fmt.Sprintf(format, args...)
+		last := &s.steps[len(s.steps)-1]
+		last.Why, last.Unlike = "", fmt.Sprintf(format, args...)
 	}
+}
+
+// awaitTable asks until the kernel's table is as expected, for a second at most, and
+// tells whether it was. One that was not may never be: not each is worth a second.
+func (s *stage) awaitTable(ctx context.Context, as func() (bool, error)) (bool, error) {
+	limit := time.Second
+	if s.inVain {
+		limit /= 10
+	}
+	end := time.Now().Add(limit)
+	tick := time.NewTicker(5 * time.Millisecond) // to read the table may take the kernel that long
+	defer tick.Stop()
+	for time.Now().Before(end) {
+		if done, err := as(); done || err != nil {
+			return done, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	s.inVain = true
+	return false, nil
 }
 
 // ErrNotAvailable: the lesson makes single system calls, and does not know this

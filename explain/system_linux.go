@@ -5,8 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-
-	"github.com/bothends/bothends/internal/socktable"
 )
 
 // portRange says where the kernel takes a client's port from (ip(7),
@@ -25,8 +23,8 @@ func portRange() string {
 
 // timeWait looks both ends of a connection up in the kernel's table of sockets: by
 // the client's port, since a server's may have thousands of rows.
-func timeWait(server, client net.Addr) (serverWaits, clientWaits, known bool) {
-	sockets, err := socktable.OnPort(uint16(port(client)))
+func timeWait(server, client net.Addr) (serverWaits, clientWaits bool, err error) {
+	sockets, err := onPort(uint16(port(client)))
 	for _, s := range sockets {
 		if s.State != "TIME_WAIT" {
 			continue
@@ -34,7 +32,7 @@ func timeWait(server, client net.Addr) (serverWaits, clientWaits, known bool) {
 		serverWaits = serverWaits || s.Local == addrPort(server) && s.Peer == addrPort(client)
 		clientWaits = clientWaits || s.Local == addrPort(client) && s.Peer == addrPort(server)
 	}
-	return serverWaits, clientWaits, err == nil
+	return serverWaits, clientWaits, err
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

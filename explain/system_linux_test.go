@@ -38,12 +38,12 @@ func TestTimeWait(t *testing.T) {
 		io.Copy(io.Discard, second)
 		second.Close()
 		// The last ACK is on its way when close returns.
-		var serverWaits, clientWaits, known bool
+		var serverWaits, clientWaits bool
 		for end := time.Now().Add(5 * time.Second); !serverWaits && !clientWaits && time.Now().Before(end); {
-			serverWaits, clientWaits, known = timeWait(client.RemoteAddr(), client.LocalAddr())
+			serverWaits, clientWaits, err = timeWait(client.RemoteAddr(), client.LocalAddr())
 		}
-		if !known || serverWaits != serverFirst || clientWaits == serverFirst {
-			t.Errorf("server first %v: server waits %v, client waits %v, known %v", serverFirst, serverWaits, clientWaits, known)
+		if err != nil || serverWaits != serverFirst || clientWaits == serverFirst {
+			t.Errorf("server first %v: server waits %v, client waits %v, %v", serverFirst, serverWaits, clientWaits, err)
 		}
 	}
 }
