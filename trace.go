@@ -54,7 +54,7 @@ type Resolution struct {
 
 // A Connection is the two ends of a connection, or the error in place of it.
 type Connection struct {
-	Start time.Time // client: when connecting began, after any look-up; server: zero
+	Start time.Time // client: when connecting began, after any look-up and before the first attempt of any; server: zero
 	Local net.Addr  // nil when Err is set
 	Peer  net.Addr  // nil when Err is set
 	Err   error     // client only

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,8 +21,8 @@ type Ladder struct {
 	ASCII          bool      // without Unicode's lines and arrows
 	Start          time.Time // what the times are counted from
 	Client, Server net.Addr
-	Rungs          []Rung // in their order; a hundred at most, and the rest counted
-	more           int
+	Rungs          []Rung // in their order; the first fifty and the last, when there are more than a hundred
+	more           int    // how many are left out between them
 }
 
 // A Rung is one thing that happened on a connection.
@@ -41,14 +43,15 @@ const (
 	AtServer
 )
 
-// mostRungs bounds the ladder of a connection that has many exchanges.
+// mostRungs bounds the ladder of a connection that has many exchanges. Those at its
+// beginning and at its end tell most.
 const mostRungs = 100
 
 // Add appends a rung.
 func (l *Ladder) Add(at time.Time, way Way, label string) {
 	if len(l.Rungs) == mostRungs {
+		l.Rungs = slices.Delete(l.Rungs, mostRungs/2, mostRungs/2+1)
 		l.more++
-		return
 	}
 	l.Rungs = append(l.Rungs, Rung{at, way, label})
 }
@@ -62,6 +65,7 @@ func (l *Ladder) TraceServer() *bothends.Trace { return l.trace(ToClient, ToServ
 
 func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 	halfClosed := false
+	var addrs []netip.Addr
 	end := func(t bothends.Transfer) {
 		switch {
 		case errors.Is(t.Err, io.EOF):
@@ -71,9 +75,14 @@ func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 		}
 	}
 	return &bothends.Trace{
+		Resolved: func(r bothends.Resolution) { addrs = r.Addrs },
 		Connected: func(c bothends.Connection) {
 			l.Client, l.Server = c.Local, c.Peer
-			l.Add(c.Start, away, "SYN")
+			if triedOthers(addrs, c) {
+				l.Add(c.Start, here, "other addresses first") // when it came to this one's SYN is not known
+			} else {
+				l.Add(c.Start, away, "SYN")
+			}
 			if c.Err == nil {
 				l.Add(time.Now(), back, "SYN, ACK")
 			}
@@ -109,6 +118,16 @@ func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 	}
 }
 
+// triedOthers tells whether a name's other addresses were, or may have been, tried
+// before the one that c tells of: it is not the first, or none has answered.
+func triedOthers(addrs []netip.Addr, c bothends.Connection) bool {
+	if len(addrs) < 2 {
+		return false
+	}
+	tcp, ok := c.Peer.(*net.TCPAddr)
+	return !ok || tcp.AddrPort().Addr().Unmap() != addrs[0]
+}
+
 // leastInside is the columns between the two ends, as long as the labels fit.
 const leastInside = 44
 
@@ -131,11 +150,11 @@ func (l *Ladder) String() string {
 	if l.ASCII {
 		bar = "|"
 	}
-	for _, r := range l.Rungs {
+	for i, r := range l.Rungs {
+		if l.more > 0 && i == mostRungs/2 {
+			fmt.Fprintf(&out, "%s... and %d more\n", margin, l.more)
+		}
 		fmt.Fprintf(&out, "%s %s%s%s\n", at(r.At.Sub(l.Start)), bar, l.between(r, inside), bar)
-	}
-	if l.more > 0 {
-		fmt.Fprintf(&out, "%sand %d more\n", margin, l.more)
 	}
 	return out.String()
 }

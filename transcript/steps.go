@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,9 @@ type Steps struct {
 	ASCII bool
 	// SourceChosen: the client's port was asked for, and not left to the kernel.
 	SourceChosen bool
+	// Preparing, if set, is how much of the time of connect went into what the client
+	// did before: the setting up of a capture.
+	Preparing func() time.Duration
 	// Segments, if set, gives the ladder of a client's segments once it has closed,
 	// drawn in place of what its calls have told; nil for none.
 	Segments func() *Ladder
@@ -46,7 +50,8 @@ func (s *Steps) Server(conn net.Conn) *bothends.Trace {
 // A climb is the steps of one connection.
 type climb struct {
 	*Steps
-	name      string // before each line of a server
+	name      string       // before each line of a server
+	addrs     []netip.Addr // of the client's server
 	start     time.Time
 	ladder    *Ladder
 	open      bool   // there was a connection
@@ -80,6 +85,7 @@ func (c *climb) resolved(r bothends.Resolution) {
 		c.say("resolve: no address for %s: %s", r.Name, bothends.Reason(r.Err))
 		return
 	}
+	c.addrs = r.Addrs
 	addrs := make([]string, len(r.Addrs))
 	for i, a := range r.Addrs {
 		addrs[i] = a.String()
@@ -88,11 +94,11 @@ func (c *climb) resolved(r bothends.Resolution) {
 }
 
 func (c *climb) connected(to bothends.Connection) {
-	took := spent(to.Start)
+	took := spent(to.Start) + c.besides(to)
 	if to.Err != nil {
 		switch bothends.Classify(to.Err) {
 		case bothends.Refused:
-			c.say("connect: SYN answered with RST after %s; nobody listens there", took)
+			c.say("connect: refused after %s; the answer was an RST, or a firewall's ICMP message", took)
 		case bothends.Timeout:
 			c.say("connect: no connection within %s", took)
 		default:
@@ -106,6 +112,21 @@ func (c *climb) connected(to bothends.Connection) {
 		chosen = "as asked for"
 	}
 	c.say("connect: SYN answered after %s; this end is %s, %s", took, SocketName(to.Local), chosen)
+}
+
+// besides is what the time of connect has in it besides the connection's own.
+func (c *climb) besides(to bothends.Connection) string {
+	var parts []string
+	if triedOthers(c.addrs, to) {
+		parts = append(parts, fmt.Sprintf("all attempts at the %d addresses together", len(c.addrs)))
+	}
+	if c.Preparing != nil {
+		parts = append(parts, millis(c.Preparing())+" of it to set up the capture")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
 }
 
 func (c *climb) accepted(bothends.Connection) {
@@ -205,7 +226,7 @@ func kernelView(i tcpinfo.Info, err error) string {
 	}
 	line(told("state %s", i.State), told("congestion control %s", i.CongestionControl), told("MSS %d", i.MSS))
 	line(told("round trip %s smoothed", inMillis(i.RTT)), told("variance %s", inMillis(i.RTTVar)), told("retransmissions %d", i.Retransmissions))
-	line(told("octets acknowledged %d", i.BytesAcked), told("received %d (SYN and FIN count as one)", i.BytesReceived))
+	line(told("octets acknowledged %d (a client's SYN and a FIN count as one)", i.BytesAcked), told("received %d (a FIN counts as one)", i.BytesReceived))
 	line(told("delivery rate %d octets/s", i.DeliveryRate), told("send queue %d", i.Unsent), told("receive queue %d", i.Unread))
 	return b.String()
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,7 +151,7 @@ func TestStepsOfFailures(t *testing.T) {
 		server func(*memnet.Conn)
 		lines  []string
 	}{
-		{"refused", nil, []string{"connect: SYN answered with RST after 0.000 ms; nobody listens there\n"}},
+		{"refused", nil, []string{"connect: refused after 0.000 ms; the answer was an RST, or a firewall's ICMP message\n"}},
 		{"FIN", takeAnd(func(c *memnet.Conn) { c.Close() }), []string{
 			"receive: asked for 6 octets, got 0: the peer has closed; 6 are missing\n", "◀─────────────────────────────────── FIN ───", "close: short\n"}},
 		{"RST", takeAnd(func(c *memnet.Conn) { c.Reset() }), []string{
@@ -165,20 +168,59 @@ func TestStepsOfFailures(t *testing.T) {
 	}
 }
 
-// The ladder of a connection with many exchanges has an end.
+// The ladder of a connection with many exchanges has an end, which is shown.
 func TestLadderIsBounded(t *testing.T) {
-	var out bytes.Buffer
-	steps := &transcript.Steps{Out: &out}
-	remote := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000}
-	trace := steps.Server(addressed{remote: remote})
-	trace.Accepted(bothends.Connection{Local: serverAddr, Peer: remote})
-	for range 1000 {
-		trace.Received(bothends.Transfer{Asked: 16, N: 16, Message: []byte(hello), Want: 16})
+	for _, n := range []int{98, 99, 1000} {
+		got := byHand(func(trace *bothends.Trace) {
+			for range n {
+				trace.Received(bothends.Transfer{Asked: 16, N: 16, Message: []byte(hello), Want: 16})
+			}
+		})
+		_, ladder, _ := strings.Cut(got, "server\n")
+		ladder, _, _ = strings.Cut(ladder, "\n\n")
+		lines := strings.Split(ladder, "\n")[1:] // without the names
+		more := fmt.Sprintf("%13s... and %d more", "", n+2-100)
+		if n+2 <= 100 {
+			if len(lines) != n+2 || strings.Contains(ladder, "more") {
+				t.Errorf("%d lines for %d rungs", len(lines), n+2)
+			}
+			continue
+		}
+		if len(lines) != 101 || lines[50] != more || !strings.Contains(lines[0], "accepted") || !strings.Contains(lines[100], "closed") {
+			t.Errorf("%d lines, %q in the middle:\n%s", len(lines), lines[50], ladder)
+		}
 	}
-	trace.Done(nil)
-	_, ladder, _ := strings.Cut(out.String(), "client")
-	if n := strings.Count(ladder, "\n"); n > 110 || !strings.Contains(ladder, "and 902 more\n") {
-		t.Errorf("%d lines:\n%s", n, ladder)
+}
+
+// A connection that was not the first attempt has the time of all of them, and no SYN
+// at a time that is not known.
+func TestStepsOfSeveralAddresses(t *testing.T) {
+	first, second := netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.1")
+	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000}
+	for _, c := range []struct {
+		addrs      []netip.Addr
+		peer       net.Addr
+		err        error
+		says, rung string
+	}{
+		{[]netip.Addr{second}, serverAddr, nil, "SYN answered after 0.000 ms; this", "│─── SYN ──"},
+		{[]netip.Addr{second, first}, serverAddr, nil, "SYN answered after 0.000 ms; this", "│─── SYN ──"},
+		{[]netip.Addr{first, second}, serverAddr, nil,
+			"SYN answered after 0.000 ms (all attempts at the 2 addresses together); this", "│  other addresses first  "},
+		{[]netip.Addr{first, second}, nil, syscall.ECONNREFUSED,
+			"refused after 0.000 ms (all attempts at the 2 addresses together); the answer", ""},
+	} {
+		var out bytes.Buffer
+		synctest.Test(t, func(t *testing.T) {
+			trace := (&transcript.Steps{Out: &out}).Client()
+			trace.Resolved(bothends.Resolution{Start: time.Now(), Name: "two.example", Addrs: c.addrs})
+			trace.Connected(bothends.Connection{Start: time.Now(), Local: local, Peer: c.peer, Err: c.err})
+			trace.Done(c.err)
+		})
+		if got := out.String(); !strings.Contains(got, c.says) || !strings.Contains(got, c.rung) ||
+			strings.Contains(got, "│─── SYN ──") != (c.rung == "│─── SYN ──") {
+			t.Errorf("%v, %v: want %q and %q in\n%s", c.addrs, c.peer, c.says, c.rung, got)
+		}
 	}
 }
 
@@ -233,7 +275,7 @@ func TestKernelView(t *testing.T) {
 	if x.Kernel == nil || x.Kernel.State != "CLOSE_WAIT" || x.Kernel.BytesReceived != 17 || x.Kernel.RTT <= 0 {
 		t.Errorf("kernel: %+v", x.Kernel)
 	}
-	for _, want := range []string{"state CLOSE_WAIT, congestion control ", "ms smoothed, variance ", "received 17 (SYN and FIN count as one)", "send queue 0, receive queue 0"} {
+	for _, want := range []string{"state CLOSE_WAIT, congestion control ", "ms smoothed, variance ", "received 17 (a FIN counts as one)", "send queue 0, receive queue 0"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}

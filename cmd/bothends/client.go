@@ -234,7 +234,7 @@ func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
 	}
 	switch {
 	case outcome == bothends.Refused:
-		return "nothing is listening there; start one with: " + startServer(at.Peer)
+		return "nothing listens there, or a firewall refuses; start a server with: " + startServer(at.Peer)
 	case at.Op == "resolve":
 		return "check the name, or give an address"
 	case errno.AddrNotAvail.Has(err) && f.source != "":
