@@ -64,7 +64,7 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	client := bothends.Client{Dial: b.dial(s.Dialer)}
 	_, err = client.Exchange(bothends.WithTrace(ctx, trace), ln.Addr().String(), []byte(bothends.DefaultRequest))
 	if err != nil {
-		return b.steps(), err
+		return b.steps(), cmp.Or(context.Cause(ctx), err)
 	}
 	select {
 	case err = <-done:
