@@ -40,9 +40,37 @@ func (p *pacer) wait(ctx context.Context) error {
 	}
 }
 
+// The keys by which a terminal sends signals, or an end of file. One that gives single
+// keys gives these too.
+const (
+	ctrlC         = 3
+	ctrlD         = 4
+	ctrlZ         = 26
+	ctrlBackslash = 28
+)
+
 // key waits for a key on a terminal, for a line on anything else; where there is no
 // more to read, it does not wait.
 func (p *pacer) key(ctx context.Context) error {
+	for {
+		key, err := p.read(ctx)
+		switch {
+		case err != nil:
+			return err
+		case key == ctrlZ: // the terminal is as it was; when the program is continued, it waits again
+			suspend()
+			continue
+		case key == ctrlC:
+			return stoppedBy{syscall.SIGINT}
+		case key == 'q', key == 'Q', key == ctrlD, key == ctrlBackslash:
+			return errQuit
+		}
+		return nil
+	}
+}
+
+// read returns a key, with the terminal set to give single ones meanwhile.
+func (p *pacer) read(ctx context.Context) (byte, error) {
 	file, ok := p.in.(*os.File)
 	terminal := ok && term.IsTerminal(int(file.Fd()))
 	if terminal && p.keys == nil {
@@ -58,15 +86,9 @@ func (p *pacer) key(ctx context.Context) error {
 	}
 	select {
 	case key := <-p.keys:
-		switch key {
-		case 'q', 'Q':
-			return errQuit
-		case 3: // ^C: a terminal that gives single keys makes no signal of it
-			return stoppedBy{syscall.SIGINT}
-		}
-		return nil
+		return key, nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return 0, context.Cause(ctx)
 	}
 }
 

@@ -4,8 +4,24 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"syscall"
+	"time"
 )
 
 // signalFigures ask for interim figures.
 var signalFigures = []os.Signal{syscall.SIGUSR1}
+
+// suspend does what ^Z does, to all programs of a pipeline. It returns when they were
+// continued, or soon where nobody could do that, and so the system did not stop them.
+func suspend() {
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, syscall.SIGCONT)
+	defer signal.Stop(continued)
+	const group = 0
+	syscall.Kill(group, syscall.SIGTSTP)
+	select {
+	case <-continued:
+	case <-time.After(100 * time.Millisecond):
+	}
+}

@@ -4,3 +4,6 @@ import "os"
 
 // signalFigures ask for interim figures; Windows has no signal for it.
 var signalFigures []os.Signal
+
+// suspend: Windows does not stop a program to continue it later.
+func suspend() {}
