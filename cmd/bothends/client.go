@@ -85,6 +85,11 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(cmd, err)
 	}
+	if !f.quiet { // else the packets may well go there
+		if err := refuseSameFile(cmd, f.pcap); err != nil {
+			return err
+		}
+	}
 	captured, err := f.capture(dialer, cmd.ErrOrStderr())
 	if err != nil {
 		return err
@@ -109,7 +114,7 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	errs.Close(context.Background())
 	var pcapErr error
 	if captured != nil {
-		pcapErr = captured.save(cmd.ErrOrStderr())
+		pcapErr = captured.save(context.Background(), cmd.ErrOrStderr())
 	}
 	if err != nil {
 		return f.failed(ctx, err)
@@ -201,6 +206,7 @@ func (f *clientFlags) steps(errs io.Writer, captured *pcap) *bothends.Trace {
 	source, err := sourceAddr(f.source)
 	s := &transcript.Steps{Out: errs, ASCII: asciiOnly(), SourceChosen: err == nil && source.Port != 0}
 	if captured != nil {
+		s.Preparing = captured.prepared
 		s.Segments = func() *transcript.Ladder { return captured.ladder(asciiOnly()) }
 	}
 	return s.Client()

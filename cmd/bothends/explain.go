@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/explain"
+	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/transcript"
 )
 
@@ -77,12 +79,20 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := refuseSameFile(cmd, f.pcap); err != nil && !f.list {
+		return err
+	}
 	out := cmd.OutOrStdout()
 	if f.list || len(args) == 0 && f.output.value == "text" {
 		if err := list(out); err != nil || f.list {
 			return err
 		}
 		fmt.Fprintln(out)
+	}
+	// Before signals are caught, for to open a FIFO may take forever.
+	captured, err := newPcap(f.pcap, headersAlone, cmd.ErrOrStderr())
+	if err != nil {
+		return err
 	}
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
@@ -91,33 +101,68 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 		p := &pacer{pause: time.Duration(f.pace), step: f.step, in: cmd.InOrStdin(), prompt: cmd.ErrOrStderr()}
 		style.Between = func() error { return p.wait(ctx) }
 	}
-	captured, err := newPcap(f.pcap, headersAlone, cmd.ErrOrStderr())
-	if err != nil {
-		return err
-	}
+	return f.teach(ctx, cmd, lessons, captured, style)
+}
+
+// teach runs one lesson after the other. One that fails does not keep the others from
+// running.
+func (f *explainFlags) teach(ctx context.Context, cmd *cobra.Command, lessons []explain.Lesson, captured *pcap, style explain.Style) error {
+	var failed *failure
 	for i, lesson := range lessons {
 		set := explain.Setting{Port: uint16(f.port), ASCII: asciiOnly()}
 		if captured != nil {
 			set.Dialer.Control = captured.Control
 			set.Ladder = func() *transcript.Ladder { return captured.ladder(set.ASCII) }
 		}
-		err := f.show(ctx, out, lesson, set, style, i > 0)
+		err := f.show(ctx, cmd.OutOrStdout(), lesson, set, style, i > 0)
 		if captured != nil {
-			if pcapErr := captured.nextLesson(i+1 < len(lessons), cmd.ErrOrStderr()); pcapErr != nil && err == nil {
-				err = pcapErr
+			if err := captured.nextLesson(ctx, i+1 < len(lessons), cmd.ErrOrStderr()); err != nil {
+				return err
 			}
 		}
-		if errors.Is(err, errQuit) {
+		var inLesson *lessonError
+		switch {
+		case errors.Is(err, errQuit):
 			return nil
-		}
-		if errors.Is(err, explain.ErrNotAvailable) && len(lessons) > 1 {
-			continue
-		}
-		if err != nil {
+		case len(lessons) > 1 && errors.Is(err, explain.ErrNotAvailable):
+		case len(lessons) > 1 && errors.As(err, &inLesson):
+			fmt.Fprintf(cmd.ErrOrStderr(), "bothends: %v\n", inLesson)
+			if failed == nil || failed.hint == "" {
+				failed = &failure{code: exitFailure, hint: inLesson.hint()}
+			}
+		case err != nil:
 			return err
 		}
 	}
+	if failed != nil {
+		return failed
+	}
 	return nil
+}
+
+// A lessonError is what kept a lesson from going on.
+type lessonError struct {
+	lesson string
+	err    error
+}
+
+func (e *lessonError) Error() string {
+	return fmt.Sprintf("lesson %s: %s", e.lesson, transcript.ErrorText(e.err))
+}
+
+func (e *lessonError) Unwrap() error { return e.err }
+
+// hint is what may be wrong with this machine, since there is no other.
+func (e *lessonError) hint() string {
+	switch {
+	case errno.Unreachable.Has(e.err):
+		return "the loopback interface may be down, or have no free port: ip link set lo up; sysctl net.ipv4.ip_local_port_range"
+	case errors.Is(e.err, syscall.EMFILE):
+		return "this process may not open enough files; see: ulimit -n"
+	case bothends.Classify(e.err) == bothends.Timeout:
+		return "this machine did not answer itself: a firewall may drop it, or net.core.somaxconn is too small"
+	}
+	return ""
 }
 
 // chosen is the lessons that args name.
@@ -165,13 +210,12 @@ func (f *explainFlags) show(ctx context.Context, out io.Writer, lesson explain.L
 		return &failure{code: exitCode(signalOf(ctx))}
 	case errors.Is(printErr, errQuit):
 		return errQuit
-	case errors.Is(err, explain.ErrNotAvailable):
-		if f.output.value == "text" {
+	case err != nil:
+		if errors.Is(err, explain.ErrNotAvailable) && f.output.value == "text" {
 			fmt.Fprintln(out, explain.ErrNotAvailable)
 		}
-		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %w", lesson.Name, err)}
-	case err != nil:
-		return &failure{code: exitFailure, err: fmt.Errorf("lesson %s: %s", lesson.Name, transcript.ErrorText(err))}
+		inLesson := &lessonError{lesson.Name, err}
+		return &failure{code: exitFailure, err: inLesson, hint: inLesson.hint()}
 	case printErr != nil:
 		return outputFailure(printErr)
 	}

@@ -5,11 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
+	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/bothends/bothends/internal/capture"
 	"github.com/bothends/bothends/transcript"
@@ -19,6 +25,26 @@ import (
 type pcap struct {
 	*capture.Capture
 	file *os.File
+
+	mu        sync.Mutex
+	preparing time.Duration // what Control has taken
+}
+
+// Control is the capture's, and notes its time: it is within that of connect.
+func (p *pcap) Control(network, address string, conn syscall.RawConn) error {
+	began := time.Now()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.preparing += time.Since(began)
+	}()
+	return p.Capture.Control(network, address, conn)
+}
+
+func (p *pcap) prepared() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.preparing
 }
 
 // newPcap opens a capture, and the file for it; nil, after one line on errs, where
@@ -35,12 +61,30 @@ func newPcap(name string, options capture.Options, errs io.Writer) (*pcap, error
 	if err != nil {
 		return nil, &failure{code: exitFailure, err: err}
 	}
-	file, err := os.Create(name)
+	// For writing alone: a FIFO is opened when it has a reader, as by any other program.
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
 		c.Finish(context.Background())
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
 	}
-	return &pcap{c, file}, nil
+	return &pcap{Capture: c, file: file}, nil
+}
+
+// refuseSameFile is for a command that prints text where its packets are to go: the
+// file would have neither.
+func refuseSameFile(cmd *cobra.Command, name string) error {
+	file, ok := cmd.OutOrStdout().(*os.File)
+	if !ok || name == "" {
+		return nil
+	}
+	out, err := file.Stat()
+	if err != nil || out.Mode().Type() == fs.ModeDevice|fs.ModeCharDevice && !term.IsTerminal(int(file.Fd())) {
+		return nil // /dev/null takes both
+	}
+	if pcap, err := os.Stat(name); err == nil && os.SameFile(pcap, out) {
+		return usageError(cmd, errors.New("--pcap and the text would go to the same file"))
+	}
+	return nil
 }
 
 // headersAlone is enough of a lesson's packets, which have megabytes of zeros.
@@ -48,12 +92,16 @@ var headersAlone = capture.Options{SnapLen: 128}
 
 // nextLesson saves what a lesson has made, and begins the capture of the next one,
 // which goes behind it in the same file, as a section of its own.
-func (p *pcap) nextLesson(more bool, errs io.Writer) (err error) {
-	if err := p.save(errs); err != nil || !more {
+func (p *pcap) nextLesson(ctx context.Context, more bool, errs io.Writer) error {
+	if err := p.save(ctx, errs); err != nil || !more {
 		return err
 	}
-	p.Capture, err = capture.Open(headersAlone)
-	return err
+	next, err := capture.Open(headersAlone)
+	if err != nil {
+		return &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
+	}
+	p.Capture = next
+	return nil
 }
 
 // lastSegments is how long the end of a connection may take to be captured.
@@ -66,12 +114,17 @@ func (p *pcap) finish() error {
 	return p.Finish(ctx)
 }
 
-// save ends the capture and writes it; packets that are missing in it are told.
-func (p *pcap) save(errs io.Writer) error {
+// save ends the capture and writes it; packets that are missing in it are told. Where
+// nobody reads what is written, as in a pipe, a signal ends it.
+func (p *pcap) save(ctx context.Context, errs io.Writer) error {
+	defer context.AfterFunc(ctx, func() { p.file.SetWriteDeadline(time.Unix(1, 0)) })() // of a plain file there is none, and no need
 	if err := p.finish(); err != nil {
 		fmt.Fprintf(errs, "bothends: --pcap: %v\n", err)
 	}
 	if err := p.Save(p.file); err != nil {
+		if sig := signalOf(ctx); sig != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			return &failure{code: exitCode(sig)}
+		}
 		return &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
 	}
 	return nil
@@ -84,7 +137,8 @@ func (p *pcap) ladder(ascii bool) *transcript.Ladder {
 }
 
 // segmentLadder draws the connection that came about, or else the last that was tried.
-// Its numbers are counted from each end's first, as Wireshark does.
+// Its numbers are counted from each end's first. So does Wireshark, but where there
+// is no SYN of that end: it counts the RST of a refusal from 1.
 func segmentLadder(all []capture.Segment, ascii bool) *transcript.Ladder {
 	client, server := drawn(all)
 	if !client.IsValid() {

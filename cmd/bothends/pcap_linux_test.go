@@ -2,14 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -107,6 +112,9 @@ func TestPcap(t *testing.T) {
 		if code := run(append(strings.Fields(c.args), "--pcap", file), &out, &errs); code != c.code {
 			t.Errorf("%s: exit %d\n%s", c.args, code, &errs)
 		}
+		if !regexp.MustCompile(`SYN answered after [0-9.]+ ms \([0-9.]+ ms of it to set up the capture\); this end`).MatchString(errs.String()) {
+			t.Errorf("%s: whose the time of connect is, is not told:\n%s", c.args, &errs)
+		}
 		drawn := rungs(errs.String())
 		if len(drawn) < len(c.like) || !cmp.Equal(drawn[:len(c.like)], c.like) {
 			t.Errorf("%s:\n%s\nit begins otherwise than with\n%s", c.args, &errs, strings.Join(c.like, "\n"))
@@ -190,5 +198,71 @@ func TestPcapFile(t *testing.T) {
 	code := run([]string{"client", serveHere(t), "--pcap", "/no/such/folder/x"}, &out, &errs)
 	if code != 1 || errs.String() != "bothends: --pcap: open /no/such/folder/x: no such file or directory\n" || out.Len() > 0 {
 		t.Errorf("exit %d: %s%s", code, &errs, &out)
+	}
+}
+
+// A FIFO is written like any other program's: where its reader has gone the writing
+// fails, and where he does not read a signal ends it.
+func TestPcapToFIFO(t *testing.T) {
+	mayCapture(t)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func() (*os.File, *pcap) {
+		reader, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := newPcap(fifo, headersAlone, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.file.Close() })
+		return reader, p
+	}
+
+	reader, p := open()
+	reader.Close()
+	if err := p.save(t.Context(), io.Discard); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("without a reader: %v", err)
+	}
+
+	reader, p = open()
+	defer reader.Close()
+	p.file.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+	p.file.Write(make([]byte, 1<<20)) // more than it holds
+	p.file.SetWriteDeadline(time.Time{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(10*time.Millisecond, func() { cancel(stoppedBy{syscall.SIGTERM}) })
+	var failed *failure
+	if err := p.save(ctx, io.Discard); !errors.As(err, &failed) || failed.code != 143 || failed.text() != "" {
+		t.Errorf("stopped while nobody reads: %v", err)
+	}
+}
+
+// Packets and text do not go into one file.
+func TestPcapIsNotTheOutput(t *testing.T) {
+	mayCapture(t)
+	addr := serveHere(t)
+	for _, c := range []struct {
+		args, out string
+		code      int
+	}{
+		{"explain eof", filepath.Join(t.TempDir(), "lesson"), 2},
+		{"client " + addr, filepath.Join(t.TempDir(), "text"), 2},
+		{"client -q " + addr, filepath.Join(t.TempDir(), "packets"), 0},
+		{"explain eof", "/dev/null", 0},
+	} {
+		out, err := os.Create(c.out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		code := run(append(strings.Fields(c.args), "--pcap", c.out), out, &errs)
+		if code != c.code || strings.HasPrefix(errs.String(), "bothends: --pcap and the text would go to the same file\n") != (code == 2) {
+			t.Errorf("%s: exit %d\n%s", c.args, code, &errs)
+		}
+		out.Close()
 	}
 }
