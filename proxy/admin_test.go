@@ -67,6 +67,11 @@ func TestClientDrivesProxies(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	wantReply("pong fin")
+	seed := uint64(8)
+	if got, err := c.Change(ctx, "redis", Change{Seed: &seed}); err != nil || got.Seed != 8 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	wantReply("pon fin") // all faults begin anew
 	other := target(t, answers("other", 4))
 	if got, err := c.Change(ctx, "redis", Change{Target: &other}); err != nil || got.Target != other || got.Replies != "first:1(close:3)" {
 		t.Errorf("%+v, %v", got, err)
@@ -84,7 +89,7 @@ func clientLists(t *testing.T, c *Client, to string) {
 		t.Errorf("%+v, %v", second, err)
 	}
 	list, err := c.Proxies(ctx)
-	if err != nil || len(list) != 2 || list[0] != second || list[1].Name != "redis" || list[1].Connections != 8 {
+	if err != nil || len(list) != 2 || list[0] != second || list[1].Name != "redis" || list[1].Connections != 9 {
 		t.Errorf("%+v, %v", list, err)
 	}
 	if err := c.Remove(ctx, second.Name); err != nil {
@@ -125,6 +130,7 @@ func TestAdminErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	taken, _ := s.Proxy("a")
+	free := freeAddress(t)
 	for _, r := range []struct {
 		method, path, body string
 		status             int
@@ -144,7 +150,7 @@ func TestAdminErrors(t *testing.T) {
 		{"POST", "/v1/proxies", `{"listening":":0"}`, 400, `the body: json: unknown field "listening"`},
 		{"POST", "/v1/proxies", `{"target":"a:1"}`, 400, `listen: "": want HOST:PORT or [IPv6]:PORT`},
 		{"POST", "/v1/proxies", `{"listen":":0","target":"a:1","name":"a/b"}`, 400, `name: "a/b": want`},
-		{"POST", "/v1/proxies", `{"listen":"127.0.0.1:0","target":"a:1","name":"a"}`, 409, "a: there is a proxy of that name"},
+		{"POST", "/v1/proxies", `{"listen":"` + free + `","target":"a:1","name":"a"}`, 409, "a: there is a proxy of that name"},
 		{"POST", "/v1/proxies", `{"listen":"` + taken.Listen + `","target":"a:1"}`, 409, "listen tcp " + taken.Listen + ": bind: address already in use"},
 		{"POST", "/v1/proxies", `{"listen":"` + strings.Repeat("x", maxBody) + `"}`, 413, "the body: http: request body too large"},
 		{"PATCH", "/v1/proxies/a", `{"target":"b:2","replies":"rest"}`, 400, "replies: fault "},
@@ -162,6 +168,9 @@ func TestAdminErrors(t *testing.T) {
 		if err := json.Unmarshal(text, &body); err != nil || status != r.status || !strings.HasPrefix(body.Error, r.want) {
 			t.Errorf("%s %s %.60s\n%d %s, want %d %s", r.method, r.path, r.body, status, text, r.status, r.want)
 		}
+	}
+	if listensAt(free) {
+		t.Error("the name was taken, and the listener stayed open")
 	}
 	if now, _ := s.Proxy("a"); now != taken || len(s.Proxies()) != 1 {
 		t.Errorf("errors changed it: %+v", s.Proxies())

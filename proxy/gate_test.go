@@ -170,6 +170,16 @@ func TestSetFaultWhileItEnds(t *testing.T) {
 		<-set
 	}
 	p := serve(t, new(Proxy))
+	turned := make(chan struct{}) // as SetFault leaves it, right before the end
+	p.mu.Lock()
+	p.turning = append(p.turning, turned)
+	p.mu.Unlock()
+	p.Close()
+	select {
+	case <-turned:
+	case <-time.After(giveUp):
+		t.Fatal("left waiting")
+	}
 	if err := p.SetFault("sideways", fault.Fault{}); err == nil || !strings.Contains(err.Error(), "sideways") {
 		t.Error(err)
 	}

@@ -110,6 +110,28 @@ func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
 	}
 }
 
+// Also when its kernel has no room for them yet: they wait in the proxy's send queue.
+func TestResetWaitsForASlowReader(t *testing.T) {
+	const octets = 50_000
+	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+		io.ReadFull(c, make([]byte, 1))
+		fault.Conn(c, fault.Reset(octets)).Write(make([]byte, octets))
+	})})
+	c := p.dial()
+	c.SetReadBuffer(4096)
+	io.WriteString(c, "x")
+	awaitOpen(p)
+	for link, seen := p.openLinks()[0], false; !seen; { // the proxy has the RST
+		link.mu.Lock()
+		seen = link.ended != ""
+		link.mu.Unlock()
+	}
+	if got, how := howItEnds(t, c); len(got) != octets || how != "reset" {
+		t.Errorf("%d octets and %s", len(got), how)
+	}
+	p.want(EndedTargetReset, 1, octets)
+}
+
 // Nobody reads from a side any more that has sent its FIN. Its RST is seen all the same.
 func TestResetAfterFIN(t *testing.T) {
 	got, mayReset := make(chan string, 1), make(chan struct{})
@@ -164,7 +186,9 @@ func TestFaultsOnReplies(t *testing.T) {
 				p.Close()
 			}
 			conn.Close()
-			p.want(c.ended, 16, int64(len(c.got)), c.struck...)
+			if r := p.want(c.ended, 16, int64(len(c.got)), c.struck...); r.Seconds > 0.9 {
+				t.Errorf("after %v s: a close waits for the peer, and not for its whole second", r.Seconds)
+			}
 		})
 	}
 }
@@ -387,7 +411,7 @@ func TestSeedRepeatsTheDecisions(t *testing.T) {
 	if first == other {
 		t.Error("seed 8 gives the same as 7")
 	}
-	if strings.Count(first, "q") == 0 || strings.Count(first, "p") == 0 {
+	if both := strings.Count(first, "qp"); both == strings.Count(first, "q") || both == strings.Count(first, "p") {
 		t.Error("one direction decides for the other:", first)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/bothends/bothends/proxy"
 )
 
 // withProxy adds the scripts' commands for a proxy, which runs beside the server:
@@ -21,10 +24,12 @@ import (
 //	proxied N           wait until it has reported N connections
 //	proxy-ends CODE     wait for its end and check its exit status; what it printed
 //	                    is in the files proxy.out and proxy.err
+//	put NAME ON FAULT   set a fault by the API of proxy --admin
 //	expand FILE...      replace $NAME in the files
 func withProxy(cmds map[string]func(*testscript.TestScript, bool, []string)) map[string]func(*testscript.TestScript, bool, []string) {
 	maps.Copy(cmds, map[string]func(*testscript.TestScript, bool, []string){
-		"proxy": startProxy, "proxy-signal": signalProxy, "proxy-saw": proxySaw, "proxied": proxied, "proxy-ends": proxyEnds, "expand": expand,
+		"proxy": startProxy, "proxy-signal": signalProxy, "proxy-saw": proxySaw, "proxied": proxied, "proxy-ends": proxyEnds,
+		"put": putFault, "expand": expand,
 	})
 	return cmds
 }
@@ -66,6 +71,12 @@ func proxied(ts *testscript.TestScript, neg bool, args []string) {
 
 func proxyEnds(ts *testscript.TestScript, neg bool, args []string) {
 	ended(ts, proxyOf(ts), "proxy", args[0])
+}
+
+func putFault(ts *testscript.TestScript, neg bool, args []string) {
+	client := proxy.Client{URL: proxyOf(ts).await(ts, `the API answers at (http://.*)/v1/proxies`)[1]}
+	_, err := client.SetFault(context.Background(), args[0], proxy.Direction(args[1]), args[2])
+	ts.Check(err)
 }
 
 func expand(ts *testscript.TestScript, neg bool, args []string) {
