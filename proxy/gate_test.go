@@ -172,7 +172,7 @@ func TestSetFaultWhileItEnds(t *testing.T) {
 	p := serve(t, new(Proxy))
 	turned := make(chan struct{}) // as SetFault leaves it, right before the end
 	p.mu.Lock()
-	p.turning = append(p.turning, turned)
+	p.waiting = append(p.waiting, turned)
 	p.mu.Unlock()
 	p.Close()
 	select {

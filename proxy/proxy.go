@@ -68,7 +68,7 @@ type Proxy struct {
 	begun     uint64 // connections accepted
 	listener  *net.TCPListener
 	gate      *gate
-	turning   []chan struct{} // closed when the fault on connecting has changed
+	waiting   []chan struct{} // closed when the fault on connecting has changed
 
 	closing chan struct{} // closed by Shutdown and Close
 	idle    chan struct{} // closed when closing and Serve has returned
@@ -135,7 +135,7 @@ func (p *Proxy) SetFault(on Direction, f fault.Fault) error {
 		return nil
 	}
 	turned := make(chan struct{})
-	p.turning = append(p.turning, turned)
+	p.waiting = append(p.waiting, turned)
 	gate := p.gate
 	p.mu.Unlock()
 	gate.Close() // wakes Serve, which makes a new one
@@ -262,22 +262,28 @@ func (p *Proxy) newGate() {
 // it is out of Accept.
 func (p *Proxy) turn() bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.turning) == 0 || p.isClosing() {
-		return p.isClosing() // a gate made now would be closed by nobody
+	gate, changed := p.gate, len(p.waiting) > 0
+	p.mu.Unlock()
+	if !changed {
+		return false
 	}
-	p.newGate()
-	p.turned()
+	gate.Close() // again: Accept returns before the first one is done with the socket
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.isClosing() { // a gate made then would be closed by nobody
+		p.newGate()
+		p.turned()
+	}
 	return true
 }
 
 // turned lets those go on who have changed the fault on connecting. The caller holds
 // mu.
 func (p *Proxy) turned() {
-	for _, turned := range p.turning {
+	for _, turned := range p.waiting {
 		close(turned)
 	}
-	p.turning = nil
+	p.waiting = nil
 }
 
 // begin makes a link for a client, and decides which faults strike it. Serve alone
