@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"strings"
@@ -18,7 +19,11 @@ import (
 	"github.com/bothends/bothends/check"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "8") // they wait more than they work
+	goleak.VerifyTestMain(m)
+}
 
 // verdicts runs cases against a server, "name: verdict" each.
 func verdicts(t *testing.T, s *check.Server, only ...string) (all []string, why map[string]string) {
@@ -106,7 +111,7 @@ func TestOurServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours := &bothends.Server{Timeout: 300 * time.Millisecond}
+	ours := &bothends.Server{Timeout: time.Second}
 	served := make(chan error, 1)
 	go func() { served <- ours.Serve(ln) }()
 	defer func() {
@@ -177,7 +182,7 @@ func TestBrokenServers(t *testing.T) {
 		}, false},
 		{"fin", "warn", "it had not closed its end", func(conn net.Conn) {
 			if answer(conn) != nil {
-				slow := time.NewTimer(1200 * time.Millisecond)
+				slow := time.NewTimer(2200 * time.Millisecond)
 				<-slow.C // forgets to close
 			}
 		}, false},
@@ -198,7 +203,7 @@ func TestBrokenServers(t *testing.T) {
 				if c.inTurn {
 					listen = serveInTurn
 				}
-				s := &check.Server{Addr: listen(t, c.handle), Expect: []byte(bothends.DefaultReply), Limit: time.Second, Silence: time.Second / 2, Many: 60}
+				s := &check.Server{Addr: listen(t, c.handle), Expect: []byte(bothends.DefaultReply), Limit: 2 * time.Second, Silence: time.Second / 2, Many: 120}
 				got, why := verdicts(t, s, name)
 				matches := false
 				for text := range strings.SplitSeq(c.why, "|") {
@@ -228,6 +233,7 @@ func TestOneSender(t *testing.T) {
 		sender.Wait()
 	})
 	addr := serve(t, func(conn net.Conn) {
+		conn.(*net.TCPConn).SetWriteBuffer(1) // so that it does not take megabytes to fill it
 		for bothends.ReadMessage(conn, make([]byte, 16)) == nil {
 			replies <- conn
 		}
@@ -258,6 +264,7 @@ func TestLongMessages(t *testing.T) {
 // A server that is gone after a case fails it, and the cases behind it are skipped;
 // or, with Restart, judged.
 func TestServerThatDies(t *testing.T) {
+	t.Parallel()
 	for _, restarts := range []bool{false, true} {
 		var ln net.Listener
 		var loop sync.WaitGroup
@@ -309,6 +316,7 @@ func TestServerThatDies(t *testing.T) {
 
 // A server that speaks first has no request to cut.
 func TestServerThatSpeaksFirst(t *testing.T) {
+	t.Parallel()
 	addr := serve(t, func(conn net.Conn) {
 		conn.Write([]byte("220 ready\r\n"))
 		io.Copy(io.Discard, conn)
@@ -348,6 +356,7 @@ func TestNoServer(t *testing.T) {
 
 // Leaving the loop, and the end of the context, stop the battery; goleak sees the rest.
 func TestStop(t *testing.T) {
+	t.Parallel()
 	addr := serve(t, func(conn net.Conn) { answer(conn) })
 	s := &check.Server{Addr: addr}
 	for range s.Run(t.Context(), check.ServerCases()) {

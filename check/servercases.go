@@ -174,7 +174,7 @@ func noReader(ctx context.Context, b *battery) finding {
 		return fail("%v", err)
 	}
 	defer conn.Close()
-	conn.SetWriteDeadline(time.Now().Add(min(time.Second, b.Limit/2)))
+	conn.SetWriteDeadline(time.Now().Add(b.Limit / 2))
 	sent := 0
 	for flood := bytes.Repeat(b.Request, 1000); len(flood) > 0 && sent < mostFlood; {
 		n, err := conn.Write(flood)

@@ -14,8 +14,12 @@ func sleepUntil(ctx context.Context, until time.Time) {
 	if left := time.Until(until) - coarse; left > 0 {
 		sleepFor(ctx, left)
 	}
-	if left := time.Until(until); left > 0 && ctx.Err() == nil {
+	for ctx.Err() == nil {
+		left := time.Until(until)
+		if left <= 0 {
+			return
+		}
 		ts := syscall.NsecToTimespec(int64(left))
-		syscall.Nanosleep(&ts, nil) // woken early by a signal it is, at the most, early
+		syscall.Nanosleep(&ts, nil) // Go's own signals wake it early
 	}
 }

@@ -108,6 +108,7 @@ func TestStartAt(t *testing.T) {
 
 // The last line of -o json is the run's, in the form that scripts read.
 func TestLoadJSON(t *testing.T) {
+	t.Parallel()
 	out, errs, code := loaded(t, "-n", "50", "-c", "2", "-o", "json")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	type times struct{ Mean, P50, Max float64 }
@@ -136,6 +137,7 @@ func TestLoadJSON(t *testing.T) {
 
 // What is asked of a run is what it does.
 func TestLoadModes(t *testing.T) {
+	t.Parallel()
 	for args, want := range map[string]func(*load.Record) bool{
 		"-n 40 -c 4":                         func(r *load.Record) bool { return r.Kernel.Connections == 40 },
 		"-n 40 -c 4 --persistent":            func(r *load.Record) bool { return r.Kernel.Connections <= 4 },
@@ -157,6 +159,7 @@ func TestLoadModes(t *testing.T) {
 // A share of the connections is disturbed: that is counted, and neither timed nor an
 // error.
 func TestLoadFaults(t *testing.T) {
+	t.Parallel()
 	record := saved(t, "-n", "400", "--fault", "close:4", "--fault-share", "25%", "--seed", "1")
 	total := load.Total(record.Intervals)
 	if canceled := total.Outcomes["canceled"]; canceled < 60 || canceled > 140 || total.Outcomes["ok"]+canceled != 400 || total.Latency.Count() != total.Outcomes["ok"] {
@@ -166,6 +169,7 @@ func TestLoadFaults(t *testing.T) {
 
 // Errors make it fail, and the first one is told.
 func TestLoadErrors(t *testing.T) {
+	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

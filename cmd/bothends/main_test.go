@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime/debug"
 	"strconv"
@@ -21,6 +23,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) != "bothends" { // the tests, and not the command in them
+		flag.Parse()
+		flag.Set("test.parallel", "8") // they wait more than they work
+	}
 	testscript.Main(m, map[string]func(){"bothends": main})
 }
 

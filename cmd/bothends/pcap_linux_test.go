@@ -96,6 +96,7 @@ func dissected(t *testing.T, file, serverPort string) (all []string) {
 // tshark reads the file, and sees the segments of the ladder: the same, in the same
 // order.
 func TestPcap(t *testing.T) {
+	t.Parallel()
 	mayCapture(t)
 	addr := serveHere(t)
 	_, port, _ := net.SplitHostPort(addr)
@@ -127,6 +128,7 @@ func TestPcap(t *testing.T) {
 
 // A refused connection has a SYN and an RST, and a ladder of them.
 func TestPcapOfRefused(t *testing.T) {
+	t.Parallel()
 	mayCapture(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -149,6 +151,7 @@ func TestPcapOfRefused(t *testing.T) {
 
 // The lesson's ladder is drawn from its segments, and all lessons go into one file.
 func TestPcapOfLessons(t *testing.T) {
+	t.Parallel()
 	mayCapture(t)
 	file := filepath.Join(t.TempDir(), "lessons.pcapng")
 	var out, errs bytes.Buffer
@@ -171,6 +174,7 @@ func TestPcapOfLessons(t *testing.T) {
 
 // Without the right there is one line that says what is missing, and the rest works.
 func TestPcapWithoutTheRight(t *testing.T) {
+	t.Parallel()
 	setpriv := need.Program(t, "setpriv", "util-linux")
 	file := filepath.Join(t.TempDir(), "none.pcapng")
 	args := []string{"bothends", "client", serveHere(t), "--pcap", file}
@@ -193,6 +197,7 @@ func TestPcapWithoutTheRight(t *testing.T) {
 }
 
 func TestPcapFile(t *testing.T) {
+	t.Parallel()
 	mayCapture(t)
 	var out, errs bytes.Buffer
 	code := run([]string{"client", serveHere(t), "--pcap", "/no/such/folder/x"}, &out, &errs)

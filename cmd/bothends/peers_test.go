@@ -49,6 +49,7 @@ func assigned(t *testing.T, clientOut string) (port string) {
 }
 
 func TestPythonServer(t *testing.T) {
+	t.Parallel()
 	python := need.Program(t, "python3", "python3")
 	server := exec.Command(python, peerScript("peer_server.py"), "3")
 	pipe, err := server.StdoutPipe()
@@ -88,6 +89,7 @@ func TestPythonServer(t *testing.T) {
 }
 
 func TestPythonClient(t *testing.T) {
+	t.Parallel()
 	python := need.Program(t, "python3", "python3")
 	server, out, _, addr := pipedServer(t)
 	_, port, _ := net.SplitHostPort(addr)
@@ -126,6 +128,7 @@ func TestPythonClient(t *testing.T) {
 // The netcats as clients: they send what they are given, close their half, and
 // print what comes.
 func TestNetcatClients(t *testing.T) {
+	t.Parallel()
 	_, _, _, addr := pipedServer(t)
 	host, port, _ := net.SplitHostPort(addr)
 	for _, c := range []struct{ program, debian, args string }{
@@ -150,6 +153,7 @@ func TestNetcatClients(t *testing.T) {
 // The netcats as servers: they print the request and send the reply, in two
 // pieces where they can.
 func TestNetcatServers(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ program, debian, args string }{
 		{"nc.openbsd", "netcat-openbsd", "-l -N 127.0.0.1 PORT"},
 		{"ncat", "ncat", "-l 127.0.0.1 PORT"},
@@ -199,6 +203,7 @@ func TestNetcatServers(t *testing.T) {
 // The chapter's own session, on its port and with its client's port, in a network
 // of its own: nothing else can have taken them.
 func TestChapterOnItsOwnPorts(t *testing.T) {
+	t.Parallel()
 	unshare := need.Program(t, "unshare", "util-linux")
 	need.Program(t, "ip", "iproute2")
 	if err := exec.Command(unshare, "-rn", "ip", "link", "set", "lo", "up").Run(); err != nil {
@@ -254,6 +259,7 @@ Listening at ('127.0.0.1', 1060)
 // What a test server's misbehaviour looks like through each client: the exit status,
 // or that it hangs. Only ours tells all five apart, and says how far the reply had come.
 func TestMisbehaviourThroughEachClient(t *testing.T) {
+	t.Parallel()
 	clients := [][2]string{{"ncat", "ncat"}, {"nc.openbsd", "netcat-openbsd"}, {"socat", "socat"}}
 	for _, c := range []struct {
 		fault  string
