@@ -22,32 +22,15 @@ var closing = Lesson{
 }
 
 func runClose(ctx context.Context, set Setting) ([]Step, error) {
-	s := newStage(set)
-	for _, situation := range []func(context.Context, *stage) error{
-		serverFirst, clientFirst, halfClose, closeOnUnread, reuse,
-	} {
-		if err := situation(ctx, s); err != nil {
-			return s.steps, err
-		}
-	}
-	return s.steps, nil
+	return newStage(set).perform(ctx,
+		connected(serverFirst), connected(clientFirst), connected(halfClose), connected(closeOnUnread), reuse)
 }
 
 func serverFirst(ctx context.Context, s *stage) error {
-	hangUp, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer hangUp()
 	return s.closeInTurn(ctx, "server", s.server, s.client, "The FIN is an end of file for the client: its recv() returned 0. It closed then, and was second.")
 }
 
 func clientFirst(ctx context.Context, s *stage) error {
-	hangUp, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer hangUp()
 	return s.closeInTurn(ctx, "client", s.client, s.server, "The same, exchanged. A client that makes many connections and is first each time "+
 		"has that many ports in TIME_WAIT, and may run out of them: one reason to let the server be first.")
 }
@@ -95,11 +78,6 @@ func (s *stage) timeWaits(ctx context.Context, server, client net.Addr) (atServe
 }
 
 func halfClose(ctx context.Context, s *stage) error {
-	hangUp, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer hangUp()
 	if err := bothends.WriteMessage(s.client, []byte(bothends.DefaultRequest)); err != nil {
 		return err
 	}
@@ -130,11 +108,6 @@ func halfClose(ctx context.Context, s *stage) error {
 
 // closeOnUnread closes a socket that has octets which nobody has read.
 func closeOnUnread(ctx context.Context, s *stage) error {
-	hangUp, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer hangUp()
 	const surplus = bothends.DefaultMessageSize + 1
 	if _, err := s.client.Write(make([]byte, surplus)); err != nil {
 		return err

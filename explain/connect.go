@@ -20,15 +20,8 @@ var connect = Lesson{
 }
 
 func runConnect(ctx context.Context, set Setting) ([]Step, error) {
-	s := newStage(set)
-	for _, situation := range []func(context.Context, *stage) error{
-		connectRefused, connectBeforeAccept, connectHangs, connectUnreachable, connectUDP,
-	} {
-		if err := situation(ctx, s); err != nil {
-			return s.steps, err
-		}
-	}
-	return s.steps, nil
+	return newStage(set).perform(ctx,
+		connectRefused, connectBeforeAccept, connectHangs, connectUnreachable, connectUDP)
 }
 
 // connectRefused: nobody listens.

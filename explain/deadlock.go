@@ -19,19 +19,7 @@ var deadlock = Lesson{
 }
 
 func runDeadlock(ctx context.Context, set Setting) ([]Step, error) {
-	s := newStage(set)
-	for _, situation := range []func(context.Context, *stage) error{stuck, cured} {
-		hangUp, err := s.connect(ctx)
-		if err != nil {
-			return s.steps, err
-		}
-		err = situation(ctx, s)
-		hangUp()
-		if err != nil {
-			return s.steps, err
-		}
-	}
-	return s.steps, nil
+	return newStage(set).perform(ctx, connected(stuck), connected(cured))
 }
 
 // patience is how long the lesson lets both ends stand still.

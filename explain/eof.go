@@ -32,12 +32,9 @@ func runEOF(ctx context.Context, set Setting) ([]Step, error) {
 		{7, true, bothends.Reset, "recv() returned 7, and then failed with ECONNRESET: an RST. The client did not finish, it " +
 			"broke off; octets that it had handed to its kernel may be lost as well."},
 	} {
-		hangUp, err := s.connect(ctx)
-		if err != nil {
-			return s.steps, err
-		}
-		err = endAfter(ctx, s, end.octets, end.reset, end.want, end.why)
-		hangUp()
+		err := connected(func(ctx context.Context, s *stage) error {
+			return endAfter(ctx, s, end.octets, end.reset, end.want, end.why)
+		})(ctx, s)
 		if err != nil {
 			return s.steps, err
 		}

@@ -18,18 +18,10 @@ var recv = Lesson{
 const pause = 50 * time.Millisecond
 
 func runRecv(ctx context.Context, set Setting) ([]Step, error) {
-	s := newStage(set)
-	hangUp, err := s.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer hangUp()
-	for _, situation := range []func(context.Context, *stage) error{recvWaits, recvPlenty, recvLess} {
-		if err := situation(ctx, s); err != nil {
-			return s.steps, err
-		}
-	}
-	return s.steps, nil
+	return newStage(set).perform(ctx, connected(func(ctx context.Context, s *stage) error {
+		_, err := s.perform(ctx, recvWaits, recvPlenty, recvLess)
+		return err
+	}))
 }
 
 // recvWaits: nothing is there.

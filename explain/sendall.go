@@ -22,19 +22,7 @@ var sendall = Lesson{
 }
 
 func runSendall(ctx context.Context, set Setting) ([]Step, error) {
-	s := newStage(set)
-	for _, situation := range []func(context.Context, *stage) error{sendLoop, recvLoop} {
-		hangUp, err := s.connect(ctx)
-		if err != nil {
-			return s.steps, err
-		}
-		err = situation(ctx, s)
-		hangUp()
-		if err != nil {
-			return s.steps, err
-		}
-	}
-	return s.steps, nil
+	return newStage(set).perform(ctx, connected(sendLoop), connected(recvLoop))
 }
 
 // large is more than both ends' buffers hold, when the lesson has made them small.

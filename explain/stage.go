@@ -23,6 +23,31 @@ type stage struct {
 
 func newStage(s Setting) *stage { return &stage{Setting: s, start: time.Now()} }
 
+// A situation is a part of a lesson.
+type situation func(context.Context, *stage) error
+
+// perform runs a lesson's situations one after another, and returns its steps.
+func (s *stage) perform(ctx context.Context, situations ...situation) ([]Step, error) {
+	for _, part := range situations {
+		if err := part(ctx, s); err != nil {
+			return s.steps, err
+		}
+	}
+	return s.steps, nil
+}
+
+// connected is a situation on a connection of its own.
+func connected(part situation) situation {
+	return func(ctx context.Context, s *stage) error {
+		hangUp, err := s.connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer hangUp()
+		return part(ctx, s)
+	}
+}
+
 // connect gives the stage a connection. Whatever blocks on it is woken when ctx ends.
 func (s *stage) connect(ctx context.Context) (hangUp func(), err error) {
 	ln, err := listen(0)
