@@ -15,8 +15,8 @@ import (
 // The picture in ARCHITECTURE.md: who may import whom, besides the standard
 // library. "bothends" alone is the root package.
 const layers = `
-cmd/bothends       -> check explain fault load proxy report transcript bothends internal/capture internal/errno internal/tcpinfo  cobra cobra/doc pflag x/term
-check              -> fault bothends
+cmd/bothends       -> check explain fault load proxy report transcript bothends internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
+check              -> fault bothends internal/procgroup
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
 load               -> hdrhistogram
@@ -28,6 +28,7 @@ internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/u
 internal/errno     ->
 internal/memnet    ->
 internal/need      ->
+internal/procgroup ->
 internal/socktable -> internal/tcpinfo x/sys/unix
 internal/tcpinfo   -> x/sys/unix
 `

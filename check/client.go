@@ -15,6 +15,7 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/fault"
+	"github.com/bothends/bothends/internal/procgroup"
 )
 
 // A Client is somebody's client, and how to judge it: a command that makes one
@@ -41,6 +42,7 @@ type ClientCase struct {
 	Title string
 	Why   string // why it matters, in a sentence
 
+	least int // octets that the reply must have
 	fault func(reply int) fault.Fault
 	reply func([]byte) []byte
 	wants wants
@@ -79,15 +81,18 @@ func (c *Client) Run(ctx context.Context, cases []ClientCase) iter.Seq[Result] {
 
 // try runs the command against a server with the case's fault.
 func (c *Client) try(ctx context.Context, of ClientCase) (_ finding, output string) {
-	ln, err := c.listen()
-	if err != nil {
-		return skip("no server: %v", err), ""
-	}
 	reply := c.Reply
 	if reply == nil {
 		reply = []byte(bothends.DefaultReply)
 	}
 	size := len(reply)
+	if size < of.least {
+		return skip("a reply of %d octets cannot be cut", size), ""
+	}
+	ln, err := c.listen()
+	if err != nil {
+		return skip("no server: %v", err), ""
+	}
 	if of.reply != nil {
 		reply = of.reply(reply)
 	}
@@ -167,7 +172,8 @@ func (c *Client) command(ctx context.Context, addr net.Addr) (status int, took t
 	tail := &tail{most: 2000}
 	cmd.Stdout, cmd.Stderr = tail, tail
 	cmd.WaitDelay = time.Second // for what its children still hold open
-	killable(cmd)
+	procgroup.Lead(cmd)
+	cmd.Cancel = func() error { return procgroup.Kill(cmd) }
 	began := time.Now()
 	err = cmd.Run()
 	took = time.Since(began)

@@ -87,6 +87,17 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// A reply of one octet has no place to be cut at.
+func TestShortReply(t *testing.T) {
+	t.Parallel()
+	sh := need.Program(t, "sh", "dash")
+	client := &check.Client{Command: []string{sh, "-c", "exit 1"}, Reply: []byte("X")}
+	got, _ := clientVerdicts(t, client, "cut-fin", "cut-reset", "cut-silence", "refused")
+	if want := []string{"cut-fin: skip", "cut-reset: skip", "cut-silence: skip", "refused: pass"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestClientStops(t *testing.T) {
 	sh := need.Program(t, "sh", "dash")
 	client := &check.Client{Command: []string{sh, "-c", "sleep 60"}}

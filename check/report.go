@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Schema names the form of a Result as JSON.
@@ -30,7 +31,7 @@ func NewReporter(format string, w io.Writer, suite string, cases int, color bool
 	case "tap":
 		return &tap{w: w, cases: cases}
 	case "junit":
-		return &junit{w: w, suite: suite}
+		return &junit{w: w, suite: suite, cases: cases}
 	}
 	return nil
 }
@@ -59,11 +60,19 @@ func (t *text) Add(r Result) error {
 			fmt.Fprintf(&b, "      %s\n", line)
 		}
 		for line := range strings.Lines(r.Output) {
-			fmt.Fprintf(&b, "      | %s\n", strings.TrimRight(line, "\r\n"))
+			fmt.Fprintf(&b, "      | %s\n", strings.Map(printable, strings.TrimRight(line, "\r\n")))
 		}
 	}
 	_, err := io.WriteString(t.w, b.String())
 	return err
+}
+
+// printable keeps what a command has printed from steering the terminal.
+func printable(r rune) rune {
+	if r != '\t' && !unicode.IsPrint(r) {
+		return '?'
+	}
+	return r
 }
 
 func (t *text) paint(v Verdict) string {
@@ -132,9 +141,7 @@ type tap struct {
 
 func (t *tap) Add(r Result) error {
 	var b strings.Builder
-	if t.n == 0 {
-		fmt.Fprintf(&b, "TAP version 14\n1..%d\n", t.cases)
-	}
+	t.begin(&b)
 	t.n++
 	status, directive := "ok", ""
 	switch r.Verdict {
@@ -152,9 +159,16 @@ func (t *tap) Add(r Result) error {
 	return err
 }
 
+// begin writes the plan, once.
+func (t *tap) begin(w io.Writer) {
+	if t.n == 0 {
+		fmt.Fprintf(w, "TAP version 14\n1..%d\n", t.cases)
+	}
+}
+
 // tapText is a text that makes no directive and no second line.
 func tapText(s string) string {
-	return strings.NewReplacer("#", `\#`, "\n", " ", "\r", " ").Replace(s)
+	return strings.NewReplacer(`\`, `\\`, "#", `\#`, "\n", " ", "\r", " ").Replace(s)
 }
 
 // End tells when a run was stopped before all results were there.
@@ -162,7 +176,10 @@ func (t *tap) End() error {
 	if t.n == t.cases {
 		return nil
 	}
-	_, err := fmt.Fprintf(t.w, "Bail out! stopped after %d of %d cases\n", t.n, t.cases)
+	var b strings.Builder
+	t.begin(&b)
+	fmt.Fprintf(&b, "Bail out! stopped after %d of %d cases\n", t.n, t.cases)
+	_, err := io.WriteString(t.w, b.String())
 	return err
 }
 
@@ -170,6 +187,7 @@ func (t *tap) End() error {
 type junit struct {
 	w       io.Writer
 	suite   string
+	cases   int
 	results []Result
 }
 
@@ -188,6 +206,7 @@ type (
 		Class   string        `xml:"classname,attr"`
 		Time    string        `xml:"time,attr"`
 		Failure *junitMessage `xml:"failure"`
+		Error   *junitMessage `xml:"error"`
 		Skipped *junitMessage `xml:"skipped"`
 		Out     string        `xml:"system-out,omitempty"`
 	}
@@ -220,6 +239,11 @@ func (j *junit) End() error {
 		}
 		s.Cases = append(s.Cases, c)
 		total += r.Took
+	}
+	if n := len(j.results); n < j.cases {
+		why := fmt.Sprintf("stopped after %d of %d cases", n, j.cases)
+		s.Tests, s.Errors = s.Tests+1, 1
+		s.Cases = append(s.Cases, junitCase{Name: "stopped", Class: "bothends.check", Time: "0", Error: &junitMessage{why, ""}})
 	}
 	s.Time = seconds(total)
 	out, err := xml.MarshalIndent(s, "", "  ")

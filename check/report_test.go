@@ -16,7 +16,7 @@ import (
 
 var results = []check.Result{
 	{Case: "whole", Title: "one exchange", Verdict: check.Pass, Why: "1 ms", Took: 1500 * time.Microsecond},
-	{Case: "cut", Title: "at every # place", Verdict: check.Fail, Why: `cut after 3 octets: "socket closed" <0 bytes> into a 16-byte message, which is a rather long sentence`, Took: 12 * time.Second, Output: "one\ntwo\n"},
+	{Case: "cut", Title: "at every # place", Verdict: check.Fail, Why: `cut after 3 octets: "socket closed" <0 bytes> into a 16-byte message, which is a rather long sentence`, Took: 12 * time.Second, Output: "one\ntwo\x1b[31m\n"},
 	{Case: "silence", Title: "says nothing", Verdict: check.Warn, Why: "no deadline", Took: time.Second},
 	{Case: "fin", Title: "leaves", Verdict: check.Skip, Why: "gone since\ncase cut", Took: 0},
 }
@@ -42,7 +42,7 @@ FAIL  cut           at every # place                                      12.0 s
       cut after 3 octets: "socket closed" <0 bytes> into a 16-byte message,
       which is a rather long sentence
       | one
-      | two
+      | two?[31m
 warn  silence       says nothing                                       1000.0 ms
       no deadline
 skip  fin           leaves                                                0.0 ms
@@ -71,7 +71,7 @@ func TestJSON(t *testing.T) {
 		t.Errorf("%d lines, the first:\n%s\nwant:\n%s", len(lines), lines[0], want)
 	}
 	var second struct{ Verdict, Why, Output string }
-	if err := json.Unmarshal([]byte(lines[1]), &second); err != nil || second.Verdict != "fail" || second.Why != results[1].Why || second.Output != "one\ntwo\n" {
+	if err := json.Unmarshal([]byte(lines[1]), &second); err != nil || second.Verdict != "fail" || second.Why != results[1].Why || second.Output != "one\ntwo\x1b[31m\n" {
 		t.Errorf("%+v, %v", second, err)
 	}
 }
@@ -96,6 +96,9 @@ ok 4 - fin: leaves # SKIP gone since case cut
 `
 	if diff := cmp.Diff(want, reported(t, "tap", false, results...)); diff != "" {
 		t.Error(diff)
+	}
+	if got := reported(t, "tap", false); got != "TAP version 14\n1..4\nBail out! stopped after 0 of 4 cases\n" {
+		t.Error(got)
 	}
 	if got := reported(t, "tap", false, results[0]); !strings.HasSuffix(got, "Bail out! stopped after 1 of 4 cases\n") {
 		t.Error(got)
@@ -124,6 +127,14 @@ func TestJUnit(t *testing.T) {
 	if suite.Tests != 4 || suite.Failures != 1 || suite.Skipped != 1 || suite.Time != "13.002" || len(suite.Cases) != 4 ||
 		suite.Cases[1].Failure.Message != results[1].Why || suite.Cases[2].Out != "warning: no deadline" {
 		t.Errorf("%+v\n%s", suite, text)
+	}
+}
+
+// A run that was stopped is no success.
+func TestJUnitStopped(t *testing.T) {
+	text := reported(t, "junit", false, results[0])
+	if !strings.Contains(text, `tests="2" failures="0" errors="1"`) || !strings.Contains(text, `<error message="stopped after 1 of 4 cases"></error>`) {
+		t.Error(text)
 	}
 }
 

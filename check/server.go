@@ -220,12 +220,34 @@ func (b *battery) pieces(ctx context.Context, pause time.Duration, cuts ...int) 
 				return err
 			}
 		}
+		if end == len(b.Request) && done > 0 {
+			if err := b.early(ctx, conn, done); err != nil {
+				return err
+			}
+		}
 		if _, err := conn.Write(b.Request[done:end]); err != nil {
 			return fmt.Errorf("after %d octets of the request: %s", done, bothends.Reason(err))
 		}
 		done = end
 	}
 	return b.reply(conn)
+}
+
+// early looks whether the server has answered, or left, before it has the last piece.
+func (b *battery) early(ctx context.Context, conn net.Conn, sent int) error {
+	deadline := time.Now().Add(b.Limit)
+	conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	n, err := conn.Read(make([]byte, 1))
+	var none net.Error
+	switch {
+	case n > 0:
+		return fmt.Errorf("it answered when it had %d octets of %d", sent, len(b.Request))
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &none) && none.Timeout():
+		return conn.SetReadDeadline(deadline)
+	}
+	return fmt.Errorf("after %d octets of the request: %s", sent, bothends.Reason(err))
 }
 
 func wait(ctx context.Context, d time.Duration) error {

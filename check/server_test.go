@@ -141,10 +141,22 @@ func TestBrokenServers(t *testing.T) {
 		handle  func(net.Conn)
 		inTurn  bool
 	}{
-		{"octets cut", "fail", "of the request: broken pipe|connection reset by peer|0 bytes into a 16-byte message", func(conn net.Conn) {
+		{"octets cut", "fail", "of the request: |connection reset by peer|0 bytes into a 16-byte message", func(conn net.Conn) {
 			if n, _ := conn.Read(make([]byte, 16)); n == 16 { // takes what one recv gives for the message
 				reply(conn)
 			}
+		}, false},
+		{"octets cut", "fail", "it answered when it had ", func(conn net.Conn) {
+			for p := make([]byte, 16); ; { // answers whatever one recv gives
+				if n, _ := conn.Read(p); n == 0 {
+					return
+				}
+				reply(conn)
+			}
+		}, false},
+		{"octets cut", "fail", "it answered when it had |after ", func(conn net.Conn) {
+			conn.Read(make([]byte, 16)) // and closes behind the first
+			reply(conn)
 		}, false},
 		{"half-close", "fail", "the reply did not come: socket closed 0 bytes into a 16-byte message", func(conn net.Conn) {
 			if request(conn) != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/check"
+	"github.com/bothends/bothends/internal/procgroup"
 )
 
 // checkFlags are those that both batteries share.
@@ -73,9 +74,9 @@ the server itself, and again after a case that killed it; otherwise the cases
 behind that one are skipped. A server that speaks first is checked with
 --message ''.
 
-The exit status is 0, 1 when a case failed, 2 when the command line is wrong,
-and 130 or 143 when a signal stopped it. docs/check has a page for each case,
-with what such bugs look like in code.`,
+The exit status is 0, 1 when a case failed or all were skipped, 2 when the
+command line is wrong, and 130 or 143 when a signal stopped it. docs/check has a
+page for each case, with what such bugs look like in code.`,
 		Example: `  bothends check 127.0.0.1
   bothends check localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'
   bothends check 127.0.0.1:1060 -- python3 server.py
@@ -120,7 +121,7 @@ func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
 	if len(args) > 1 {
-		p := &process{args: args[1:], limit: s.Limit, answers: func(ctx context.Context) error {
+		p := &process{args: args[1:], answers: func(ctx context.Context) error {
 			dial := func(ctx context.Context, _, addr string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, s.Network, addr)
 			}
@@ -189,8 +190,8 @@ them too, as BOTHENDS_HOST and BOTHENDS_PORT. COMMAND should make one exchange,
 and exit with 0 when it went well. It passes if it does that for a good reply,
 and exits with anything else, within --limit, for all others.
 
-The exit status is 0, 1 when a case failed, 2 when the command line is wrong,
-and 130 or 143 when a signal stopped it.`,
+The exit status is 0, 1 when a case failed or all were skipped, 2 when the
+command line is wrong, and 130 or 143 when a signal stopped it.`,
 		Example: `  bothends check client -- ./client {host} {port}
   bothends check client -- sh -c 'nc -N {host} {port} <request'`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -284,12 +285,14 @@ func (f *checkFlags) report(ctx context.Context, cmd *cobra.Command, suite strin
 // A process is a server that check starts, and starts again.
 type process struct {
 	args    []string
-	limit   time.Duration               // for it to answer
 	answers func(context.Context) error // nil when it does
 
 	cmd    *exec.Cmd
 	exited chan error
 }
+
+// startLimit is how long a server may take until it answers.
+const startLimit = 30 * time.Second
 
 // restart ends the process that there is, starts another, and waits until it answers.
 func (p *process) restart(ctx context.Context) error {
@@ -298,14 +301,14 @@ func (p *process) restart(ctx context.Context) error {
 		return errors.New("somebody else answers there already")
 	}
 	p.cmd = exec.Command(p.args[0], p.args[1:]...)
-	p.cmd.Stderr = nil // what it says when it is killed is not the battery's
+	procgroup.Lead(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		p.cmd = nil
 		return err
 	}
 	p.exited = make(chan error, 1)
 	go func(cmd *exec.Cmd, exited chan<- error) { exited <- cmd.Wait() }(p.cmd, p.exited)
-	until := time.NewTimer(p.limit)
+	until := time.NewTimer(startLimit)
 	defer until.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -342,7 +345,7 @@ func (p *process) stop() {
 	if p.cmd == nil {
 		return
 	}
-	p.cmd.Process.Kill()
+	procgroup.Kill(p.cmd)
 	<-p.exited
 	p.cmd = nil
 }

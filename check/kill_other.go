@@ -1,8 +1,0 @@
-//go:build !unix
-
-package check
-
-import "os/exec"
-
-// killable: the command is killed alone.
-func killable(*exec.Cmd) {}
