@@ -12,7 +12,10 @@ import (
 // A Histogram counts durations from a nanosecond to an hour, each to three significant
 // digits (HdrHistogram); what is longer counts as an hour. The zero value is empty.
 // It has no lock.
-type Histogram struct{ h *hdrhistogram.Histogram }
+type Histogram struct {
+	h      *hdrhistogram.Histogram
+	packed []byte // in place of h
+}
 
 const (
 	longest = time.Hour
@@ -21,8 +24,34 @@ const (
 
 func newHDR() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(longest), digits) }
 
+// Pack makes it small, a few hundred octets instead of 200 KB, until it is used again:
+// for those that are kept, as the seconds of a long run are.
+func (h *Histogram) Pack() {
+	if h.h == nil {
+		return
+	}
+	if packed, err := h.h.Encode(hdrhistogram.V2CompressedEncodingCookieBase); err == nil {
+		h.h, h.packed = nil, packed
+	}
+}
+
+// open returns the counts, nil for none. It does not unpack h.
+func (h *Histogram) open() *hdrhistogram.Histogram {
+	if h.packed == nil {
+		return h.h
+	}
+	read, err := hdrhistogram.Decode(h.packed)
+	if err != nil { // it was encoded by Pack
+		return nil
+	}
+	all := newHDR()
+	all.Merge(read)
+	return all
+}
+
 // Record counts a duration; a negative one as 0.
 func (h *Histogram) Record(d time.Duration) {
+	h.unpack()
 	if h.h == nil {
 		h.h = newHDR()
 	}
@@ -31,45 +60,56 @@ func (h *Histogram) Record(d time.Duration) {
 
 // Merge adds the counts of another one; nil has none.
 func (h *Histogram) Merge(other *Histogram) {
-	if other == nil || other.h == nil || other.h.TotalCount() == 0 {
+	if other == nil {
 		return
 	}
+	from := other.open()
+	if from == nil || from.TotalCount() == 0 {
+		return
+	}
+	h.unpack()
 	if h.h == nil {
 		h.h = newHDR()
 	}
-	h.h.Merge(other.h)
+	h.h.Merge(from)
 }
+
+func (h *Histogram) unpack() { h.h, h.packed = h.open(), nil }
 
 // Count is how many durations there are.
 func (h *Histogram) Count() int64 {
-	if h.h == nil {
+	counts := h.open()
+	if counts == nil {
 		return 0
 	}
-	return h.h.TotalCount()
+	return counts.TotalCount()
 }
 
 // Mean is 0 when there are none, and so are Max and Quantile.
 func (h *Histogram) Mean() time.Duration {
-	if h.Count() == 0 {
+	counts := h.open()
+	if counts == nil || counts.TotalCount() == 0 {
 		return 0
 	}
-	return time.Duration(math.Round(h.h.Mean()))
+	return time.Duration(math.Round(counts.Mean()))
 }
 
 // Max is the longest, to three digits.
 func (h *Histogram) Max() time.Duration {
-	if h.Count() == 0 {
+	counts := h.open()
+	if counts == nil || counts.TotalCount() == 0 {
 		return 0
 	}
-	return time.Duration(h.h.Max())
+	return time.Duration(counts.Max())
 }
 
 // Quantile is the duration that a share q of all do not exceed, 0 <= q <= 1.
 func (h *Histogram) Quantile(q float64) time.Duration {
-	if h.Count() == 0 {
+	counts := h.open()
+	if counts == nil || counts.TotalCount() == 0 {
 		return 0
 	}
-	return time.Duration(h.h.ValueAtPercentile(q * 100))
+	return time.Duration(counts.ValueAtPercentile(q * 100))
 }
 
 // A Bar is one step of a Histogram: how many durations there are up to To, and beyond
@@ -81,10 +121,11 @@ type Bar struct {
 
 // Bars are the steps that are not empty, the shortest first.
 func (h *Histogram) Bars() (bars []Bar) {
-	if h.h == nil {
+	counts := h.open()
+	if counts == nil {
 		return nil
 	}
-	for _, b := range h.h.Distribution() {
+	for _, b := range counts.Distribution() {
 		if b.Count > 0 {
 			bars = append(bars, Bar{time.Duration(b.From), time.Duration(b.To), b.Count})
 		}
@@ -98,9 +139,12 @@ func (h *Histogram) MarshalJSON() ([]byte, error) {
 	if h.Count() == 0 {
 		return []byte(`""`), nil
 	}
-	text, err := h.h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
-	if err != nil {
-		return nil, err
+	text := h.packed
+	if text == nil {
+		var err error
+		if text, err = h.h.Encode(hdrhistogram.V2CompressedEncodingCookieBase); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(string(text))
 }
@@ -111,7 +155,7 @@ func (h *Histogram) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &encoded); err != nil {
 		return err
 	}
-	h.h = nil
+	h.h, h.packed = nil, nil
 	if encoded == "" {
 		return nil
 	}

@@ -83,6 +83,16 @@ func (i *Interval) Merge(other *Interval) {
 	i.Health.GCPause = max(i.Health.GCPause, other.Health.GCPause)
 }
 
+// Pack packs its histograms.
+func (i *Interval) Pack() {
+	for _, h := range []*Histogram{&i.Latency, &i.Service, &i.Late, &i.Own} {
+		h.Pack()
+	}
+	for _, h := range i.Phases {
+		h.Pack()
+	}
+}
+
 // Total is all of them as one.
 func Total(intervals []*Interval) *Interval {
 	total := &Interval{Outcomes: make(map[string]int64)}

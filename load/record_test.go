@@ -2,6 +2,7 @@ package load_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -93,6 +94,36 @@ func TestMerge(t *testing.T) {
 	parts[0].Latency.Record(time.Second)
 	if total.Latency.Count() != 4000 {
 		t.Error("the total changes with its parts")
+	}
+}
+
+// A packed one has the same to say, and goes on where it was.
+func TestPack(t *testing.T) {
+	var h, want load.Histogram
+	for n := range 1000 {
+		h.Record(time.Duration(n*n) * time.Microsecond)
+		want.Record(time.Duration(n*n) * time.Microsecond)
+	}
+	for range 2 {
+		h.Pack()
+		var merged load.Histogram
+		merged.Merge(&h)
+		if h.Count() != want.Count() || h.Mean() != want.Mean() || h.Max() != want.Max() || h.Quantile(0.99) != want.Quantile(0.99) ||
+			!cmp.Equal(h.Bars(), want.Bars()) || !cmp.Equal(merged.Bars(), want.Bars()) {
+			t.Errorf("%d, %v, %v", h.Count(), h.Mean(), h.Max())
+		}
+		text, err := json.Marshal(&h)
+		plain, _ := json.Marshal(&want)
+		if err != nil || !bytes.Equal(text, plain) {
+			t.Errorf("%v: %d octets, want %d", err, len(text), len(plain))
+		}
+		h.Record(time.Second)
+		want.Record(time.Second)
+	}
+	var empty load.Histogram
+	empty.Pack()
+	if empty.Count() != 0 {
+		t.Error("nothing, packed, is something")
 	}
 }
 

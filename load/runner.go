@@ -74,8 +74,12 @@ func (r *Runner) Run(ctx context.Context) iter.Seq[*Interval] {
 		}()
 		tick := time.NewTicker(r.every())
 		defer tick.Stop()
+		warm := time.NewTimer(r.Warmup)
+		defer warm.Stop()
 		for {
 			select {
+			case <-warm.C:
+				run.use = used()
 			case <-tick.C:
 				if i := run.collect(); i != nil && !yield(i) {
 					cancel()
@@ -107,7 +111,8 @@ type run struct {
 	counted time.Time // the end of the warm-up
 	end     time.Time // zero for none
 	workers []*worker
-	next    atomic.Int64 // a closed loop's operations so far
+	busy    atomic.Int64 // workers that have an operation, or are about to get it
+	next    atomic.Int64 // operations so far that count
 	unsent  atomic.Int64
 	queued  atomic.Int64
 
@@ -152,20 +157,19 @@ func (x *run) all() {
 // A job is an operation that is due.
 type job struct {
 	due    time.Time
-	own    time.Duration // how much later than it could the dispatcher was
+	own    time.Duration // how late it was by the dispatcher's own fault
 	handed time.Time     // zero when it had to wait for a worker
 }
 
-// dispatch hands out what is due, when it is due. When no worker takes it, the rest of
-// the schedule waits with it.
+// dispatch hands out what is due, when it is due. When all workers are busy, the rest
+// of the schedule waits with it.
 func (x *run) dispatch(jobs chan<- job) {
-	free := x.start // since when the dispatcher could have handed out the next one
-	held := x.start // until when it has waited for a worker
+	var held waits
 	last := x.end.Add(patience(x.Patience))
 	for n := uint64(0); ; n++ {
 		due := x.start.Add(x.Pacer.Due(n))
 		if x.over(n, due) {
-			return
+			break
 		}
 		x.sleep(due)
 		now := time.Now()
@@ -173,27 +177,32 @@ func (x *run) dispatch(jobs chan<- job) {
 			x.countUnsent(n, now)
 			return
 		}
-		j := job{due: due, own: now.Sub(later(due, free)), handed: now}
-		select {
-		case jobs <- j:
-			free = time.Now()
-		default:
+		waited := held.since(due)
+		j := job{due: due, own: now.Sub(due) - waited, handed: now}
+		if x.busy.Add(1) > int64(len(x.workers)) {
 			j.handed = time.Time{}
-			if !x.wait(jobs, j, last) {
-				x.countUnsent(n, time.Now())
-				return
-			}
-			free = time.Now()
-			held = free
 		}
-		if due.Before(held) {
+		if !x.hand(jobs, j, last) {
+			x.countUnsent(n, time.Now())
+			return
+		}
+		if j.handed.IsZero() {
+			held.add(now, time.Now())
+		}
+		if (waited > 0 || j.handed.IsZero()) && !due.Before(x.counted) {
 			x.queued.Add(1)
 		}
 	}
+	x.sleep(x.end) // the run is as long as was asked for, and the rate is over all of it
 }
 
-// wait hands a job to the next worker that is free, and tells whether there was one.
-func (x *run) wait(jobs chan<- job, j job, last time.Time) bool {
+// hand gives a job to the next worker that is free, and tells whether there was one.
+func (x *run) hand(jobs chan<- job, j job, last time.Time) bool {
+	select {
+	case jobs <- j:
+		return true
+	default:
+	}
 	var late <-chan time.Time
 	if !x.end.IsZero() {
 		timer := time.NewTimer(time.Until(last))
@@ -209,6 +218,31 @@ func (x *run) wait(jobs chan<- job, j job, last time.Time) bool {
 	return false
 }
 
+// waits are the times in which the dispatcher waited because all workers were busy.
+type waits []struct{ from, to time.Time }
+
+// add notes one. What lies close behind the last is one with it: while a backlog is
+// handed out there may be millions.
+func (w *waits) add(from, to time.Time) {
+	const close = 20 * time.Microsecond
+	if n := len(*w); n > 0 && from.Sub((*w)[n-1].to) < close {
+		(*w)[n-1].to = to
+		return
+	}
+	*w = append(*w, struct{ from, to time.Time }{from, to})
+}
+
+// since is how much of the time since t was waited. A later call has no earlier t.
+func (w *waits) since(t time.Time) (waited time.Duration) {
+	for len(*w) > 0 && !(*w)[0].to.After(t) {
+		*w = (*w)[1:]
+	}
+	for _, x := range *w {
+		waited += x.to.Sub(later(x.from, t))
+	}
+	return waited
+}
+
 // over tells whether operation n, due then, is behind the end of the schedule.
 func (x *run) over(n uint64, due time.Time) bool {
 	if x.Pacer.Due(n) == forever {
@@ -220,13 +254,15 @@ func (x *run) over(n uint64, due time.Time) bool {
 	return x.Count > 0 && !due.Before(x.counted) && x.next.Add(1) > x.Count
 }
 
-// countUnsent counts operation n, and those behind it that were due by now as well.
+// countUnsent counts operation n, if it was due, and those behind it that were due by
+// now as well; not those of the warm-up.
 func (x *run) countUnsent(n uint64, now time.Time) {
-	for {
-		x.unsent.Add(1)
+	for due := x.start.Add(x.Pacer.Due(n)); !due.After(now); {
+		if !due.Before(x.counted) {
+			x.unsent.Add(1)
+		}
 		n++
-		due := x.start.Add(x.Pacer.Due(n))
-		if due.After(now) || x.over(n, due) {
+		if due = x.start.Add(x.Pacer.Due(n)); x.over(n, due) {
 			return
 		}
 	}

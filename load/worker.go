@@ -68,15 +68,12 @@ func (w *worker) openLoop(jobs <-chan job) {
 	ctx, do, end := w.begin()
 	defer end()
 	for j := range jobs {
-		if w.run.ctx.Err() != nil {
-			w.run.unsent.Add(1)
-			continue
-		}
 		begun := time.Now()
 		if !j.handed.IsZero() {
 			j.own += begun.Sub(j.handed)
 		}
 		w.make(ctx, do, j.due, begun, j.own)
+		w.run.busy.Add(-1)
 	}
 }
 
@@ -103,7 +100,7 @@ func (w *worker) make(ctx context.Context, do func(context.Context) error, due, 
 	if end.IsZero() {
 		end = time.Now()
 	}
-	if due.Before(w.run.counted) {
+	if !w.counts(due, end) {
 		return
 	}
 	start := w.run.start
@@ -111,6 +108,23 @@ func (w *worker) make(ctx context.Context, do func(context.Context) error, due, 
 	defer w.mu.Unlock()
 	w.samples = append(w.samples, sample{due.Sub(start), begun.Sub(start), end.Sub(start), own, err, len(w.phases)})
 	w.observed = append(w.observed, w.phases...)
+}
+
+// counts tells whether an operation is behind the warm-up: by when it was due, or, if
+// nothing is due, by when it ended, for then the rate is right from the first second.
+// Of a Count those count that were begun behind it.
+func (w *worker) counts(due, end time.Time) bool {
+	if w.run.Pacer == nil && w.run.Count == 0 {
+		return w.run.Warmup <= 0 || end.After(w.run.counted)
+	}
+	return !due.Before(w.run.counted)
+}
+
+// Counts tells whether what happens now, under the ctx of a Runner's operation, is
+// behind the warm-up.
+func Counts(ctx context.Context) bool {
+	w, ok := ctx.Value(workerKey{}).(*worker)
+	return !ok || !time.Now().Before(w.run.counted)
 }
 
 // take returns what the worker has, and leaves it empty.
@@ -128,7 +142,6 @@ func (w *worker) take() (samples []sample, observed []phase) {
 func (x *run) collect() *Interval {
 	now := time.Now()
 	if !now.After(x.counted) {
-		x.use = used()
 		return nil
 	}
 	i := &Interval{

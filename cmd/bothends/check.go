@@ -47,8 +47,8 @@ type checkServerFlags struct {
 	replySize sizeFlag
 	expect    textFlag
 	silence   timeoutFlag
-	many      sizeFlag
-	times     sizeFlag
+	many      manyFlag
+	times     manyFlag
 }
 
 func newCheck() *cobra.Command {

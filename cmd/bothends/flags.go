@@ -144,6 +144,20 @@ func (f *sizeFlag) Set(s string) error {
 	return nil
 }
 
+// A manyFlag is how many at once.
+type manyFlag int
+
+func (f *manyFlag) String() string { return strconv.Itoa(int(*f)) }
+func (f *manyFlag) Type() string   { return "N" }
+func (f *manyFlag) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > 1_000_000 {
+		return errors.New("want a whole number from 1 to 1000000")
+	}
+	*f = manyFlag(n)
+	return nil
+}
+
 // A timeoutFlag is a duration; zero means none.
 type timeoutFlag time.Duration
 

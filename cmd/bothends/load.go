@@ -1,11 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"time"
@@ -13,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/transcript"
 )
 
 type loadFlags struct {
@@ -24,7 +27,7 @@ type loadFlags struct {
 	color   choiceFlag
 	quiet   bool
 
-	connections   sizeFlag
+	connections   manyFlag
 	duration      timeoutFlag
 	count         countFlag
 	rate          float64
@@ -80,9 +83,9 @@ a server in its own process, on loopback.
 Latency is of the exchanges that were ok and of those that timed out, which took
 that long at least. What failed sooner is counted, and not timed.
 
-The exit status is 0, 1 when an exchange failed or a --fail-if holds, 2 when the
-command line is wrong, 3 when HOST has no address, and 130 or 143 when a signal
-stopped it, behind the summary of what was done.`,
+The exit status is 0, 1 when an exchange failed, or was due and never sent, or a
+--fail-if holds, 2 when the command line is wrong, 3 when HOST has no address,
+and 130 or 143 when a signal stopped it, behind the summary of what was done.`,
 		Example: `  bothends load
   bothends load server.example -c 50 -r 1000 -d 30s --fail-if 'p99>5ms'
   bothends load :6379 --persistent --message 'PING\r\n' --expect '+PONG\r\n'`,
@@ -131,6 +134,10 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(cmd, err)
 	}
+	save, err := f.openSave()
+	if err != nil {
+		return err
+	}
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
 	addr, closeServer, err := f.target(ctx, cmd, args)
@@ -140,16 +147,22 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	defer closeServer()
 	idle, err := holdIdle(ctx, f.dialer(), addr, int(f.hold))
 	if err != nil {
-		return &failure{code: exitNetwork, err: err, hint: "these are the connections of --hold"}
+		if sig := signalOf(ctx); sig != nil {
+			return &failure{code: exitCode(sig)}
+		}
+		return &failure{code: exitFailure, err: err, hint: cmp.Or(localHint(err), "these are the connections of --hold")}
 	}
 	defer idle.close()
 	if wait := time.Until(startAt); wait > 0 {
+		if !f.quiet {
+			fmt.Fprintf(cmd.ErrOrStderr(), "bothends: begins at %s, in %v\n", startAt.Format(time.RFC3339), wait.Round(time.Second))
+		}
 		sleepUnless(ctx, wait)
 	}
 	x := f.exchanger(addr)
 	record := f.measure(ctx, cmd, x)
 	record.Config.Target = targetName(args, addr)
-	if err := f.report(cmd, record); err != nil {
+	if err := f.report(cmd, record, save); err != nil {
 		return err
 	}
 	if lost := idle.lost(); lost > 0 {
@@ -167,9 +180,14 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 		f.replySize = sizeFlag(len(f.expect.octets))
 	}
 	given := func(name string) bool { return cmd.Flags().Changed(name) }
+	if f.count > 0 && !given("duration") {
+		f.duration = 0
+	}
 	switch {
 	case f.expect.given && len(f.expect.octets) != int(f.replySize):
 		return nil, startAt, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(f.expect.octets), f.replySize)
+	case f.v4 && f.v6:
+		return nil, startAt, errors.New("-4 and -6 exclude each other")
 	case !(f.rate >= 0 && f.rate <= 1e9):
 		return nil, startAt, errors.New("--rate is no number of exchanges a second")
 	case f.duration == 0 && f.count == 0:
@@ -182,9 +200,6 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 		return nil, startAt, errors.New("--warmup leaves nothing of --duration")
 	case f.arrival.value == "poisson" && f.ramp > 0:
 		return nil, startAt, errors.New("--ramp has no --arrival poisson")
-	}
-	if given("count") && !given("duration") {
-		f.duration = 0
 	}
 	for _, text := range f.failIf {
 		l, err := parseLimit(text)
@@ -221,11 +236,33 @@ func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []strin
 	if host == "" {
 		host = "localhost"
 	}
-	ip, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+network[len("tcp"):], host)
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+network[len("tcp"):], host)
+	if sig := signalOf(ctx); err != nil && sig != nil {
+		return "", nil, &failure{code: exitCode(sig)}
+	}
 	if err != nil {
 		return "", nil, &failure{code: exitNetwork, err: fmt.Errorf("resolve '%s': %s", host, bothends.Reason(err)), hint: "check the name, or give an address"}
 	}
-	return net.JoinHostPort(ip[0].Unmap().String(), port.String()), func() {}, nil
+	return f.answering(ctx, ips, port.String()), func() {}, nil
+}
+
+// answering is the first of a name's addresses where somebody listens; the first of
+// all where nobody does. One address is taken as it is.
+func (f *loadFlags) answering(ctx context.Context, ips []netip.Addr, port string) string {
+	at := func(ip netip.Addr) string { return net.JoinHostPort(ip.Unmap().String(), port) }
+	if len(ips) == 1 {
+		return at(ips[0])
+	}
+	for _, ip := range ips {
+		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
+		conn, err := f.dialer()(limited, "tcp", at(ip))
+		cancel()
+		if err == nil {
+			conn.Close()
+			return at(ip)
+		}
+	}
+	return at(ips[0])
 }
 
 // ownServer is a server in this process, on loopback.
@@ -247,7 +284,7 @@ func (f *loadFlags) ownServer() (addr string, closeServer func(), err error) {
 		reply = f.expect.octets
 	}
 	s := &bothends.Server{
-		MessageSize: noneIfZero(len(f.message.octets)), Persistent: f.keeps(), MaxConns: -1,
+		MessageSize: noneIfZero(len(f.message.octets)), Persistent: f.keeps(), MaxConns: -1, Timeout: -1,
 		Reply: func(context.Context, []byte) ([]byte, error) { return reply, nil },
 	}
 	served := make(chan error, 1)
@@ -271,8 +308,9 @@ func (f *loadFlags) measure(ctx context.Context, cmd *cobra.Command, x *exchange
 	record := &load.Record{Config: f.config(), Host: thisHost(), Began: time.Now().Add(r.Warmup)}
 	progress := f.progress(cmd)
 	for i := range r.Run(ctx) {
-		record.Intervals = append(record.Intervals, i)
 		progress.tell(i)
+		i.Pack()
+		record.Intervals = append(record.Intervals, i)
 	}
 	progress.end()
 	x.close()
@@ -329,46 +367,69 @@ func thisHost() load.Host {
 	return load.Host{Name: name, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()}
 }
 
-// report prints the run, and saves it where the user wants it.
-func (f *loadFlags) report(cmd *cobra.Command, record *load.Record) error {
-	if f.save != "" {
-		if err := writeFile(f.save, record.Write); err != nil {
-			return &failure{code: exitFailure, err: fmt.Errorf("--save: %w", err)}
-		}
+// openSave opens the file of --save before the run, so that nobody waits for a run that
+// cannot be saved; nil without one.
+func (f *loadFlags) openSave() (*os.File, error) {
+	if f.save == "" {
+		return nil, nil
 	}
-	if f.quiet {
-		return nil
+	file, err := os.Create(f.save)
+	if err != nil {
+		return nil, &failure{code: exitFailure, err: fmt.Errorf("--save: %w", err)}
 	}
-	if err := f.print(cmd.OutOrStdout(), record); err != nil {
-		return outputFailure(err)
-	}
-	return nil
+	return file, nil
 }
 
-func writeFile(name string, write func(io.Writer) error) error {
-	file, err := os.Create(name)
-	if err != nil {
-		return err
+// report prints the run, and saves it where the user wants it.
+func (f *loadFlags) report(cmd *cobra.Command, record *load.Record, save *os.File) error {
+	var saveErr, printErr error
+	if save != nil {
+		saveErr = errors.Join(record.Write(save), save.Close())
 	}
-	if err := write(file); err != nil {
-		file.Close()
-		return err
+	if !f.quiet {
+		printErr = f.print(cmd.OutOrStdout(), record)
 	}
-	return file.Close()
+	switch {
+	case saveErr != nil:
+		return &failure{code: exitFailure, err: fmt.Errorf("--save: %w", saveErr)}
+	case printErr != nil:
+		return outputFailure(printErr)
+	}
+	return nil
 }
 
 // verdict is how the command ends: errors and --fail-if make it fail.
 func (f *loadFlags) verdict(total *load.Interval, limits []limit, first error) error {
 	for _, l := range limits {
 		if broken, is := l.brokenBy(total); broken {
-			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': it is %s", l.text, is)}
+			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': it is %s", l.text, is), hint: localHint(first)}
 		}
 	}
-	if failed := errorsIn(total); failed > 0 && !limitsErrors(limits) {
-		return &failure{code: exitFailure, err: fmt.Errorf("%d of %d exchanges failed; the first: %w", failed, total.Operations(), first), hint: portsHint(first)}
-	}
-	if total.Operations() == 0 {
+	switch failed := errorsIn(total); {
+	case failed > 0 && !limited(limits, "errors"):
+		err := fmt.Errorf("%d of %d exchanges failed; the first: %s", failed, total.Operations(), transcript.ErrorText(first))
+		return &failure{code: exitFailure, err: err, hint: localHint(first)}
+	case total.Unsent > 0 && !limited(limits, "unsent"):
+		return &failure{code: exitFailure, err: fmt.Errorf("%d of %d exchanges were due and never sent", total.Unsent, total.Unsent+total.Operations())}
+	case total.Operations() == 0:
 		return &failure{code: exitFailure, err: errors.New("no exchange was made")}
 	}
 	return nil
+}
+
+// localHint is what to do about an error that is this machine's own, and not the
+// server's.
+func localHint(err error) string {
+	var call *os.SyscallError
+	switch {
+	case errno.NoDescriptors.Has(err):
+		return "this process may not have more sockets: raise ulimit -n, or take fewer connections"
+	case errno.AddrInUse.Has(err):
+		return "the ports of --source are in use: give more of them, or more addresses"
+	case errno.AddrNotAvail.Has(err) && errors.As(err, &call) && call.Syscall == "bind":
+		return "--source takes addresses of this machine; ip address lists them"
+	case errno.AddrNotAvail.Has(err):
+		return "the ports of this address are used up: give more addresses (--source 127.0.0.1-127.0.0.64), or make more exchanges on a connection (--per-connection 10)"
+	}
+	return ""
 }

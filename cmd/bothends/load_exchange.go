@@ -6,16 +6,16 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/fault"
-	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/internal/tcpinfo"
 	"github.com/bothends/bothends/load"
-	"github.com/bothends/bothends/transcript"
 )
 
 // An exchanger makes the exchanges of a load.
@@ -28,7 +28,8 @@ type exchanger struct {
 
 	workers []*exchangeWorker
 	mu      sync.Mutex
-	first   error // of all that failed
+	first   error       // of all that failed
+	sum     load.Kernel // what the kernel said of connections that have ended
 }
 
 // exchanger is of the flags.
@@ -89,9 +90,6 @@ type exchangeWorker struct {
 	traced context.Context // the same with trace
 	mark   time.Time       // the end of its last phase
 	first  bool            // octets of its reply are still to come
-
-	asked, retransmissions int64
-	rtt                    load.Histogram
 }
 
 func (w *exchangeWorker) exchange(ctx context.Context) error {
@@ -105,18 +103,30 @@ func (w *exchangeWorker) exchange(ctx context.Context) error {
 	} else {
 		_, err = w.client.Exchange(w.traced, w.addr, w.request)
 	}
-	struck := w.kept != nil && len(fault.Struck(w.kept)) > 0
+	var struck []string
+	if w.kept != nil {
+		struck = fault.Struck(w.kept)
+	}
 	w.made++
 	if err != nil || w.made == w.most {
 		w.drop()
 	}
-	if struck {
+	if len(struck) > 0 && (err == nil || byFault(struck, err)) {
 		return &disturbed{err}
 	}
-	if err != nil {
+	if err != nil && load.Counts(ctx) {
 		w.failed(err)
 	}
 	return err
+}
+
+// byFault tells whether an exchange failed because of what struck it: a delay or a
+// drip is no reason to fail.
+func byFault(struck []string, err error) bool {
+	var own *fault.Error
+	return errors.As(err, &own) || slices.ContainsFunc(struck, func(f string) bool {
+		return strings.HasPrefix(f, "stall") || strings.HasPrefix(f, "corrupt") || strings.HasPrefix(f, "halfclose")
+	})
 }
 
 // phases is the Trace that tells the load of an exchange's phases, which are those of
@@ -161,24 +171,28 @@ func (keptOpen) Close() error        { return nil }
 // drop closes the connection.
 func (w *exchangeWorker) drop() {
 	if w.kept != nil {
-		w.ask(w.kept)
+		if w.ctx == nil || load.Counts(w.ctx) {
+			w.ask(w.kept)
+		}
 		w.kept.Close()
 		w.kept = nil
 	}
 }
 
 // ask asks the kernel about a connection that is at its end.
-func (w *exchangeWorker) ask(conn net.Conn) {
+func (x *exchanger) ask(conn net.Conn) {
 	info, err := tcpinfo.Read(conn)
 	if err != nil {
 		return
 	}
-	w.asked++
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.sum.Connections++
 	if info.Retransmissions != nil {
-		w.retransmissions += int64(*info.Retransmissions)
+		x.sum.Retransmissions += int64(*info.Retransmissions)
 	}
 	if info.RTT != nil {
-		w.rtt.Record(*info.RTT)
+		x.sum.RTT.Record(*info.RTT)
 	}
 }
 
@@ -186,25 +200,8 @@ func (x *exchanger) failed(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.first == nil {
-		x.first = errors.New(transcript.ErrorText(err))
-		if errno.AddrNotAvail.Has(err) {
-			x.first = fmt.Errorf("%w%w", x.first, noPorts)
-		}
+		x.first = err
 	}
-}
-
-// noPorts marks an error of connect for want of a local port; it adds no words.
-var noPorts = silentError{}
-
-type silentError struct{}
-
-func (silentError) Error() string { return "" }
-
-func portsHint(err error) string {
-	if errors.Is(err, noPorts) {
-		return "the ports of this address are used up: give more addresses (--source 127.0.0.1-127.0.0.64), or make more exchanges on a connection (--per-connection 10)"
-	}
-	return ""
 }
 
 func (x *exchanger) firstError() error {
@@ -220,18 +217,14 @@ func (x *exchanger) close() {
 	}
 }
 
-// kernel is the sum of what the kernel said.
+// kernel is the sum of what the kernel said; nil where it said nothing.
 func (x *exchanger) kernel() *load.Kernel {
-	var k load.Kernel
-	for _, w := range x.workers {
-		k.Connections += w.asked
-		k.Retransmissions += w.retransmissions
-		k.RTT.Merge(&w.rtt)
-	}
-	if k.Connections == 0 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.sum.Connections == 0 {
 		return nil
 	}
-	return &k
+	return &x.sum
 }
 
 // disturbed is the end of an exchange that this end's own --fault has struck: it says

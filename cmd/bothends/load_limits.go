@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,10 +72,14 @@ func (l limit) brokenBy(total *load.Interval) (broken bool, is string) {
 
 func (l limit) of(total *load.Interval) float64 {
 	share := func(n int64) float64 {
-		if all := total.Operations() + total.Unsent; l.relative && all > 0 {
-			return 100 * float64(n) / float64(all)
+		if !l.relative {
+			return float64(n)
 		}
-		return float64(n)
+		all := total.Operations()
+		if l.metric == "unsent" { // of all that were due
+			all += total.Unsent
+		}
+		return 100 * float64(n) / float64(max(1, all))
 	}
 	switch l.metric {
 	case "errors":
@@ -98,19 +103,17 @@ func (l limit) of(total *load.Interval) float64 {
 	return h.Quantile(p / 100).Seconds()
 }
 
-// limitsErrors tells whether the user has said how many errors there may be.
-func limitsErrors(limits []limit) bool {
-	for _, l := range limits {
-		if l.metric == "errors" {
-			return true
-		}
-	}
-	return false
+// limited tells whether the user has said how much there may be of a metric.
+func limited(limits []limit, metric string) bool {
+	return slices.ContainsFunc(limits, func(l limit) bool { return l.metric == metric })
 }
 
 // parseTime reads a time of day, the next one that comes, or RFC 3339.
 func parseTime(text string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		if t.Before(now.Truncate(time.Second)) {
+			return t, fmt.Errorf("--start-at %s is over", text)
+		}
 		return t, nil
 	}
 	for _, layout := range []string{"15:04:05", "15:04"} {
@@ -120,7 +123,7 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 		}
 		y, m, d := now.Date()
 		t := time.Date(y, m, d, clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
-		if t.Before(now) {
+		if t.Before(now.Truncate(time.Second)) {
 			t = t.AddDate(0, 0, 1)
 		}
 		return t, nil

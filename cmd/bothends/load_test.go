@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,8 +34,8 @@ func TestLimits(t *testing.T) {
 		"service.max>10µs": "service.max>10µs: it is 1",
 		"errors>7":         "errors>7: it is 8",
 		"errors>8":         "",
-		"errors>0.3%":      "errors>0.3%: it is 0.4%",
-		"errors>0.4%":      "",
+		"errors>0.7%":      "errors>0.7%: it is 0.8%",
+		"errors>0.8%":      "",
 		"unsent>10%":       "unsent>10%: it is 50%",
 		"rate<101":         "rate<101: it is 100.0/s",
 		"rate<100":         "",
@@ -101,6 +103,12 @@ func TestStartAt(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %v", text, got, err, want)
 		}
 	}
+	if got, err := parseTime("15:30:00", now.Add(time.Millisecond)); err != nil || !got.Equal(now) {
+		t.Errorf("the second that it is: %v, %v", got, err)
+	}
+	if _, err := parseTime("2026-11-22T15:29:00Z", now); err == nil {
+		t.Error("a time that is over is no time to begin")
+	}
 	if _, err := parseTime("noon", now); err == nil {
 		t.Error("noon is no time")
 	}
@@ -167,6 +175,46 @@ func TestLoadFaults(t *testing.T) {
 	}
 }
 
+// What is due and never sent makes it fail too.
+func TestLoadUnsent(t *testing.T) {
+	total := &load.Interval{Outcomes: map[string]int64{"ok": 4}, Unsent: 96}
+	err := new(loadFlags).verdict(total, nil, nil)
+	if err == nil || err.Error() != "bothends: 96 of 100 exchanges were due and never sent" {
+		t.Errorf("%v", err)
+	}
+	l, _ := parseLimit("unsent>96%")
+	if err := new(loadFlags).verdict(total, []limit{l}, nil); err != nil {
+		t.Errorf("the user allows them: %v", err)
+	}
+}
+
+// A server that fails is not excused by a fault of ours that only slows.
+func TestLoadFaultsThatSlow(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conn.Write([]byte("short"))
+			conn.(*net.TCPConn).CloseWrite()
+			conns.Go(func() { io.Copy(io.Discard, conn); conn.Close() })
+		}
+	})
+	defer conns.Wait()
+	defer ln.Close()
+	_, errs, code := loaded(t, ln.Addr().String(), "-n", "10", "-q", "--fault", "drip:8/1ms")
+	if code != 1 || !strings.Contains(errs, "10 of 10 exchanges failed; the first: ") || !strings.Contains(errs, "5 bytes into a 16-byte message") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
 // Errors make it fail, and the first one is told.
 func TestLoadErrors(t *testing.T) {
 	t.Parallel()
@@ -186,8 +234,23 @@ func TestLoadErrors(t *testing.T) {
 	if _, errs, code = loaded(t, "-n", "5", "-q", "--fail-if", "p50>1ns"); code != 1 || !strings.HasPrefix(errs, "bothends: --fail-if 'p50>1ns': it is ") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
+	if out, errs, code = loaded(t, "-n", "5", "--save", "/no/such/folder/x"); code != 1 || errs != "bothends: --save: open /no/such/folder/x: no such file or directory\n" || out != "" {
+		t.Errorf("a file that cannot be written, known before the run: exit %d: %s%s", code, errs, out)
+	}
+	if out, errs, code = loaded(t, "-n", "5", "--save", "/dev/full"); code != 1 || !strings.Contains(errs, "--save: ") || !strings.Contains(out, "outcomes    ok") {
+		t.Errorf("a full disk, and the summary all the same: exit %d: %s%s", code, errs, out)
+	}
+	if _, errs, code = loaded(t, "-n", "0", "-d", "50ms", "-q"); code != 0 {
+		t.Errorf("-n 0: exit %d: %s", code, errs)
+	}
+	if _, errs, code = loaded(t, "-n", "3", "-q", "--source", "192.0.2.1"); code != 1 || !strings.Contains(errs, "hint: --source takes addresses of this machine") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
 	for args, want := range map[string]string{
 		"-d 0":                            "without --duration it needs a --count",
+		"-4 -6":                           "-4 and -6 exclude each other",
+		"-c 0":                            "want a whole number from 1 to 1000000",
+		"--start-at 2001-01-01T00:00:00Z": "is over",
 		"--persistent --per-connection 2": "exclude each other",
 		"-r -1":                           "--rate is no number",
 		"-r 5 --fail-if p99":              "--fail-if \"p99\": want",

@@ -18,7 +18,8 @@ var (
 		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EPROTO, syscall.EPERM, syscall.ENOPROTOOPT,
 		syscall.ENETDOWN, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ETIMEDOUT,
 	}
-	AddrInUse    = Set{syscall.EADDRINUSE}
-	AddrNotAvail = Set{syscall.EADDRNOTAVAIL}
-	NotPermitted = Set{syscall.EACCES, syscall.EPERM}
+	NoDescriptors = Set{syscall.EMFILE, syscall.ENFILE}
+	AddrInUse     = Set{syscall.EADDRINUSE}
+	AddrNotAvail  = Set{syscall.EADDRNOTAVAIL}
+	NotPermitted  = Set{syscall.EACCES, syscall.EPERM}
 )

@@ -41,7 +41,8 @@ var (
 		wsaEMFILE, wsaENOBUFS, syscall.WSAECONNRESET, syscall.WSAECONNABORTED, wsaENETDOWN,
 		errorNetnameDeleted, errorConnectionAborted,
 	}
-	AddrInUse    = Set{wsaEADDRINUSE}
-	AddrNotAvail = Set{wsaEADDRNOTAVAIL}
-	NotPermitted = Set{wsaEACCES}
+	NoDescriptors = Set{wsaEMFILE}
+	AddrInUse     = Set{wsaEADDRINUSE}
+	AddrNotAvail  = Set{wsaEADDRNOTAVAIL}
+	NotPermitted  = Set{wsaEACCES}
 )
