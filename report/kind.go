@@ -1,0 +1,59 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/bothends/bothends/load"
+)
+
+// A trait is something of a Config that makes runs of one kind.
+type trait struct {
+	name string
+	of   func(*load.Config) any
+	adds bool // machines that share a run each have a part of it
+}
+
+var traits = []trait{
+	{"loop", func(c *load.Config) any { return c.Loop }, false},
+	{"arrival", func(c *load.Config) any { return c.Arrival }, false},
+	{"rate asked", func(c *load.Config) any { return c.RateAsked }, true},
+	{"connections", func(c *load.Config) any { return c.Connections }, true},
+	{"exchanges on a connection", func(c *load.Config) any { return c.PerConnection }, false},
+	{"octets of the request", func(c *load.Config) any { return c.RequestOctets }, false},
+	{"octets of the reply", func(c *load.Config) any { return c.ReplyOctets }, false},
+	{"idle connections", func(c *load.Config) any { return c.Hold }, true},
+	{"fault", func(c *load.Config) any { return c.Fault }, false},
+	{"share of the fault", func(c *load.Config) any { return c.FaultShare }, false},
+}
+
+// A KindError says what makes two runs differ in kind.
+type KindError struct {
+	A, B    string // the runs' names
+	Differs []string
+}
+
+func (e *KindError) Error() string {
+	return fmt.Sprintf("%s and %s differ in kind: %s", e.A, e.B, strings.Join(e.Differs, "; "))
+}
+
+// sameKind is nil or a *KindError. What adds up over machines may differ if parts.
+func sameKind(a, b Run, parts bool) error {
+	var differs []string
+	for _, t := range traits {
+		if va, vb := t.of(&a.Config), t.of(&b.Config); va != vb && !(parts && t.adds) {
+			differs = append(differs, fmt.Sprintf("%s %v and %v", t.name, shown(va), shown(vb)))
+		}
+	}
+	if len(differs) == 0 {
+		return nil
+	}
+	return &KindError{a.Name, b.Name, differs}
+}
+
+func shown(v any) any {
+	if v == "" {
+		return "none"
+	}
+	return v
+}

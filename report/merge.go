@@ -1,0 +1,225 @@
+package report
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bothends/bothends/load"
+)
+
+// Merge adds the runs that several machines made at the same time, over the time that
+// all of them have in common: from the latest begin to the earliest end, by the clocks
+// of the machines, which it takes to be right (NTP). An interval is in that time when
+// its middle is; the others are left out, and notes say which. Connections and rates
+// asked add up. Each record's intervals are counted from its first one in the common
+// time, and added up by that number.
+//
+// The runs must be of one kind, but for what adds up, with intervals of one length.
+func Merge(runs []Run) (merged *load.Record, notes []string, err error) {
+	if err := mergeable(runs, true); err != nil {
+		return nil, nil, err
+	}
+	from, to := commonWindow(runs)
+	if !from.Before(to) {
+		return nil, nil, fmt.Errorf("the runs have no time in common: %s began %s after %s had ended", latest(runs).Name, span(from.Sub(to)), earliest(runs).Name)
+	}
+	every := usual(runs[0].Intervals)
+	var cells []*cell
+	for _, r := range runs {
+		kept, left := cut(r, from, to)
+		notes = append(notes, left...)
+		for _, i := range kept {
+			n := int(math.Round(float64(i.Start-kept[0].Start) / float64(every)))
+			for len(cells) <= n {
+				cells = append(cells, new(cell))
+			}
+			cells[n].add(i, i.Start-kept[0].Start, i.End-kept[0].Start)
+		}
+	}
+	merged = joint(runs)
+	merged.Began = from
+	merged.Intervals = intervalsOf(cells)
+	if len(merged.Intervals) == 0 {
+		return nil, nil, fmt.Errorf("the runs have no whole interval in common: they overlap for %s", span(to.Sub(from)))
+	}
+	merged.Config.Seconds = end(merged.Intervals).Seconds()
+	for _, r := range runs {
+		c := &r.Config
+		merged.Config.Connections += c.Connections
+		merged.Config.RateAsked += c.RateAsked
+		merged.Config.Hold += c.Hold
+		merged.Host.CPUs += r.Host.CPUs
+	}
+	if len(notes) > 0 && merged.Kernel != nil {
+		notes = append(notes, "the kernel's figures are those of the whole runs")
+	}
+	return merged, notes, nil
+}
+
+// A cell is the intervals of all the runs with one number.
+type cell struct {
+	load.Interval
+	start, end time.Duration // their sums, for the mean
+	n          int
+}
+
+func (c *cell) add(i *load.Interval, start, end time.Duration) {
+	c.Merge(i)
+	c.start += start
+	c.end += end
+	c.n++
+}
+
+// intervalsOf gives each cell the mean of its intervals' times, so that the rates of
+// the machines add up although their seconds did not begin at the same moment.
+func intervalsOf(cells []*cell) (list []*load.Interval) {
+	for _, c := range cells {
+		if c.n > 0 {
+			c.Start, c.End = c.start/time.Duration(c.n), c.end/time.Duration(c.n)
+			list = append(list, &c.Interval)
+		}
+	}
+	return list
+}
+
+// Concat puts runs one behind another, in the order in which they began: slices of a
+// longer run, or of one that took turns with another. The time between them is left
+// out, and so it is in the times of the intervals; notes say how much it was. The runs
+// must be of one kind, and must not overlap.
+func Concat(runs []Run) (whole *load.Record, notes []string, err error) {
+	if err := mergeable(runs, false); err != nil {
+		return nil, nil, err
+	}
+	runs = slices.SortedFunc(slices.Values(runs), func(a, b Run) int { return cmp.Compare(begin(a).UnixNano(), begin(b).UnixNano()) })
+	whole = joint(runs)
+	first := runs[0]
+	whole.Began, whole.Config.Connections, whole.Config.RateAsked, whole.Config.Hold = first.Began, first.Config.Connections, first.Config.RateAsked, first.Config.Hold
+	at, ended := first.Intervals[0].Start, begin(first)
+	for n, r := range runs {
+		gap := begin(r).Sub(ended)
+		if gap < -usual(r.Intervals)/2 {
+			return nil, nil, fmt.Errorf("%s began %s before %s had ended; runs side by side are merged without --concat", r.Name, span(-gap), runs[n-1].Name)
+		}
+		if gap > usual(r.Intervals)/2 {
+			notes = append(notes, fmt.Sprintf("left out: %s between %s and %s", span(gap), runs[n-1].Name, r.Name))
+		}
+		shift := at - r.Intervals[0].Start
+		for _, i := range r.Intervals {
+			moved := *i
+			moved.Start, moved.End = i.Start+shift, i.End+shift
+			whole.Intervals = append(whole.Intervals, &moved)
+		}
+		at, ended = end(r.Intervals)+shift, finish(r)
+		whole.Config.Seconds += r.Config.Seconds
+		whole.Host.CPUs = max(whole.Host.CPUs, r.Host.CPUs)
+	}
+	return whole, notes, nil
+}
+
+// mergeable tells what keeps runs from being added, side by side or not.
+func mergeable(runs []Run, parts bool) error {
+	if len(runs) == 0 {
+		return errors.New("no run to merge")
+	}
+	for _, r := range runs {
+		if len(r.Intervals) == 0 {
+			return fmt.Errorf("%s has no interval", r.Name)
+		}
+		if err := sameKind(runs[0], r, parts); err != nil {
+			return err
+		}
+		if (r.Config.RateAsked == 0) != (runs[0].Config.RateAsked == 0) {
+			return &KindError{runs[0].Name, r.Name, []string{"only one has a rate asked"}}
+		}
+		a, b := usual(runs[0].Intervals), usual(r.Intervals)
+		if math.Abs(float64(a-b)) > 0.1*float64(max(a, b)) && len(runs[0].Intervals) > 1 && len(r.Intervals) > 1 {
+			return &KindError{runs[0].Name, r.Name, []string{fmt.Sprintf("intervals of %s and %s", span(a), span(b))}}
+		}
+	}
+	return nil
+}
+
+// joint is what the merged record has of all the runs, whichever way they are put
+// together.
+func joint(runs []Run) *load.Record {
+	whole := &load.Record{Schema: load.RecordSchema, Config: runs[0].Config, Host: runs[0].Host}
+	c := &whole.Config
+	c.Connections, c.RateAsked, c.Hold, c.Seconds, whole.Host.CPUs = 0, 0, 0, 0, 0
+	c.Label = inCommon(runs, func(r Run) string { return r.Config.Label })
+	c.Target = inCommon(runs, func(r Run) string { return r.Config.Target })
+	whole.Host.Name = inCommon(runs, func(r Run) string { return r.Host.Name })
+	whole.Host.Go = inCommon(runs, func(r Run) string { return r.Host.Go })
+	for _, r := range runs {
+		if k := r.Kernel; k != nil {
+			if whole.Kernel == nil {
+				whole.Kernel = new(load.Kernel)
+			}
+			whole.Kernel.Connections += k.Connections
+			whole.Kernel.Retransmissions += k.Retransmissions
+			whole.Kernel.RTT.Merge(&k.RTT)
+		}
+	}
+	return whole
+}
+
+// inCommon has each different text once.
+func inCommon(runs []Run, of func(Run) string) string {
+	var all []string
+	for _, r := range runs {
+		if s := of(r); s != "" && !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+func begin(r Run) time.Time                        { return r.Began.Add(r.Intervals[0].Start) }
+func end(intervals []*load.Interval) time.Duration { return intervals[len(intervals)-1].End }
+func finish(r Run) time.Time                       { return r.Began.Add(end(r.Intervals)) }
+
+func latest(runs []Run) Run {
+	return slices.MaxFunc(runs, func(a, b Run) int { return begin(a).Compare(begin(b)) })
+}
+
+func earliest(runs []Run) Run {
+	return slices.MinFunc(runs, func(a, b Run) int { return finish(a).Compare(finish(b)) })
+}
+
+// commonWindow is from the latest begin to the earliest end.
+func commonWindow(runs []Run) (from, to time.Time) {
+	return begin(latest(runs)), finish(earliest(runs))
+}
+
+// cut is the intervals in the window, and notes on those that are left out.
+func cut(r Run, from, to time.Time) (kept []*load.Interval, notes []string) {
+	var before, after load.Interval
+	var early, late time.Duration
+	for _, i := range r.Intervals {
+		switch middle := r.Began.Add(i.Start + (i.End-i.Start)/2); {
+		case middle.Before(from):
+			before.Merge(i)
+			early += i.End - i.Start
+		case middle.After(to):
+			after.Merge(i)
+			late += i.End - i.Start
+		default:
+			kept = append(kept, i)
+		}
+	}
+	if early > 0 {
+		notes = append(notes, leftOut(r, early, "beginning", &before))
+	}
+	if late > 0 {
+		notes = append(notes, leftOut(r, late, "end", &after))
+	}
+	return kept, notes
+}
+
+func leftOut(r Run, time time.Duration, where string, i *load.Interval) string {
+	return fmt.Sprintf("left out: %s at the %s of %s, %s", span(time), where, r.Name, plural(int(i.Operations()), "exchange"))
+}

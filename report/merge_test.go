@@ -1,0 +1,214 @@
+package report_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/report"
+)
+
+// written is a record as JSON, which says all of it, to the last count.
+func written(t *testing.T, r *load.Record) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// A deal makes the same exchanges into one record and into four, as if four machines
+// had shared them.
+func deal() (whole *load.Record, parts []report.Run) {
+	empty := func(connections int, rate float64) *load.Record {
+		r := frozen()
+		r.Intervals, r.Config.Connections, r.Config.RateAsked, r.Host.CPUs = nil, connections, rate, 2
+		r.Kernel = &load.Kernel{Connections: int64(connections), Retransmissions: int64(connections)}
+		return r
+	}
+	whole = empty(40, 400)
+	whole.Host.CPUs = 8
+	for n := range 4 {
+		parts = append(parts, report.Run{Name: fmt.Sprintf("%c.json", 'a'+n), Record: empty(10, 100)})
+	}
+	for second := range 8 {
+		interval := func() *load.Interval {
+			return &load.Interval{Start: time.Duration(second) * time.Second, End: time.Duration(second+1) * time.Second, Outcomes: map[string]int64{}, Phases: map[string]*load.Histogram{"wait": new(load.Histogram)}}
+		}
+		all := interval()
+		whole.Intervals = append(whole.Intervals, all)
+		for n, p := range parts {
+			part := interval()
+			p.Intervals = append(p.Intervals, part)
+			for k := range 500 {
+				d := time.Duration((k*k+1)*(n+1)*(second+1)) * time.Microsecond
+				for _, i := range []*load.Interval{all, part} {
+					i.Outcomes[[]string{"ok", "ok", "timeout", "ok"}[k%4]]++
+					i.Latency.Record(d)
+					i.Service.Record(d / 2)
+					i.Late.Record(d / 3)
+					i.Own.Record(d / 100)
+					i.Phases["wait"].Record(d / 4)
+				}
+			}
+			for _, i := range []*load.Interval{all, part} {
+				i.Queued += int64(n)
+				i.Unsent++
+				i.Health.CPU += time.Second / 10
+				i.Health.GCs++
+			}
+		}
+	}
+	return whole, parts
+}
+
+// Four parts are the whole, histogram for histogram and count for count.
+func TestMergeOfFourPartsEqualsTheWhole(t *testing.T) {
+	whole, parts := deal()
+	merged, notes, err := report.Merge(parts)
+	if err != nil || len(notes) != 0 {
+		t.Fatalf("%v, %q", err, notes)
+	}
+	if diff := cmp.Diff(written(t, whole), written(t, merged)); diff != "" {
+		t.Error(diff)
+	}
+	for n := range whole.Intervals {
+		a, b := whole.Intervals[n], merged.Intervals[n]
+		for name, h := range map[string][2]*load.Histogram{"latency": {&a.Latency, &b.Latency}, "service": {&a.Service, &b.Service}, "late": {&a.Late, &b.Late}, "own": {&a.Own, &b.Own}, "wait": {a.Phases["wait"], b.Phases["wait"]}} {
+			if diff := cmp.Diff(h[0].Bars(), h[1].Bars()); diff != "" {
+				t.Errorf("second %d, %s: %s", n, name, diff)
+			}
+		}
+	}
+	if a, b := text(t, whole, report.Style{}), text(t, merged, report.Style{}); a != b {
+		t.Error(cmp.Diff(a, b))
+	}
+	if parts[0].Intervals[0].Latency.Count() != 500 {
+		t.Error("the parts were changed")
+	}
+}
+
+// A run that was cut into parts in time, whichever way they count their time and in
+// whichever order they come.
+func TestConcatOfFourPartsEqualsTheWhole(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		whole := simulation{seed: 3, intervals: 12, every: time.Second, rate: 500, drift: 0.05}.run()
+		var parts []report.Run
+		for n, some := range slices.Collect(slices.Chunk(whole.Intervals, 3)) {
+			part := *whole
+			part.Config.Seconds = 3
+			part.Intervals = nil
+			for _, i := range some {
+				copied := *i
+				if own {
+					copied.Start -= some[0].Start
+					copied.End -= some[0].Start
+				}
+				part.Intervals = append(part.Intervals, &copied)
+			}
+			if own {
+				part.Began = part.Began.Add(some[0].Start)
+			}
+			parts = append(parts, report.Run{Name: string(rune('a' + n)), Record: &part})
+		}
+		parts[1], parts[3] = parts[3], parts[1]
+		joined, notes, err := report.Concat(parts)
+		if err != nil || len(notes) != 0 {
+			t.Fatalf("%v, %q", err, notes)
+		}
+		if diff := cmp.Diff(written(t, whole), written(t, joined)); diff != "" {
+			t.Error(diff)
+		}
+		if _, _, err := report.Merge(parts); err == nil || !strings.Contains(err.Error(), "no time in common: d began 6.00 s after a had ended") {
+			t.Errorf("parts of different times, side by side: %v", err)
+		}
+	}
+}
+
+func TestConcatLeavesOutTheTimeBetween(t *testing.T) {
+	a, b := frozen(), frozen()
+	b.Began = b.Began.Add(20 * time.Second)
+	joined, notes, err := report.Concat([]report.Run{{Name: "b", Record: b}, {Name: "a", Record: a}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"left out: 12.0 s between a and b"}, notes); diff != "" {
+		t.Error(diff)
+	}
+	if total := load.Total(joined.Intervals); total.End != 16*time.Second || total.Operations() != 1600 || joined.Config.Seconds != 16 || joined.Config.RateAsked != 100 || joined.Config.Connections != 10 {
+		t.Errorf("%v, %d operations, %+v", total.End, total.Operations(), joined.Config)
+	}
+	b.Began = a.Began.Add(3 * time.Second)
+	if _, _, err := report.Concat([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || !strings.Contains(err.Error(), "b began 5.00 s before a had ended") {
+		t.Errorf("runs that overlap, one behind another: %v", err)
+	}
+}
+
+// Machines that do not begin at the same time have their common seconds added, and
+// it is said what was left out.
+func TestMergeOfShiftedRuns(t *testing.T) {
+	for shift, want := range map[time.Duration][]string{
+		3 * time.Second:         {"left out: 3.00 s at the beginning of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
+		3400 * time.Millisecond: {"left out: 3.00 s at the beginning of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
+		2600 * time.Millisecond: {"left out: 3.00 s at the beginning of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
+		7 * time.Millisecond:    nil,
+	} {
+		a, b := frozen(), frozen()
+		b.Began = b.Began.Add(shift)
+		b.Config.RateAsked, b.Config.Connections = 50, 5 // as if it had been; it adds up
+		merged, notes, err := report.Merge([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, notes); diff != "" {
+			t.Errorf("%v: %s", shift, diff)
+		}
+		for n, i := range merged.Intervals {
+			if i.Operations() != 200 || i.End-i.Start != time.Second || i.Start != time.Duration(n)*time.Second {
+				t.Errorf("%v: second %d is from %v to %v, and has %d exchanges", shift, n, i.Start, i.End, i.Operations())
+			}
+		}
+		if merged.Config.RateAsked != 150 || merged.Config.Connections != 15 || merged.Host.CPUs != 4 || !merged.Began.Equal(b.Began) {
+			t.Errorf("%+v, %+v, %v", merged.Config, merged.Host, merged.Began)
+		}
+	}
+}
+
+func TestMergeRefuses(t *testing.T) {
+	for want, change := range map[string]func(*load.Record){
+		"a and b differ in kind: loop open and closed; arrival constant and none; only": func(r *load.Record) { r.Config.Loop, r.Config.Arrival = "closed", "" },
+		"octets of the reply 16 and 17":     func(r *load.Record) { r.Config.ReplyOctets = 17 },
+		"exchanges on a connection 1 and 0": func(r *load.Record) { r.Config.PerConnection = 0 },
+		"only one has a rate asked":         func(r *load.Record) { r.Config.RateAsked = 0 },
+		"b has no interval":                 func(r *load.Record) { r.Intervals = nil },
+		"no time in common":                 func(r *load.Record) { r.Began = r.Began.Add(time.Hour) },
+		"no whole interval in common":       func(r *load.Record) { r.Began = r.Began.Add(7900 * time.Millisecond) },
+		"intervals of 1.00 s and 2.00 s": func(r *load.Record) {
+			for n, i := range r.Intervals {
+				i.Start, i.End = time.Duration(2*n)*time.Second, time.Duration(2*n+2)*time.Second
+			}
+		},
+	} {
+		b := frozen()
+		change(b)
+		_, _, err := report.Merge([]report.Run{{Name: "a", Record: frozen()}, {Name: "b", Record: b}})
+		if err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(want, "; only")) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		var kind *report.KindError
+		if is := errors.As(err, &kind); is != (strings.Contains(want, " and ") || strings.Contains(want, "only")) {
+			t.Errorf("%v is a KindError: %v", err, is)
+		}
+	}
+	if _, _, err := report.Merge(nil); err == nil {
+		t.Error("it merges nothing")
+	}
+}
