@@ -81,21 +81,25 @@ func usual(intervals []*load.Interval) time.Duration {
 	return lengths[len(lengths)/2]
 }
 
-// even is the intervals without a stump at the end, which is added to the one before
-// it: its rate, of a few milliseconds, would be noise. There are at most as many as
-// asked for; neighbours are joined for that.
+// even is the intervals without stumps, such as at the end of a run: one of less than
+// half the usual length is added to the one before it, as its rate would be noise.
+// There are at most as many as asked for; neighbours are joined for that.
 func even(intervals []*load.Interval, most int) []*load.Interval {
-	n := len(intervals)
-	if n > 1 && intervals[n-1].End-intervals[n-1].Start < usual(intervals)/2 {
-		last := load.Total(intervals[n-2:])
-		intervals = append(slices.Clone(intervals[:n-2]), last)
+	least := usual(intervals) / 2
+	list := make([]*load.Interval, 0, len(intervals))
+	for _, i := range intervals {
+		if n := len(list); n > 0 && i.End-i.Start < least {
+			list[n-1] = load.Total([]*load.Interval{list[n-1], i})
+			continue
+		}
+		list = append(list, i)
 	}
-	each := (len(intervals) + most - 1) / most
+	each := (len(list) + most - 1) / most
 	if each <= 1 {
-		return intervals
+		return list
 	}
 	var joined []*load.Interval
-	for group := range slices.Chunk(intervals, each) {
+	for group := range slices.Chunk(list, each) {
 		joined = append(joined, load.Total(group))
 	}
 	return joined

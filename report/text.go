@@ -52,7 +52,7 @@ const (
 )
 
 func (s Style) paint(color, words string) string {
-	if !s.Color || words == "" {
+	if !s.Color || color == "" || words == "" {
 		return words
 	}
 	return "\x1b[" + color + "m" + words + "\x1b[0m"

@@ -1,0 +1,193 @@
+package report_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/report"
+)
+
+func simulatedRun(name string, seed uint64, slower float64) report.Run {
+	return report.Run{Name: name, Record: simulation{seed: seed, intervals: 20, every: time.Second / 4, rate: 1000, drift: 0.01, slower: slower}.run()}
+}
+
+func compared(t *testing.T, a, b report.Run, least float64) *report.Comparison {
+	t.Helper()
+	c, err := report.Compare(a, b, least)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestCompare(t *testing.T) {
+	a, b := simulatedRun("a.json", 1, 1), simulatedRun("b.json", 2, 1.1)
+	c := compared(t, a, b, 0)
+	want := `A           a.json
+B           b.json
+
+                    A          B      B/A  between            verdict
+rate          978.6/s    872.2/s    0.891  0.799 – 0.994      slower
+`
+	got := c.Text(report.Style{})
+	if !strings.HasPrefix(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+	for _, line := range []string{"p99.9, ms ", "  -                     too few to say\n", "B is slower in rate, mean, p50: "} {
+		if !strings.Contains(got, line) {
+			t.Errorf("no %q in\n%s", line, got)
+		}
+	}
+	for line := range strings.Lines(got) {
+		if len([]rune(line)) > 81 {
+			t.Errorf("too wide: %s", line)
+		}
+	}
+	if back := compared(t, b, a, 0); back.Verdict != report.Faster || !strings.Contains(back.Sentence(), "B is faster in rate, mean") {
+		t.Errorf("the other way round: %+v", back)
+	}
+	if same := compared(t, a, a, 0); same.Verdict != report.NoDifference || !strings.HasPrefix(same.Sentence(), "no difference of 2 % or more") {
+		t.Errorf("with itself: %+v", same)
+	}
+	if c := compared(t, a, b, 0.3); c.Verdict != report.NoDifference {
+		t.Errorf("least 30 %%: %+v", c)
+	}
+	one, _ := json.Marshal(c)
+	again, _ := json.Marshal(compared(t, a, b, 0))
+	if string(one) != string(again) || !strings.Contains(string(one), `"schema":"bothends.compare/v1","a":"a.json","b":"b.json","verdict":"slower","least":0.02,`) {
+		t.Errorf("%s\n%s", one, again)
+	}
+	if colored := c.Text(report.Style{Color: true, ASCII: true}); !strings.Contains(colored, "\x1b[1;31mslower\x1b[0m") || !strings.Contains(colored, "0.799 - 0.994") {
+		t.Error(colored)
+	}
+}
+
+// Slower in one and faster in another is slower, and the sentence has both.
+func TestCompareMixed(t *testing.T) {
+	a, b := simulatedRun("a", 1, 1), simulatedRun("b", 2, 1)
+	for _, i := range b.Intervals {
+		i.Outcomes["ok"] *= 2
+		for range 100 {
+			i.Latency.Record(time.Second)
+		}
+	}
+	c := compared(t, a, b, 0)
+	if c.Verdict != report.Slower || !strings.HasPrefix(c.Sentence(), "B is slower in mean, ") || !strings.Contains(c.Sentence(), ", and faster in rate: ") {
+		t.Errorf("%v: %s", c.Verdict, c.Sentence())
+	}
+}
+
+func TestCompareRefuses(t *testing.T) {
+	a, b := simulatedRun("a", 1, 1), simulatedRun("b", 2, 1)
+	b.Config.Connections, b.Config.Fault = 5, "reset:4"
+	var kind *report.KindError
+	if _, err := report.Compare(a, b, 0); !errors.As(err, &kind) || err.Error() != "a and b differ in kind: connections 4 and 5; fault none and reset:4" {
+		t.Errorf("%v", err)
+	}
+	b = simulatedRun("b", 2, 1)
+	b.Config.Label, b.Config.Target, b.Config.Seconds = "other", "other", 9
+	if _, err := report.Compare(a, b, 0); err != nil {
+		t.Errorf("label, target and length are no kind: %v", err)
+	}
+	b.Intervals = b.Intervals[:7]
+	if _, err := report.Compare(a, b, 0); err == nil || err.Error() != "too short to say: b has 7 intervals, and a comparison needs 8" {
+		t.Errorf("%v", err)
+	}
+	stump := *b.Intervals[6]
+	stump.Start, stump.End = stump.End, stump.End+time.Millisecond
+	b.Intervals = append(b.Intervals, &stump)
+	if _, err := report.Compare(a, b, 0); err == nil {
+		t.Error("a stump is taken for an interval")
+	}
+}
+
+func TestCompareWarns(t *testing.T) {
+	a, b := simulatedRun("a", 1, 1), simulatedRun("b", 2, 1)
+	if w := compared(t, a, b, 0).Warnings; len(w) > 0 {
+		t.Errorf("%q", w)
+	}
+	b.Host.Name, b.Host.CPUs = "there", 16
+	b.Intervals[0].Outcomes["timeout"], b.Intervals[0].Unsent = 3, 1
+	b.Intervals[0].Health.CPU = time.Hour
+	want := []string{"the load came from different machines: here and there", "the load came from different numbers of CPUs: 2 and 16",
+		fmt.Sprintf("b: 3 of %d exchanges did not end with ok", load.Total(b.Intervals).Operations()), "b: 1 were due and never sent", "b: the generator may have been the limit: it used"}
+	got := compared(t, a, b, 0).Warnings
+	for n := range want {
+		if n >= len(got) || !strings.HasPrefix(got[n], want[n]) {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	}
+}
+
+// Runs whose level wanders by a third are told apart, when they take turns.
+func TestCompareTurns(t *testing.T) {
+	slices := func(seed uint64, slower float64) (runs []report.Run) {
+		for n := range 12 {
+			level := 1 + 0.3*float64(n%5)/4 // the machine's, the same for both
+			s := simulation{seed: seed + uint64(n), intervals: 2, every: time.Second / 10, rate: 2000, drift: 0.005, slower: slower * level}
+			runs = append(runs, report.Run{Name: "slice", Record: s.run()})
+		}
+		return runs
+	}
+	a, same, slow := slices(100, 1), slices(200, 1), slices(300, 1.1)
+	for want, b := range map[report.Verdict][]report.Run{report.NoDifference: same, report.Slower: slow} {
+		c, err := report.CompareTurns(a, b, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Verdict != want || c.A != "slice and 11 more" {
+			t.Errorf("%v, want %v:\n%s", c.Verdict, want, c.Text(report.Style{}))
+		}
+	}
+	joined := func(runs []report.Run) report.Run {
+		for n := range runs {
+			runs[n].Began = runs[n].Began.Add(time.Duration(n) * time.Minute)
+		}
+		whole, _, err := report.Concat(runs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report.Run{Record: whole}
+	}
+	if c := compared(t, joined(a), joined(slow), 0); c.Verdict != report.NoDifference {
+		t.Error("this level hides nothing, and the test shows nothing")
+	}
+	if _, err := report.CompareTurns(a, slow[1:], 0); err == nil || err.Error() != "12 slices of A and 11 of B are no pairs" {
+		t.Errorf("%v", err)
+	}
+	if _, err := report.CompareTurns(a[:7], slow[:7], 0); err == nil || err.Error() != "too short to say: there are 7 pairs, and a comparison needs 8" {
+		t.Errorf("%v", err)
+	}
+	slow[3].Config.PerConnection = 1
+	var kind *report.KindError
+	if _, err := report.CompareTurns(a, slow, 0); !errors.As(err, &kind) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A run in which nothing went well has nothing to compare, and does not crash.
+func TestCompareNothing(t *testing.T) {
+	a, b := simulatedRun("a", 1, 1), simulatedRun("b", 2, 1)
+	for _, i := range b.Intervals {
+		i.Outcomes, i.Latency = map[string]int64{"refused": 5}, load.Histogram{}
+	}
+	c := compared(t, a, b, 0)
+	for _, m := range c.Metrics {
+		if m.Verdict != report.TooFew {
+			t.Errorf("%+v", m)
+		}
+	}
+	if c.Sentence() != "too few exchanges to say anything" || c.Verdict != report.NoDifference {
+		t.Errorf("%v: %s", c.Verdict, c.Sentence())
+	}
+	if _, err := json.Marshal(c); err != nil || len(c.Warnings) == 0 {
+		t.Errorf("%v, %q", err, c.Warnings)
+	}
+}
