@@ -117,5 +117,26 @@ func ReadRecord(r io.Reader) (*Record, error) {
 	case record.Schema != RecordSchema:
 		return nil, fmt.Errorf("read a load record: its schema is %q, and this program reads %q", record.Schema, RecordSchema)
 	}
+	if err := inOrder(record.Intervals); err != nil {
+		return nil, fmt.Errorf("read a load record: %w", err)
+	}
 	return &record, nil
+}
+
+// inOrder tells what is wrong with the times of intervals that anybody may have
+// written: whoever adds them up relies on their order.
+func inOrder(intervals []*Interval) error {
+	var last time.Duration
+	for n, i := range intervals {
+		switch {
+		case i == nil:
+			return fmt.Errorf("interval %d is null", n)
+		case i.Start < last-time.Millisecond: // they are numbers with a fraction, and may be off by a bit
+			return fmt.Errorf("interval %d begins before the one before it has ended", n)
+		case i.End < i.Start || i.End >= forever:
+			return fmt.Errorf("interval %d ends at no time", n)
+		}
+		last = i.End
+	}
+	return nil
 }

@@ -61,6 +61,11 @@ func TestRecordsThatAreNone(t *testing.T) {
 		`{"schema":1}`:                           "cannot unmarshal",
 		`{"intervals":[{"latency":"nonsense"}]}`: "histogram: ",
 		`{"intervals":[{"latency":7}]}`:          "cannot unmarshal",
+		`{"schema":"bothends.load-record/v1","intervals":[null]}`:                          "interval 0 is null",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":-1,"end":1}]}`:          "interval 0 begins before",
+		`{"schema":"bothends.load-record/v1","intervals":[{"end":2},{"start":1,"end":3}]}`: "interval 1 begins before the one before it has ended",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":1}]}`:                   "interval 0 ends at no time",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1e300}]}`:       "interval 0 ends at no time",
 	} {
 		if _, err := load.ReadRecord(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)

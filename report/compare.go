@@ -16,12 +16,16 @@ const CompareSchema = "bothends.compare/v1"
 // A Verdict is what a comparison says of the second run.
 type Verdict string
 
-// The verdicts. TooFew is that of a percentile which the counts do not support.
+// The verdicts. TooFew is that of a percentile which the counts do not support, and
+// TooVaried that of a figure whose interval reaches further than a factor of two: to
+// call 25 times as much no difference, because it was so in one second alone, would be
+// no help. Neither is ever that of a whole comparison.
 const (
 	Faster       Verdict = "faster"
 	Slower       Verdict = "slower"
 	NoDifference Verdict = "no difference"
 	TooFew       Verdict = "too few to say"
+	TooVaried    Verdict = "varies too much"
 )
 
 // A Comparison is what B is in comparison with A. Of its figures the rate is that of
@@ -37,11 +41,12 @@ type Comparison struct {
 	Warnings   []string `json:"warnings"`
 }
 
-// A Metric is one figure in comparison. A and B are exchanges a second, or seconds.
+// A Metric is one figure in comparison. A and B are exchanges a second, or seconds; 0
+// is a percentile that is no more than the maximum.
 type Metric struct {
 	Name    string  `json:"name"`
-	A       float64 `json:"a"`
-	B       float64 `json:"b"`
+	A       float64 `json:"a,omitzero"`
+	B       float64 `json:"b,omitzero"`
 	Ratio   float64 `json:"ratio,omitzero"` // B by A, and its confidence interval
 	Low     float64 `json:"low,omitzero"`
 	High    float64 `json:"high,omitzero"`
@@ -60,7 +65,7 @@ const (
 )
 
 // Compare says whether B is faster or slower than A, by more than least (0 is
-// DefaultLeast) and by more than chance. It returns a *KindError for runs that cannot
+// DefaultLeast, negative is none) and by more than chance. It returns a *KindError for runs that cannot
 // be compared, and an error for runs that are too short.
 func Compare(a, b Run, least float64) (*Comparison, error) {
 	if err := sameKind(a, b, false); err != nil {
@@ -109,6 +114,7 @@ func newComparison(a, b []Run, least float64) *Comparison {
 	if least == 0 {
 		least = DefaultLeast
 	}
+	least = max(0, least)
 	return &Comparison{Schema: CompareSchema, A: names(a), B: names(b), Least: least, Warnings: warnings(slices.Concat(a, b))}
 }
 
@@ -129,8 +135,11 @@ var compared = []struct {
 func measured(a, b *series) (list []Metric) {
 	va, vb := a.figures(a.all()), b.figures(b.all())
 	for n, of := range compared {
-		m := Metric{Name: of.name, A: va[n], B: vb[n]}
-		switch few := min(a.count, b.count); {
+		m, few := Metric{Name: of.name, A: va[n], B: vb[n]}, min(a.count, b.count)
+		if !supports(few, of.q) {
+			m.A, m.B = 0, 0 // no more than the maximum
+		}
+		switch {
 		case m.A <= 0 || m.B <= 0, of.q > 0 && beyond(few, of.q) < leastBeyond:
 			m.Verdict = TooFew
 		default:
@@ -159,6 +168,9 @@ func (c *Comparison) judge(half halfWidth) {
 		}
 		at, by := math.Log(m.Ratio), half(n, c.Confidence)
 		m.Low, m.High, m.Verdict = math.Exp(at-by), math.Exp(at+by), NoDifference
+		if by > math.Ln2 {
+			m.Verdict = TooVaried
+		}
 		if math.Abs(at) > by && math.Abs(at) >= math.Log1p(c.Least) {
 			m.Verdict = Slower
 			if (m.Ratio > 1) == (m.Name == "rate") {
@@ -231,13 +243,25 @@ func (t *text) metric(m Metric) string {
 	if m.Name == "rate" {
 		name, show = "rate", func(v float64) string { return rateText(v) }
 	}
-	line := fmt.Sprintf("%-10s%11s%11s", name, show(m.A), show(m.B))
+	a, b := none, none
+	if m.A > 0 || m.B > 0 {
+		a, b = show(m.A), show(m.B)
+	}
+	line := fmt.Sprintf("%-10s%11s%11s", name, a, b)
 	if m.Ratio == 0 {
 		return fmt.Sprintf("%s%9s  %-17s  %s", line, none, "", m.Verdict)
 	}
-	between := t.ascii(fmt.Sprintf("%.3f – %.3f", m.Low, m.High))
+	between := t.ascii(ratioText(m.Low) + " – " + ratioText(m.High))
 	color := map[Verdict]string{Slower: red, Faster: green}[m.Verdict]
-	return fmt.Sprintf("%s%9.3f  %-17s  %s", line, m.Ratio, between, t.paint(color, string(m.Verdict)))
+	return fmt.Sprintf("%s%9s  %-17s  %s", line, ratioText(m.Ratio), between, t.paint(color, string(m.Verdict)))
+}
+
+// ratioText has no decimals where they would mean nothing.
+func ratioText(ratio float64) string {
+	if ratio >= 100 {
+		return fmt.Sprintf("%.3g", ratio)
+	}
+	return fmt.Sprintf("%.3f", ratio)
 }
 
 // Sentence is the verdict in words.
@@ -251,18 +275,19 @@ func (c *Comparison) Sentence() string {
 	case len(names[TooFew]) == len(c.Metrics):
 		return "too few exchanges to say anything"
 	case c.Verdict == NoDifference:
-		return fmt.Sprintf("no difference %s; one of up to %.0f %% would not have been seen", rule, 100*c.unseen())
+		return fmt.Sprintf("no difference %s; a latency of up to %.0f %% more could go unseen", rule, 100*c.unseen())
 	case c.Verdict == Slower && len(names[Faster]) > 0:
 		return fmt.Sprintf("B is slower in %s, and faster in %s: differences %s", strings.Join(names[Slower], ", "), strings.Join(names[Faster], ", "), rule)
 	}
 	return fmt.Sprintf("B is %s in %s: differences %s", c.Verdict, strings.Join(names[c.Verdict], ", "), rule)
 }
 
-// unseen is the largest difference that the surest figure could have without a verdict.
+// unseen is the largest difference that the surest latency could have without a verdict.
+// The rate of an open loop is what was asked, and says nothing of the server.
 func (c *Comparison) unseen() float64 {
 	least := math.Inf(1)
 	for _, m := range c.Metrics {
-		if m.Ratio > 0 {
+		if m.Ratio > 0 && m.Name != "rate" {
 			least = min(least, max(m.High, 1/m.Low)-1)
 		}
 	}

@@ -53,7 +53,7 @@ rate          978.6/s    872.2/s    0.891  0.799 – 0.994      slower
 	if back := compared(t, b, a, 0); back.Verdict != report.Faster || !strings.Contains(back.Sentence(), "B is faster in rate, mean") {
 		t.Errorf("the other way round: %+v", back)
 	}
-	if same := compared(t, a, a, 0); same.Verdict != report.NoDifference || !strings.HasPrefix(same.Sentence(), "no difference of 2 % or more") {
+	if same := compared(t, a, a, 0); same.Verdict != report.NoDifference || !strings.HasPrefix(same.Sentence(), "no difference of 2 % or more") || !strings.HasSuffix(same.Sentence(), "; a latency of up to 5 % more could go unseen") {
 		t.Errorf("with itself: %+v", same)
 	}
 	if c := compared(t, a, b, 0.3); c.Verdict != report.NoDifference {
@@ -81,6 +81,21 @@ func TestCompareMixed(t *testing.T) {
 	c := compared(t, a, b, 0)
 	if c.Verdict != report.Slower || !strings.HasPrefix(c.Sentence(), "B is slower in mean, ") || !strings.Contains(c.Sentence(), ", and faster in rate: ") {
 		t.Errorf("%v: %s", c.Verdict, c.Sentence())
+	}
+}
+
+// One second that was bad says nothing of the others, and not that all is as it was.
+func TestCompareOneStall(t *testing.T) {
+	a, b := simulatedRun("a", 1, 1), simulatedRun("b", 2, 1)
+	for range 100 {
+		b.Intervals[7].Latency.Record(time.Second)
+	}
+	c := compared(t, a, b, 0)
+	if p99 := c.Metrics[4]; p99.Name != "p99" || p99.Verdict != report.TooVaried || p99.Ratio < 100 {
+		t.Errorf("%+v", p99)
+	}
+	if c.Verdict != report.NoDifference || c.Metrics[2].Verdict != report.NoDifference {
+		t.Errorf("%s", c.Text(report.Style{}))
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 	"github.com/bothends/bothends/load"
 )
 
+// ErrNotAtOnce is of runs that Merge cannot add; Concat may.
+var ErrNotAtOnce = errors.New("the runs have no time in common")
+
 // Merge adds the runs that several machines made at the same time, over the time that
 // all of them have in common: from the latest begin to the earliest end, by the clocks
 // of the machines, which it takes to be right (NTP). An interval is in that time when
@@ -26,7 +29,7 @@ func Merge(runs []Run) (merged *load.Record, notes []string, err error) {
 	}
 	from, to := commonWindow(runs)
 	if !from.Before(to) {
-		return nil, nil, fmt.Errorf("the runs have no time in common: %s began %s after %s had ended", latest(runs).Name, span(from.Sub(to)), earliest(runs).Name)
+		return nil, nil, fmt.Errorf("%w: %s began %s after %s had ended", ErrNotAtOnce, latest(runs).Name, span(from.Sub(to)), earliest(runs).Name)
 	}
 	every := usual(runs[0].Intervals)
 	var cells []*cell
@@ -34,7 +37,10 @@ func Merge(runs []Run) (merged *load.Record, notes []string, err error) {
 		kept, left := cut(r, from, to)
 		notes = append(notes, left...)
 		for _, i := range kept {
-			n := int(math.Round(float64(i.Start-kept[0].Start) / float64(every)))
+			n := int(math.Round(float64(i.Start-kept[0].Start) / float64(max(1, every))))
+			if n > 1000*len(kept) {
+				return nil, nil, fmt.Errorf("%s has a gap in its intervals, before %s", r.Name, span(i.Start))
+			}
 			for len(cells) <= n {
 				cells = append(cells, new(cell))
 			}
@@ -103,7 +109,7 @@ func Concat(runs []Run) (whole *load.Record, notes []string, err error) {
 	for n, r := range runs {
 		gap := begin(r).Sub(ended)
 		if gap < -usual(r.Intervals)/2 {
-			return nil, nil, fmt.Errorf("%s began %s before %s had ended; runs side by side are merged without --concat", r.Name, span(-gap), runs[n-1].Name)
+			return nil, nil, fmt.Errorf("%s began %s before %s had ended; runs side by side are merged otherwise", r.Name, span(-gap), runs[n-1].Name)
 		}
 		if gap > usual(r.Intervals)/2 {
 			notes = append(notes, fmt.Sprintf("left out: %s between %s and %s", span(gap), runs[n-1].Name, r.Name))

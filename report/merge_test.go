@@ -208,6 +208,14 @@ func TestMergeRefuses(t *testing.T) {
 			t.Errorf("%v is a KindError: %v", err, is)
 		}
 	}
+	a, b := frozen(), frozen()
+	for _, r := range []*load.Record{a, b} { // anybody may have written it
+		r.Intervals[7].Start += 1e6 * time.Hour
+		r.Intervals[7].End += 1e6 * time.Hour
+	}
+	if _, _, err := report.Merge([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || !strings.Contains(err.Error(), "a has a gap in its intervals") {
+		t.Errorf("a gap of a century: %v", err)
+	}
 	if _, _, err := report.Merge(nil); err == nil {
 		t.Error("it merges nothing")
 	}

@@ -116,11 +116,13 @@ func spread(h *load.Histogram) *Spread {
 }
 
 // rateOK is the exchanges that ended with ok, a second.
-func rateOK(i *load.Interval) float64 {
+func rateOK(i *load.Interval) float64 { return perSecond(i.Outcomes["ok"], i) }
+
+func perSecond(n int64, i *load.Interval) float64 {
 	if i.End <= i.Start {
 		return 0
 	}
-	return float64(i.Outcomes["ok"]) / (i.End - i.Start).Seconds()
+	return float64(n) / (i.End - i.Start).Seconds()
 }
 
 // cores is the share of one core that the generator used.

@@ -191,7 +191,7 @@ func (t *text) outcomes() {
 	}
 	t.key("outcomes", lines...)
 	if n := t.total.Queued; n > 0 {
-		t.sentence("queued", yellow, fmt.Sprintf("%d were due while all %s were busy, and waited; their wait is in the latency from the moment due", n, plural(t.r.Config.Connections, "connection")))
+		t.sentence("queued", yellow, fmt.Sprintf("%d were due while all connections were busy, and waited; their wait is in the latency from the moment due", n))
 	}
 	if n := t.total.Unsent; n > 0 {
 		t.sentence("unsent", red, fmt.Sprintf("%d were due and never sent; no latency below has them, and it would be longer with them", n))

@@ -64,8 +64,8 @@ to          127.0.0.1:1060, 10 connections at most, one exchange on each, 16
 from        linux/amd64, 2 CPUs, go1.26, 2026-11-01 12:00:00 UTC
 rate        100/s of the 100/s asked; 800 exchanges in 8.00 s
 outcomes    ok                 800  100.00 %
-queued      190 were due while all 10 connections were busy, and waited; their
-            wait is in the latency from the moment due
+queued      190 were due while all connections were busy, and waited; their wait
+            is in the latency from the moment due
 
 latency, ms  from the moment due     from sending it
                (what users wait)      (service time)
@@ -89,6 +89,14 @@ generator   late by its own fault: p50 0.020 ms, p99 0.020 ms, max 0.020 ms; CPU
 		if !strings.Contains(got, plot) {
 			t.Errorf("no %q in\n%s", plot, got)
 		}
+	}
+}
+
+// Seconds of fewer than a hundred exchanges have no p99 of their own.
+func TestTextOfFew(t *testing.T) {
+	got := text(t, simulation{intervals: 4, every: time.Second, rate: 99, open: true}.run(), report.Style{})
+	if !strings.Contains(got, "latency over time, ms, max of each column") {
+		t.Error(got)
 	}
 }
 

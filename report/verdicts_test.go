@@ -44,6 +44,9 @@ func BenchmarkVerdicts(b *testing.B) {
 	}
 	b.Logf("with itself, of %d: %v", *pairs, wrong)
 	b.Logf("10 %% slower, of %d: %v", *pairs, found)
+	if *pairs >= 20 && ((*pairs-wrong[report.NoDifference])*100 > 5**pairs || found[report.Slower]*100 < 95**pairs) {
+		b.Error("too many false verdicts, or too few found")
+	}
 	b.ReportMetric(float64(*pairs-wrong[report.NoDifference]), "false")
 	b.ReportMetric(float64(found[report.Slower]), "found")
 }

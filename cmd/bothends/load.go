@@ -16,6 +16,7 @@ import (
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/report"
 	"github.com/bothends/bothends/transcript"
 )
 
@@ -49,6 +50,7 @@ type loadFlags struct {
 	startAt string
 	label   string
 	save    string
+	html    string
 }
 
 func newLoad() *cobra.Command {
@@ -115,6 +117,7 @@ func (f *loadFlags) add(cmd *cobra.Command) {
 	flags.Var(&f.faultShare, "fault-share", "of the connections")
 	flags.StringArrayVar(&f.failIf, "fail-if", nil, "exit 1 if `COND`: 'p99>5ms', 'errors>0.1%'")
 	flags.StringVar(&f.save, "save", "", "write the run to `FILE`, for bothends report")
+	flags.StringVar(&f.html, "html", "", "write a page of the run to `FILE`")
 	flags.StringVar(&f.label, "label", "", "the run's name in reports")
 	flags.StringVar(&f.startAt, "start-at", "", "begin at `TIME`: 15:04:05, or RFC 3339")
 	flags.Var(&f.message, "message", "the request")
@@ -134,7 +137,11 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(cmd, err)
 	}
-	save, err := f.openSave()
+	save, err := create("--save", f.save)
+	if err != nil {
+		return err
+	}
+	page, err := create("--html", f.html)
 	if err != nil {
 		return err
 	}
@@ -162,7 +169,7 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	x := f.exchanger(addr)
 	record := f.measure(ctx, cmd, x)
 	record.Config.Target = targetName(args, addr)
-	if err := f.report(cmd, record, save); err != nil {
+	if err := f.report(cmd, record, save, page); err != nil {
 		return err
 	}
 	if lost := idle.lost(); lost > 0 {
@@ -367,31 +374,39 @@ func thisHost() load.Host {
 	return load.Host{Name: name, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()}
 }
 
-// openSave opens the file of --save before the run, so that nobody waits for a run that
-// cannot be saved; nil without one.
-func (f *loadFlags) openSave() (*os.File, error) {
-	if f.save == "" {
+// create opens the file of a flag before the run, so that nobody waits for a run that
+// cannot be saved; nil where the flag has none.
+func create(flag, name string) (*os.File, error) {
+	if name == "" {
 		return nil, nil
 	}
-	file, err := os.Create(f.save)
+	file, err := os.Create(name)
 	if err != nil {
-		return nil, &failure{code: exitFailure, err: fmt.Errorf("--save: %w", err)}
+		return nil, &failure{code: exitFailure, err: fmt.Errorf("%s: %w", flag, err)}
 	}
 	return file, nil
 }
 
-// report prints the run, and saves it where the user wants it.
-func (f *loadFlags) report(cmd *cobra.Command, record *load.Record, save *os.File) error {
-	var saveErr, printErr error
+// report prints the run, and writes it where the user wants it.
+func (f *loadFlags) report(cmd *cobra.Command, record *load.Record, save, page *os.File) error {
+	var failed, printErr error
 	if save != nil {
-		saveErr = errors.Join(record.Write(save), save.Close())
+		if err := errors.Join(record.Write(save), save.Close()); err != nil {
+			failed = fmt.Errorf("--save: %w", err)
+		}
+	}
+	if page != nil {
+		run := report.Run{Name: cmp.Or(f.label, record.Config.Target), Record: record}
+		if err := errors.Join(report.HTML(page, []report.Run{run}), page.Close()); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("--html: %w", err))
+		}
 	}
 	if !f.quiet {
 		printErr = f.print(cmd.OutOrStdout(), record)
 	}
 	switch {
-	case saveErr != nil:
-		return &failure{code: exitFailure, err: fmt.Errorf("--save: %w", saveErr)}
+	case failed != nil:
+		return &failure{code: exitFailure, err: failed}
 	case printErr != nil:
 		return outputFailure(printErr)
 	}

@@ -128,7 +128,7 @@ BOTHENDS_MESSAGE_SIZE. The flag wins.`,
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newServer(), newClient(), newExplain(), newCheck(), newProxy(), newLoad(), newVersion(), newMan())
+	root.AddCommand(newServer(), newClient(), newExplain(), newCheck(), newProxy(), newLoad(), newReport(), newVersion(), newMan())
 	root.InitDefaultCompletionCmd()
 	return root
 }

@@ -267,7 +267,7 @@ func TestErrorLines(t *testing.T) {
 }
 
 func TestHelpFits80Columns(t *testing.T) {
-	for _, args := range []string{"", "server", "client", "explain", "check", "check client", "proxy", "load", "version", "man"} {
+	for _, args := range []string{"", "server", "client", "explain", "check", "check client", "proxy", "load", "report", "report show", "report merge", "report compare", "report html", "version", "man"} {
 		var out, errs bytes.Buffer
 		if code := run(strings.Fields(args+" --help"), &out, &errs); code != 0 {
 			t.Errorf("%s --help: exit %d: %s", args, code, &errs)

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/report"
+)
+
+// reportFlags are those of the subcommands that print.
+type reportFlags struct {
+	output choiceFlag
+	color  choiceFlag
+}
+
+func (f *reportFlags) add(cmd *cobra.Command, json string) {
+	f.output = choiceFlag{value: "text", name: "text|json", choices: []string{"text", "json"}}
+	f.color = choiceFlag{value: "auto", name: "auto|always|never", choices: []string{"auto", "always", "never"}}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.VarP(&f.output, "output", "o", "words, or "+json)
+	flags.Var(&f.color, "color", "auto obeys NO_COLOR")
+}
+
+func (f *reportFlags) style(out io.Writer) report.Style {
+	return report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly()}
+}
+
+func newReport() *cobra.Command {
+	cmd := newReportShow()
+	cmd.Use, cmd.Short = "report FILE...", "Show, merge, compare and draw saved load runs"
+	cmd.Long = `report reads runs that bothends load --save has written, and shows what they
+measured: outcomes, latencies from the moment due and from sending, phases, and
+whether the generator was the limit and not the server.
+
+FILE - is standard input. report FILE... is report show FILE...; the other
+subcommands add runs up, compare them, and draw them on a page. docs/load-record
+tells the format of the files.`
+	cmd.Example = `  bothends report run.json
+  bothends report merge one.json two.json --out both.json
+  bothends report compare before.json after.json
+  bothends report html before.json after.json --out page.html`
+	cmd.AddCommand(newReportShow(), newReportMerge(), newReportCompare(), newReportHTML())
+	return cmd
+}
+
+func newReportShow() *cobra.Command {
+	var f reportFlags
+	cmd := &cobra.Command{
+		Use:   "show FILE...",
+		Short: "The figures of runs, as bothends load prints them",
+		Long: `show prints the summary that bothends load prints at the end of a run. A
+percentile that so few exchanges do not support is no number, but a dash.
+
+With -o json it is one bothends.load/v1 object a line, times in seconds.`,
+		Example: `  bothends report show run.json
+  bothends report show -o json *.json | jq .latency.p99`,
+		Args: someFiles(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.show(cmd, args) },
+	}
+	f.add(cmd, "a JSON line a run")
+	return cmd
+}
+
+func (f *reportFlags) show(cmd *cobra.Command, args []string) error {
+	runs, err := readRuns(cmd, args)
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	for n, r := range runs {
+		switch {
+		case f.output.value == "json":
+			err = printJSON(out, report.Summary(r.Record))
+		case len(runs) > 1:
+			_, err = fmt.Fprintf(out, "%s%s:\n\n", strings.Repeat("\n\n", min(n, 1)), r.Name)
+			fallthrough
+		default:
+			err = errors.Join(err, report.Text(out, r.Record, f.style(out)))
+		}
+		if err != nil {
+			return outputFailure(err)
+		}
+	}
+	return nil
+}
+
+func newReportMerge() *cobra.Command {
+	var concat bool
+	var out string
+	cmd := &cobra.Command{
+		Use:   "merge FILE...",
+		Short: "Add the runs of several machines to one",
+		Long: `merge adds runs that several machines made at the same time, histogram by
+histogram, over the time that all have in common: from the latest begin to the
+earliest end by their clocks, which must be right (NTP). Connections and rates
+asked add up. What is left out is told on standard error. The result is a saved
+run like the others.
+
+--concat puts runs one behind another instead: slices of one run, or of one that
+took turns with another. The time between them is left out.`,
+		Example: `  bothends report merge host1.json host2.json --out all.json
+  bothends report merge --concat slice-*.json | bothends report -`,
+		Args: someFiles(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			runs, err := readRuns(cmd, args)
+			if err != nil {
+				return err
+			}
+			put := report.Merge
+			if concat {
+				put = report.Concat
+			}
+			merged, notes, err := put(runs)
+			if err != nil {
+				failed := usageError(cmd, err)
+				if errors.Is(err, report.ErrNotAtOnce) {
+					failed.hint = "runs one after another are joined by: bothends report merge --concat"
+				}
+				return failed
+			}
+			for _, note := range notes {
+				fmt.Fprintf(cmd.ErrOrStderr(), "bothends: %s\n", note)
+			}
+			return writeOut(cmd, out, merged.Write)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&concat, "concat", false, "one behind another, not side by side")
+	flags.StringVar(&out, "out", "", "write to `FILE`, not to standard output")
+	return cmd
+}
+
+type reportCompareFlags struct {
+	reportFlags
+	least percentFlag
+}
+
+func newReportCompare() *cobra.Command {
+	f := reportCompareFlags{least: report.DefaultLeast}
+	cmd := &cobra.Command{
+		Use:   "compare A B [A B]...",
+		Short: "Say whether B is faster or slower than A",
+		Long: `compare gives a verdict for the rate and for each percentile of latency:
+faster, slower or no difference, with a confidence interval of the ratio B/A
+from the seconds of both runs. Only what is larger than --least, and than
+chance, is a difference. Runs that differ in kind are refused, and runs that are
+too short.
+
+Two runs, one after the other, differ by what else the machine did. Run on the
+same machine, and take turns: with more files than two, A B A B and so on, each
+pair is compared in itself, and smaller differences are seen. It needs 8 pairs.
+
+The exit status is 0 for faster and no difference, 1 when B is slower, and 2
+when they cannot be compared.`,
+		Example: `  bothends report compare before.json after.json
+  bothends report compare a1.json b1.json a2.json b2.json ...
+  bothends report compare a.json b.json --least 5% -o json`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 2 || len(args)%2 != 0 {
+				return usageError(cmd, fmt.Errorf("two FILEs, or pairs of them, please, not %d", len(args)))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.compare(cmd, args) },
+	}
+	f.add(cmd, "a JSON line")
+	cmd.Flags().Var(&f.least, "least", "a smaller difference is none")
+	return cmd
+}
+
+func (f *reportCompareFlags) compare(cmd *cobra.Command, args []string) error {
+	runs, err := readRuns(cmd, args)
+	if err != nil {
+		return err
+	}
+	least := float64(f.least)
+	if least == 0 {
+		least = -1 // the library's none
+	}
+	var c *report.Comparison
+	if len(runs) == 2 {
+		c, err = report.Compare(runs[0], runs[1], least)
+	} else {
+		var turns [2][]report.Run
+		for n, r := range runs {
+			turns[n%2] = append(turns[n%2], r)
+		}
+		c, err = report.CompareTurns(turns[0], turns[1], least)
+	}
+	if err != nil {
+		return usageError(cmd, err)
+	}
+	out := cmd.OutOrStdout()
+	if f.output.value == "json" {
+		err = printJSON(out, c)
+	} else {
+		_, err = io.WriteString(out, c.Text(f.style(out)))
+	}
+	if err != nil {
+		return outputFailure(err)
+	}
+	if c.Verdict == report.Slower {
+		return &failure{code: exitFailure}
+	}
+	return nil
+}
+
+func newReportHTML() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "html FILE...",
+		Short: "Draw runs over one another on a page",
+		Long: `html writes one page of HTML that needs nothing else, and loads nothing: latency
+by percentile, latency over time as a heat map, rate and outcomes over time, and
+all figures as tables. Several runs are drawn over one another, each under its
+label, or its FILE where it has none.`,
+		Example: `  bothends report html run.json --out run.html
+  bothends report html before.json after.json --out both.html`,
+		Args: someFiles(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			runs, err := readRuns(cmd, args)
+			if err != nil {
+				return err
+			}
+			return writeOut(cmd, out, func(w io.Writer) error { return report.HTML(w, runs) })
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "write to `FILE`, not to standard output")
+	return cmd
+}
+
+// A percentFlag is a share, given in percent.
+type percentFlag float64
+
+func (f *percentFlag) String() string { return fmt.Sprintf("%.3g%%", float64(*f)*100) }
+func (f *percentFlag) Type() string   { return "PERCENT" }
+func (f *percentFlag) Set(s string) error {
+	v, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
+	if err != nil || !(v >= 0 && v <= 1000) || math.IsInf(v, 0) {
+		return errors.New("want a number of percent, such as 5%")
+	}
+	*f = percentFlag(v / 100)
+	return nil
+}
+
+func someFiles(least int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least {
+			return usageError(cmd, errors.New("no FILE given"))
+		}
+		return nil
+	}
+}
+
+// readRuns reads the files; - is standard input.
+func readRuns(cmd *cobra.Command, names []string) (runs []report.Run, err error) {
+	for _, name := range names {
+		r, err := readRun(cmd.InOrStdin(), name)
+		if err != nil {
+			return nil, usageError(cmd, fmt.Errorf("%s: %w", name, err))
+		}
+		runs = append(runs, report.Run{Name: name, Record: r})
+	}
+	return runs, nil
+}
+
+func readRun(stdin io.Reader, name string) (*load.Record, error) {
+	if name == "-" {
+		return load.ReadRecord(stdin)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, reasonOf(err)
+	}
+	defer file.Close()
+	return load.ReadRecord(file)
+}
+
+func printJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// writeOut writes to the file of --out, or to standard output. The file is opened when
+// all is there: it may be one of those that were read.
+func writeOut(cmd *cobra.Command, name string, write func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return &failure{code: exitFailure, err: err}
+	}
+	if name == "" || name == "-" {
+		if _, err := b.WriteTo(cmd.OutOrStdout()); err != nil {
+			return outputFailure(err)
+		}
+		return nil
+	}
+	if err := os.WriteFile(name, b.Bytes(), 0o666); err != nil {
+		return &failure{code: exitFailure, err: fmt.Errorf("%s: %w", name, reasonOf(err))}
+	}
+	return nil
+}
