@@ -27,7 +27,7 @@ type Record struct {
 }
 
 // A Config is how a run was made. Two runs are of one kind when their Configs are
-// equal, but for Target, Seconds and Label.
+// equal, but for Label, Target, Seconds and Warmup.
 type Config struct {
 	Label       string  `json:"label,omitempty"` // the user's own name for the run
 	Target      string  `json:"target"`
@@ -43,6 +43,9 @@ type Config struct {
 	Fault         string  `json:"fault,omitempty"`
 	FaultShare    float64 `json:"fault_share,omitempty"` // of the connections, 0 to 1
 	Seconds       float64 `json:"seconds"`               // asked for, without the warm-up; 0: by count
+	Warmup        float64 `json:"warmup,omitempty"`      // seconds
+	Ramp          float64 `json:"ramp,omitempty"`        // seconds until the rate, or all connections, were reached
+	Timeout       float64 `json:"timeout,omitempty"`     // seconds for one exchange; 0: none
 }
 
 // A Host is the machine that made the run.

@@ -24,6 +24,8 @@ var traits = []trait{
 	{"octets of the reply", func(c *load.Config) any { return c.ReplyOctets }, false},
 	{"idle connections", func(c *load.Config) any { return c.Hold }, true},
 	{"fault", func(c *load.Config) any { return c.Fault }, false},
+	{"ramp", func(c *load.Config) any { return c.Ramp }, false},
+	{"timeout", func(c *load.Config) any { return c.Timeout }, false},
 	{"share of the fault", func(c *load.Config) any { return c.FaultShare }, false},
 }
 

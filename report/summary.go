@@ -171,6 +171,9 @@ func missed(r *load.Record, total *load.Interval) float64 {
 		return 0
 	}
 	schedule := r.Config.Seconds
+	if r.Config.Ramp > 0 { // slower at first, as was asked for
+		return float64(total.Unsent) / due
+	}
 	if schedule == 0 {
 		schedule = due / r.Config.RateAsked
 	}

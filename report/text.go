@@ -156,6 +156,12 @@ func setting(c *load.Config) string {
 	if c.Hold > 0 {
 		parts = append(parts, fmt.Sprintf("%d idle besides", c.Hold))
 	}
+	if c.Warmup > 0 {
+		parts = append(parts, fmt.Sprintf("%g s of warm-up before", c.Warmup))
+	}
+	if c.Ramp > 0 {
+		parts = append(parts, fmt.Sprintf("%g s of ramp in it", c.Ramp))
+	}
 	if c.Fault != "" {
 		parts = append(parts, fmt.Sprintf("fault %s on %s of them", c.Fault, share(c.FaultShare, 1)))
 	}

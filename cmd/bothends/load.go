@@ -350,6 +350,7 @@ func (f *loadFlags) config() load.Config {
 		Label: f.label, Loop: "closed", RateAsked: f.rate, Connections: int(f.connections), PerConnection: 1,
 		RequestOctets: len(f.message.octets), ReplyOctets: int(f.replySize), Hold: int(f.hold),
 		Seconds: (time.Duration(f.duration) - time.Duration(f.warmup)).Seconds(),
+		Warmup:  time.Duration(f.warmup).Seconds(), Ramp: time.Duration(f.ramp).Seconds(), Timeout: time.Duration(f.timeout).Seconds(),
 	}
 	if f.duration == 0 {
 		c.Seconds = 0
