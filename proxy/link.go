@@ -159,6 +159,8 @@ func (l *link) strike(d *direction, struck *fault.Error) {
 	}
 	if errors.Is(struck, syscall.ECONNRESET) {
 		d.from.abortBehind()
+	} else {
+		d.from.closeBehind()
 	}
 	l.close()
 }

@@ -36,7 +36,7 @@ type Proxy struct {
 	// side's connection with RST too, a close ends it as well, and after a
 	// halfclose the rest of that direction is dropped while the other goes on.
 	// After a close of one side, what that side still sends is passed on until it
-	// closes, for a second at most.
+	// closes, for a second at most, and then the other side gets FIN behind it.
 	//
 	// Connect are the faults on connecting: refuse, hang, and delay, which
 	// connects to the target so much later.

@@ -242,7 +242,29 @@ func TestAfterCloseTheOtherDirectionIsWhole(t *testing.T) {
 	if got != strings.Repeat("0123456789abcdef", reply/16) || how != "fin" {
 		t.Errorf("%d octets, %s", len(got), how)
 	}
+	c.Close()
 	p.want(EndedFault, 5, reply, "requests close:5")
+}
+
+// A client that has sent more than was read gets the reply all the same: closing with
+// octets unread would be RST, and drop what it has not got yet.
+func TestAfterCloseWhatWasNotReadDoesNotDestroyTheReply(t *testing.T) {
+	const reply = 3_000_000
+	sent := make(chan struct{})
+	p := serve(t, &Proxy{Requests: fault.Close(8), Target: target(t, func(c *net.TCPConn) {
+		io.Copy(io.Discard, c)
+		c.Write(make([]byte, reply))
+		c.Close()
+		close(sent)
+	})})
+	c := p.dial()
+	c.Write(make([]byte, 100_000))
+	<-sent
+	if got, how := howItEnds(t, c); len(got) != reply || how != "fin" {
+		t.Errorf("the client got %d octets and %s", len(got), how)
+	}
+	c.Close()
+	p.want(EndedFault, 8, reply, "requests close:8")
 }
 
 // The target does not know of the half-close, and must be able to send all it has.

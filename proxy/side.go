@@ -77,6 +77,15 @@ func (s *side) abort() {
 // lost otherwise. Reset does just this, and waits for five seconds at most.
 func (s *side) abortBehind() { fault.Conn(s, fault.Reset(0)).Write(nil) }
 
+// closeBehind sends FIN, and reads away what the peer still sends until it closes, for
+// a second at most, before it closes: to close with octets unread sends RST, and that
+// drops what was sent before and still waits. Close does just this. It is given the
+// connection below, for the side's Read ends where the link's does.
+func (s *side) closeBehind() {
+	fault.Conn(s.TCPConn, fault.Close(0)).Write(nil)
+	s.Close()
+}
+
 // CloseWrite notes that the FIN is to come.
 func (s *side) CloseWrite() error {
 	s.finished.Store(true)
