@@ -54,7 +54,7 @@ func (l *link) run() {
 		return
 	}
 	if err := l.connect(); err != nil {
-		l.end(EndedNoTarget, fmt.Errorf("connect to %s: %w", l.address, reasonOf(err)))
+		l.end(howDialEnded(err), fmt.Errorf("connect to %s: %w", l.address, reasonOf(err)))
 		l.client.abort()
 		return
 	}
@@ -104,6 +104,18 @@ func (l *link) connect() error {
 	return nil
 }
 
+// howDialEnded is what an error of connecting means. A target that resets at once may
+// do so before connect has returned, and want of descriptors is the proxy's own.
+func howDialEnded(err error) Ended {
+	switch {
+	case errno.Reset.Has(err):
+		return EndedTargetReset
+	case errno.Exhausted.Has(err):
+		return EndedError
+	}
+	return EndedNoTarget
+}
+
 // pass moves one direction's octets until it has ended, and what its end means for the
 // link is done.
 func (l *link) pass(d *direction) {
@@ -126,7 +138,7 @@ func (l *link) copy(d *direction) (err error) {
 	if out == net.Conn(d.to.TCPConn) {
 		d.octets, err = io.Copy(out, d.from.TCPConn)
 	} else {
-		w := watched{out, d.from, func() { l.lose(d) }}
+		w := watched{Conn: out, from: d.from, lost: func() { l.lose(d) }, to: d.to, outstayed: func() { l.outstay(d) }}
 		d.octets, err = io.Copy(w, d.from.TCPConn)
 	}
 	var struck *fault.Error
@@ -198,6 +210,22 @@ func (l *link) lose(d *direction) {
 	if !d.from.finished.Load() {
 		l.fail(d, syscall.ECONNRESET)
 	}
+}
+
+// outstay ends the link when a stall has held octets for a side long after its FIN. A
+// client that has closed cannot be told from one that waits on, and those that have
+// closed must not fill the table of descriptors.
+func (l *link) outstay(d *direction) {
+	who := "client"
+	if d.to == l.target {
+		who = "target"
+	}
+	if !l.end(EndedFault, fmt.Errorf("octets were held for %v after the FIN of the %s", grace, who)) {
+		return
+	}
+	d.to.abort()
+	d.from.abortBehind()
+	l.close()
 }
 
 // brokeAt is the side that an error is of. The calls that move octets from one socket

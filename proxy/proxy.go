@@ -37,6 +37,8 @@ type Proxy struct {
 	// halfclose the rest of that direction is dropped while the other goes on.
 	// After a close of one side, what that side still sends is passed on until it
 	// closes, for a second at most, and then the other side gets FIN behind it.
+	// A stall ends five seconds after the FIN of the side that waits, with RST for
+	// both.
 	//
 	// Connect are the faults on connecting: refuse, hang, and delay, which
 	// connects to the target so much later.
@@ -97,10 +99,12 @@ func (p *Proxy) serve(ln *net.TCPListener) error {
 	var links sync.WaitGroup
 	defer links.Wait()
 	defer p.closeGate()
+	var pause time.Duration // the last one
 	for {
 		client, admission, err := p.gate.accept()
 		switch {
 		case err == nil:
+			pause = 0
 			if l := p.begin(client, admission); l != nil {
 				links.Go(l.run)
 			}
@@ -108,7 +112,7 @@ func (p *Proxy) serve(ln *net.TCPListener) error {
 			return ErrClosed
 		case p.turn():
 		case errno.Passing.Has(err):
-			p.pause(err)
+			pause = p.pause(err, pause)
 		default:
 			return err
 		}
@@ -400,9 +404,10 @@ func (p *Proxy) dialContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), p.DialTimeout)
 }
 
-// pause waits before another accept: the error passes, but not at once.
-func (p *Proxy) pause(err error) {
-	const pause = 50 * time.Millisecond
+// pause waits before another accept: the error passes, but not at once. Each pause is
+// twice the last one, from 5 ms to 1 s.
+func (p *Proxy) pause(err error, last time.Duration) time.Duration {
+	pause := min(max(2*last, 5*time.Millisecond), time.Second)
 	p.log().Warn("accept failed, trying again", "listener", p.listener.Addr(), "err", err, "pause", pause)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -410,6 +415,7 @@ func (p *Proxy) pause(err error) {
 	case <-timer.C:
 	case <-p.closing:
 	}
+	return pause
 }
 
 func (p *Proxy) log() *slog.Logger {

@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -396,6 +399,76 @@ func TestStallIsSilentAfterBothFINs(t *testing.T) {
 	c.SetLinger(0)
 	c.Close()
 	p.want(EndedClientReset, 16, 4, "replies stall:4")
+}
+
+// Whether a client has closed, or only sends no more, its FIN does not tell: it has its
+// silence for a while, and then the link ends, also when the target knows of no end.
+func TestStallEndsAfterTheFIN(t *testing.T) {
+	for _, targetEnds := range []bool{true, false} {
+		p := serve(t, &Proxy{Replies: fault.Stall(4), Target: target(t, func(c *net.TCPConn) {
+			io.WriteString(c, "Farewell, client")
+			io.Copy(io.Discard, c)
+			if !targetEnds && !newSide(c).awaitGone() {
+				t.Error("the target was not reset")
+			}
+		})})
+		c := p.dial()
+		io.WriteString(c, "Hi there, server")
+		io.ReadFull(c, make([]byte, 4))
+		start := time.Now()
+		c.Close()
+		got := p.want(EndedFault, 16, 4, "replies stall:4")
+		if d := time.Since(start); d < grace || d > 10*grace || got.Error != "octets were held for 400ms after the FIN of the client" {
+			t.Errorf("after %v: %s", d, got.Error)
+		}
+	}
+}
+
+// What a fault only delays is waited for, however long after the FIN it comes.
+func TestSlowReplyOutlastsTheFIN(t *testing.T) {
+	p := serve(t, &Proxy{Replies: fault.Delay(3 * grace), Target: target(t, answers("Farewell, client", 1))})
+	c := p.dial()
+	io.WriteString(c, "x")
+	c.CloseWrite()
+	if got, how := howItEnds(t, c); got != "Farewell, client" || how != "fin" {
+		t.Errorf("%q, %s", got, how)
+	}
+}
+
+// Both are no want of a target.
+func TestHowDiallingEnded(t *testing.T) {
+	for err, want := range map[error]Ended{
+		os.NewSyscallError("connect", syscall.ECONNRESET):   EndedTargetReset,
+		os.NewSyscallError("socket", syscall.EMFILE):        EndedError,
+		os.NewSyscallError("connect", syscall.ECONNREFUSED): EndedNoTarget,
+		os.ErrDeadlineExceeded:                              EndedNoTarget,
+	} {
+		if got := howDialEnded(&net.OpError{Op: "dial", Err: err}); got != want {
+			t.Errorf("%v: %s, want %s", err, got, want)
+		}
+	}
+	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) { c.SetLinger(0) })})
+	for range 50 {
+		p.dialReset()
+		p.want(EndedTargetReset, 0, 0)
+	}
+}
+
+func TestPausesAfterAcceptErrorsGrow(t *testing.T) {
+	var log strings.Builder
+	p := serve(t, &Proxy{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	p.Close()
+	var pauses []time.Duration
+	for last := time.Duration(0); len(pauses) < 10; pauses = append(pauses, last) {
+		last = p.pause(syscall.EMFILE, last)
+	}
+	const ms = time.Millisecond
+	if want := []time.Duration{5 * ms, 10 * ms, 20 * ms, 40 * ms, 80 * ms, 160 * ms, 320 * ms, 640 * ms, time.Second, time.Second}; !slices.Equal(pauses, want) {
+		t.Error(pauses)
+	}
+	if !strings.Contains(log.String(), "too many open files") {
+		t.Error(log.String())
+	}
 }
 
 // A Write that lasts is not disturbed by the watching.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,9 @@ var longAgo = time.Unix(1, 0)
 
 // patience is how long a Write may last before its side is watched. Tests have less.
 var patience = time.Second
+
+// grace is how long a stall is kept up for a side after its FIN. Tests have less.
+var grace = 5 * time.Second
 
 // A side is one of the two TCP connections of a link, as the faults see it. Octets
 // are read from the connection below, and written there too where no fault strikes.
@@ -124,37 +129,63 @@ func (s *side) wasReset() bool {
 	return gone && !s.finished.Load()
 }
 
-// await runs write, and calls stop if s is gone before write has returned. A fault
-// may keep a Write for ever, and then nobody reads from the side that it came from.
-func (s *side) await(write func(), stop func()) {
+// A watched is a connection to write to. A fault may keep a Write for ever, and then
+// nobody reads from the side that the octets came from.
+type watched struct {
+	net.Conn
+	from, to        *side
+	lost, outstayed func() // called when from is gone, and when to does not wait any more
+}
+
+// Write watches both sides once it lasts.
+func (w watched) Write(p []byte) (n int, err error) {
+	written := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Add(1)
 	timer := time.AfterFunc(patience, func() {
 		defer watching.Done()
-		if s.awaitGone() {
-			stop()
+		watching.Go(func() { w.awaitOutstayed(written) })
+		if w.from.awaitGone() {
+			w.lost()
 		}
 	})
-	write()
+	n, err = w.Conn.Write(p)
 	if timer.Stop() {
+		return n, err
+	}
+	close(written)
+	w.from.SetReadDeadline(longAgo)
+	watching.Wait()
+	w.from.SetReadDeadline(time.Time{})
+	return n, err
+}
+
+// awaitOutstayed gives the side that the octets are for some time after its FIN, and
+// after a stall has begun. What is merely slow arrives, or an RST says that it is not
+// wanted.
+func (w watched) awaitOutstayed(written <-chan struct{}) {
+	select {
+	case <-w.to.passed:
+	case <-written:
 		return
 	}
-	s.SetReadDeadline(longAgo)
-	watching.Wait()
-	s.SetReadDeadline(time.Time{})
+	for stalled := w.stalls(); ; {
+		select {
+		case <-time.After(grace):
+		case <-written:
+			return
+		}
+		if stalled {
+			w.outstayed()
+			return
+		}
+		stalled = w.stalls()
+	}
 }
 
-// A watched is a connection to write to, whose Writes end when the side that the
-// octets came from is reset.
-type watched struct {
-	net.Conn
-	from *side
-	stop func()
-}
-
-func (w watched) Write(p []byte) (n int, err error) {
-	w.from.await(func() { n, err = w.Conn.Write(p) }, w.stop)
-	return n, err
+// stalls tells whether a stall has struck, after which no Write returns by itself.
+func (w watched) stalls() bool {
+	return slices.ContainsFunc(fault.Struck(w.Conn), func(f string) bool { return strings.HasPrefix(f, "stall:") })
 }
 
 // reasonOf is the system's word in an error, without the calls that it came through.

@@ -438,8 +438,8 @@ func (f *loadFlags) verdict(total *load.Interval, limits []limit, first error) e
 func localHint(err error) string {
 	var call *os.SyscallError
 	switch {
-	case errno.NoDescriptors.Has(err):
-		return "this process may not have more sockets: raise ulimit -n, or take fewer connections"
+	case errno.Exhausted.Has(err):
+		return "this machine, or ulimit -n, allows no more sockets: raise it, or take fewer connections"
 	case errno.AddrInUse.Has(err):
 		return "the ports of --source are in use: give more of them, or more addresses"
 	case errno.AddrNotAvail.Has(err) && errors.As(err, &call) && call.Syscall == "bind":

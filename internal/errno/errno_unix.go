@@ -18,8 +18,9 @@ var (
 		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EPROTO, syscall.EPERM, syscall.ENOPROTOOPT,
 		syscall.ENETDOWN, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ETIMEDOUT,
 	}
-	NoDescriptors = Set{syscall.EMFILE, syscall.ENFILE}
-	AddrInUse     = Set{syscall.EADDRINUSE}
-	AddrNotAvail  = Set{syscall.EADDRNOTAVAIL}
-	NotPermitted  = Set{syscall.EACCES, syscall.EPERM}
+	// Exhausted: the program or the system has no more descriptors, or memory.
+	Exhausted    = Set{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM}
+	AddrInUse    = Set{syscall.EADDRINUSE}
+	AddrNotAvail = Set{syscall.EADDRNOTAVAIL}
+	NotPermitted = Set{syscall.EACCES, syscall.EPERM}
 )

@@ -41,8 +41,9 @@ var (
 		wsaEMFILE, wsaENOBUFS, syscall.WSAECONNRESET, syscall.WSAECONNABORTED, wsaENETDOWN,
 		errorNetnameDeleted, errorConnectionAborted,
 	}
-	NoDescriptors = Set{wsaEMFILE}
-	AddrInUse     = Set{wsaEADDRINUSE}
-	AddrNotAvail  = Set{wsaEADDRNOTAVAIL}
-	NotPermitted  = Set{wsaEACCES}
+	// Exhausted: the program or the system has no more sockets, or memory.
+	Exhausted    = Set{wsaEMFILE, wsaENOBUFS}
+	AddrInUse    = Set{wsaEADDRINUSE}
+	AddrNotAvail = Set{wsaEADDRNOTAVAIL}
+	NotPermitted = Set{wsaEACCES}
 )
