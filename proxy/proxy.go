@@ -73,6 +73,7 @@ type Proxy struct {
 	waiting   []chan struct{} // closed when the fault on connecting has changed
 
 	closing chan struct{} // closed by Shutdown and Close
+	deaf    chan struct{} // closed when Serve has let go of the address
 	idle    chan struct{} // closed when closing and Serve has returned
 }
 
@@ -220,6 +221,7 @@ func (p *Proxy) init() {
 	p.injectors = make(map[Direction]*fault.Injector)
 	p.links = make(map[*link]struct{})
 	p.closing = make(chan struct{})
+	p.deaf = make(chan struct{})
 	p.idle = make(chan struct{})
 }
 
@@ -358,7 +360,8 @@ func (p *Proxy) stop() (idle <-chan struct{}) {
 	return p.idle
 }
 
-// closeGate closes the last gate, and with it what the fault holds.
+// closeGate closes the last gate, and with it what the fault holds. The kernel has
+// closed the listener only now that nobody is in its Accept any more.
 func (p *Proxy) closeGate() {
 	p.stop() // after an error of the listener
 	p.mu.Lock()
@@ -366,6 +369,7 @@ func (p *Proxy) closeGate() {
 	p.turned()
 	p.mu.Unlock()
 	gate.Close()
+	close(p.deaf)
 }
 
 // left is the end of Serve.

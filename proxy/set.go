@@ -8,9 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/bothends/bothends/internal/errno"
 )
 
 var (
@@ -150,7 +153,9 @@ func (s *Set) Proxy(name string) (Status, error) {
 //
 // A proxy with the same listen address as before stays the one that it was: its
 // connections go on, and only a fault that is another now begins anew. One that is
-// gone from the rules stops accepting, and its open connections go on.
+// gone from the rules stops accepting, and its open connections go on. Where it holds
+// the address of a new one, it stops before that is known to listen; if that cannot,
+// it listens again, and its faults begin anew.
 func (s *Set) Apply(r *Rules) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +171,7 @@ func (s *Set) Apply(r *Rules) error {
 			others = append(others, m)
 		}
 	}
-	listeners, err := r.listen(before, others)
+	listeners, err := s.listen(r, before, others)
 	if err != nil {
 		return err
 	}
@@ -183,20 +188,27 @@ func (s *Set) Apply(r *Rules) error {
 		s.members = append(s.members, m)
 	}
 	for _, gone := range before {
-		s.leaving[gone.proxy] = struct{}{}
-		gone.proxy.stop()
+		s.retire(gone)
 	}
 	return nil
 }
 
 // listen opens the listeners of those rules that had none before, or none at all.
-func (r *Rules) listen(before map[string]*member, others []*member) (_ map[int]*net.TCPListener, err error) {
+// Those whose address a proxy holds that is gone from the rules come last, when
+// nothing else can fail. The caller holds mu.
+func (s *Set) listen(r *Rules, before map[string]*member, others []*member) (_ map[int]*net.TCPListener, err error) {
 	opened := make(map[int]*net.TCPListener)
+	held := make(map[int][]*member)
+	var retired []*member
 	defer func() {
-		if err != nil {
-			for _, ln := range opened {
-				ln.Close()
-			}
+		if err == nil {
+			return
+		}
+		for _, ln := range opened {
+			ln.Close()
+		}
+		for _, m := range retired {
+			err = s.revive(m, err)
 		}
 	}()
 	for i, rule := range r.rules {
@@ -206,13 +218,59 @@ func (r *Rules) listen(before map[string]*member, others []*member) (_ map[int]*
 		if before[rule.key()] != nil {
 			continue
 		}
-		ln, err := listen(rule.Listen)
-		if err != nil {
+		if opened[i], err = listen(rule.Listen); err == nil {
+			continue
+		}
+		delete(opened, i)
+		if held[i] = r.goneAt(rule, before); held[i] == nil || !errno.AddrInUse.Has(err) {
 			return nil, r.errorAt(rule, "listen", err)
 		}
-		opened[i] = ln
+	}
+	for i, holders := range held {
+		for _, m := range holders {
+			s.retire(m)
+			<-m.proxy.deaf
+			if !slices.Contains(retired, m) {
+				retired = append(retired, m)
+			}
+		}
+		if opened[i], err = listen(r.rules[i].Listen); err != nil {
+			delete(opened, i)
+			return nil, r.errorAt(r.rules[i], "listen", err)
+		}
 	}
 	return opened, nil
+}
+
+// goneAt are the proxies that are gone from the rules, and have the port of this one.
+func (r *Rules) goneAt(at rule, before map[string]*member) (gone []*member) {
+	for _, m := range before {
+		port := strconv.Itoa(m.addr.(*net.TCPAddr).Port)
+		stays := slices.ContainsFunc(r.rules, func(rule rule) bool { return rule.key() == m.spec.key() })
+		if !stays && strings.HasSuffix(at.Listen, ":"+port) {
+			gone = append(gone, m)
+		}
+	}
+	return gone
+}
+
+// retire stops a proxy that is no member any more. Its open connections go on. The
+// caller holds mu.
+func (s *Set) retire(m *member) {
+	s.leaving[m.proxy] = struct{}{}
+	m.proxy.stop()
+}
+
+// revive lets a proxy listen again that was stopped for rules which were refused, for
+// the reason why. It returns that, with its own if it fails. The caller holds mu.
+func (s *Set) revive(m *member, why error) error {
+	ln, err := listen(m.addr.String())
+	if err != nil { // somebody else was faster
+		s.members = slices.DeleteFunc(s.members, func(o *member) bool { return o == m })
+		return fmt.Errorf("%w; and %s could not listen again: %w", why, m.spec.Name, err)
+	}
+	m.proxy = s.start(m.spec, ln).proxy
+	return why
 }
 
 // Open is the number of open connections, those of proxies that are gone included.

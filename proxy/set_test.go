@@ -207,6 +207,70 @@ func TestRefusedFileChangesNothing(t *testing.T) {
 	}
 }
 
+// A proxy that the file gives another address may be in its own way: from loopback to
+// every address, at the same port.
+func TestReloadTakesAnAddressFromWhatIsGone(t *testing.T) {
+	for _, fault := range []string{"", "refuse"} {
+		s, _ := set(t)
+		narrow := freeAddress(t)
+		_, port, _ := net.SplitHostPort(narrow)
+		one, two := target(t, answers("one", 4)), target(t, answers("two", 4))
+		apply(t, s, "proxies:\n  - {name: a, listen: '"+narrow+"', target: '"+one+"', connect: '"+fault+"'}")
+		var open net.Conn
+		if fault == "" {
+			var err error
+			if open, err = net.Dial("tcp", narrow); err != nil {
+				t.Fatal(err)
+			}
+			defer open.Close()
+			for s.Open() == 0 {
+			}
+		}
+		apply(t, s, "proxies:\n  - {name: a, listen: '0.0.0.0:"+port+"', target: '"+two+"'}")
+		if reply, how := ask(t, narrow); reply != "two" || how != "fin" {
+			t.Errorf("%q, %s", reply, how)
+		}
+		if open != nil {
+			io.WriteString(open, "ping")
+			if reply, how := howItEnds(t, open); reply != "one" || how != "fin" {
+				t.Errorf("the open connection: %q, %s", reply, how)
+			}
+		}
+	}
+}
+
+// Where somebody else has the address too, what stopped for it listens again.
+func TestReloadGivesAnAddressBack(t *testing.T) {
+	s, _ := set(t)
+	narrow := freeAddress(t)
+	_, port, _ := net.SplitHostPort(narrow)
+	taken, err := net.Listen("tcp", "127.0.0.2:"+port)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer taken.Close()
+	to := target(t, answers("pong", 4))
+	apply(t, s, "proxies:\n  - {name: a, listen: '"+narrow+"', target: '"+to+"', replies: 'first:1(close:1)'}")
+	r, err := ParseRules("rules.yaml", []byte("proxies:\n  - {listen: '0.0.0.0:"+port+"', target: '"+to+"'}\n  - {listen: '"+freeAddress(t)+"', target: '"+to+"'}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply(r); !errno.AddrInUse.Has(err) || !strings.HasPrefix(err.Error(), "rules.yaml:2: listen tcp") || strings.Contains(err.Error(), "again") {
+		t.Error(err)
+	}
+	for _, want := range []string{"p", "pong"} {
+		if reply, how := ask(t, narrow); reply != want || how != "fin" {
+			t.Errorf("%q, %s", reply, how)
+		}
+	}
+	if got := s.Proxies(); len(got) != 1 || got[0].Name != "a" || got[0].Listen != narrow {
+		t.Errorf("%+v", got)
+	}
+	if listensAt(r.rules[1].Listen) {
+		t.Error("a listener of the refused rules stayed open")
+	}
+}
+
 func TestRulesFileMistakes(t *testing.T) {
 	const good = "proxies:\n  - listen: 127.0.0.1:7000\n    target: 127.0.0.1:6379\n"
 	for _, c := range []struct{ text, want string }{
