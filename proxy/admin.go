@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,15 +126,25 @@ func (a *Admin) refuse(req *http.Request) string {
 	if origin := req.Header.Get("Origin"); origin != "" {
 		return "no requests from web pages: it has an Origin, " + origin
 	}
-	host := req.Host
+	if host := req.Host; !a.knows(host) {
+		return fmt.Sprintf("the host %q is neither an address nor localhost, nor one that was allowed", host)
+	}
+	return ""
+}
+
+// knows tells whether a request for the host is let in.
+func (a *Admin) knows(host string) bool {
+	bracketed := strings.HasPrefix(host, "[")
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" || slices.Contains(a.Hosts, host) {
-		return ""
+	if address, err := netip.ParseAddr(host); err == nil {
+		return !bracketed || address.Is6()
 	}
-	return fmt.Sprintf("the host %q is neither an address nor localhost, nor one that was allowed", host)
+	return !bracketed && slices.ContainsFunc(append([]string{"localhost"}, a.Hosts...), func(name string) bool {
+		return strings.EqualFold(strings.TrimSuffix(host, "."), strings.TrimSuffix(name, "."))
+	})
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -172,15 +183,52 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-// read decodes a body of one JSON object with known keys.
-func read(req *http.Request, into any) error {
-	decoder := json.NewDecoder(req.Body)
+// read decodes a body of one JSON object with known keys, the required ones among them.
+func read(req *http.Request, into any, required ...string) error {
+	text, err := io.ReadAll(req.Body)
+	if err != nil {
+		return errBody{fmt.Errorf("the body: %w", err)}
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
 		return errBody{fmt.Errorf("the body: %w", err)}
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return errBody{errors.New("the body: something follows the object")}
+	}
+	if err := checkKeys(text, required); err != nil {
+		return errBody{fmt.Errorf("the body: %w", err)}
+	}
+	return nil
+}
+
+// checkKeys refuses what Decode lets pass: null for an object or a value, a key with
+// capitals, and one that is there twice. What Decode took has no object in it.
+func checkKeys(text []byte, required []string) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	if begin, _ := decoder.Token(); begin != json.Delim('{') {
+		return errors.New("want an object")
+	}
+	seen := make(map[string]bool)
+	for decoder.More() {
+		token, _ := decoder.Token()
+		value, _ := decoder.Token()
+		key, _ := token.(string)
+		switch {
+		case strings.Trim(key, "abcdefghijklmnopqrstuvwxyz") != "":
+			return fmt.Errorf("unknown field %q", key)
+		case seen[key]:
+			return fmt.Errorf("%s: a second time", key)
+		case value == nil:
+			return fmt.Errorf("%s: null is no value", key)
+		}
+		seen[key] = true
+	}
+	for _, key := range required {
+		if !seen[key] {
+			return fmt.Errorf("no %s in it", key)
+		}
 	}
 	return nil
 }
@@ -218,7 +266,7 @@ func removeProxy(s *Set, req *http.Request) (int, any, error) {
 
 func setFault(s *Set, req *http.Request) (int, any, error) {
 	var body faultBody
-	if err := read(req, &body); err != nil {
+	if err := read(req, &body, "fault"); err != nil {
 		return 0, nil, err
 	}
 	return changeFault(s, req, body.Fault)

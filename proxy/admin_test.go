@@ -157,6 +157,15 @@ func TestAdminErrors(t *testing.T) {
 		{"PATCH", "/v1/proxies/a", `{"name":"b"}`, 400, `the body: json: unknown field "name"`},
 		{"PUT", "/v1/proxies/a/faults/sideways", `{"fault":"reset"}`, 400, `sideways: "sideways" is none of requests, replies and connect`},
 		{"PUT", "/v1/proxies/a/faults/connect", `{"fault":"reset"}`, 400, "connect: reset is no fault of connecting"},
+		{"PUT", "/v1/proxies/a/faults/replies", `{}`, 400, "the body: no fault in it"},
+		{"PUT", "/v1/proxies/a/faults/replies", `null`, 400, "the body: want an object"},
+		{"PUT", "/v1/proxies/a/faults/replies", `{"fault":null}`, 400, "the body: fault: null is no value"},
+		{"PUT", "/v1/proxies/a/faults/replies", `{"Fault":"reset"}`, 400, `the body: unknown field "Fault"`},
+		{"PATCH", "/v1/proxies/a", `{"target":"b:2","TARGET":"c:3"}`, 400, `the body: unknown field "TARGET"`},
+		{"PATCH", "/v1/proxies/a", `{"requeſts":"reset"}`, 400, `the body: unknown field "requeſts"`},
+		{"PATCH", "/v1/proxies/a", `{"target":"b:2","target":"c:3"}`, 400, "the body: target: a second time"},
+		{"PATCH", "/v1/proxies/a", `{"seed":null}`, 400, "the body: seed: null is no value"},
+		{"PATCH", "/v1/proxies/a", `{"target":"x y:1"}`, 400, `target: "x y:1": want HOST:PORT or [IPv6]:PORT`},
 		{"DELETE", "/v1/proxies/a/faults/sideways", "", 400, "sideways: "},
 	} {
 		req, err := http.NewRequest(r.method, c.URL+r.path, strings.NewReader(r.body))
@@ -207,6 +216,8 @@ func TestAdminKeepsWebPagesOut(t *testing.T) {
 	}{
 		{"127.0.0.1:8474", "", 200}, {"127.0.0.1", "", 200}, {"[::1]:8474", "", 200}, {"[::1]", "", 200},
 		{"localhost:8474", "", 200}, {"proxy:8474", "", 200}, {"proxy", "", 200},
+		{"LOCALHOST:8474", "", 200}, {"localhost.", "", 200}, {"localhost.:8474", "", 200}, {"Proxy.:8474", "", 200},
+		{"[localhost]", "", 403}, {"[localhost]:8474", "", 403}, {"[127.0.0.1]", "", 403}, {"localhost..", "", 403},
 		{"evil.example:8474", "", 403}, {"", "", 403}, {"localhost.evil.example", "", 403},
 		{"127.0.0.1:8474", "http://evil.example", 403}, {"localhost", "null", 403}, {"localhost:8474", "http://localhost:8474", 403},
 	} {

@@ -418,7 +418,7 @@ func TestStallEndsAfterTheFIN(t *testing.T) {
 		start := time.Now()
 		c.Close()
 		got := p.want(EndedFault, 16, 4, "replies stall:4")
-		if d := time.Since(start); d < grace || d > 10*grace || got.Error != "octets were held for 400ms after the FIN of the client" {
+		if d := time.Since(start); d < grace || d > 10*grace || got.Error != "octets were held for 300ms after the FIN of the client" {
 			t.Errorf("after %v: %s", d, got.Error)
 		}
 	}
@@ -426,7 +426,7 @@ func TestStallEndsAfterTheFIN(t *testing.T) {
 
 // What a fault only delays is waited for, however long after the FIN it comes.
 func TestSlowReplyOutlastsTheFIN(t *testing.T) {
-	p := serve(t, &Proxy{Replies: fault.Delay(3 * grace), Target: target(t, answers("Farewell, client", 1))})
+	p := serve(t, &Proxy{Replies: fault.Delay(grace * 3 / 2), Target: target(t, answers("Farewell, client", 1))})
 	c := p.dial()
 	io.WriteString(c, "x")
 	c.CloseWrite()

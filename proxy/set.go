@@ -69,7 +69,7 @@ func (s *Set) Add(spec Spec) (Status, error) {
 		return Status{}, err
 	}
 	if unnamed {
-		spec.Name = ln.Addr().String()
+		spec.Name = nameOf(ln.Addr().String())
 	}
 	if s.find(spec.Name) != nil {
 		ln.Close()

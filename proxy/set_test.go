@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bothends/bothends/internal/errno"
+	"github.com/bothends/bothends/internal/need"
 )
 
 // set returns a Set that is closed with the test, and what its connections come to.
@@ -246,7 +247,7 @@ func TestReloadGivesAnAddressBack(t *testing.T) {
 	_, port, _ := net.SplitHostPort(narrow)
 	taken, err := net.Listen("tcp", "127.0.0.2:"+port)
 	if err != nil {
-		t.Skip(err)
+		need.Skip(t, "the address 127.0.0.2")
 	}
 	defer taken.Close()
 	to := target(t, answers("pong", 4))
@@ -301,6 +302,9 @@ func TestRulesFileMistakes(t *testing.T) {
 		{good + "  - listen: 127.0.0.1:7000\n    target: a:1\n    name: x\n", "4: listen: 127.0.0.1:7000 is that of line 2"},
 		{good + "  - listen: :1\n    target: a:1\n    name: 127.0.0.1:7000\n", "6: name: 127.0.0.1:7000 is that of line 2"},
 		{good + "  - listen: 127.0.0.1:7000\n    target: a:1\n", "4: name: 127.0.0.1:7000 is that of line 2"},
+		{good + "  - listen: :1\n    target: x y:1\n", `5: target: "x y:1": want HOST:PORT or [IPv6]:PORT`},
+		{good + "  - listen: :1\n    target: '[localhost]:1'\n", `5: target: "[localhost]:1": want HOST:PORT or [IPv6]:PORT`},
+		{good + "  - listen: a/b:1\n    target: a:1\n", `4: listen: "a/b:1": want HOST:PORT or [IPv6]:PORT`},
 		{good + "   - x\n", "4: "},
 		{good + "\t- x\n", "4: "},
 		{good + "---\nproxies: []\n", "1: expected single document, found multiple"},
@@ -314,6 +318,25 @@ func TestRulesFileMistakes(t *testing.T) {
 	}
 	if _, err := ReadRules("/no/such/file"); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// A zone has a %, and some interfaces have stranger names.
+func TestNameFromAnAddressWithAZone(t *testing.T) {
+	r, err := ParseRules("f", []byte("proxies:\n  - {listen: '[::1%lo]:7434', target: '[fe80::1%eth@0]:1'}\n"))
+	if err != nil || r.rules[0].Name != "[::1-lo]:7434" || r.rules[0].Listen != "[::1%lo]:7434" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	s, _ := set(t)
+	added, err := s.Add(Spec{Listen: "[::1%lo]:0", Target: "127.0.0.1:1"})
+	if errors.As(err, new(*SpecError)) {
+		t.Fatal(err)
+	} else if err != nil {
+		need.Skip(t, "IPv6 on an interface lo")
+	}
+	seed := uint64(1)
+	if _, err := s.Change(added.Name, Change{Seed: &seed}); err != nil || strings.Contains(added.Name, "%") {
+		t.Errorf("%+v, %v", added, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 )
@@ -11,7 +12,7 @@ import (
 // A Spec says what a proxy of a [Set] is: a rule in a file, or an object over HTTP.
 // Faults are in the language of fault.Parse, "" for none.
 type Spec struct {
-	Name     string `json:"name"`   // "" is the listen address
+	Name     string `json:"name"`   // "" is the listen address, with - for what no name has
 	Listen   string `json:"listen"` // host:port; port 0 takes a free one
 	Target   string `json:"target"` // host:port
 	Requests string `json:"requests,omitempty"`
@@ -68,13 +69,21 @@ func (c *Change) fault(on Direction) *string {
 	return c.Connect
 }
 
-// name is what can stand in the path of a URL as it is.
-var name = regexp.MustCompile(`^[A-Za-z0-9_:\[][A-Za-z0-9._:\[\]-]*$`)
+var (
+	// name is what can stand in the path of a URL as it is.
+	name    = regexp.MustCompile(`^[A-Za-z0-9_:\[][A-Za-z0-9._:\[\]-]*$`)
+	notName = regexp.MustCompile(`[^A-Za-z0-9._:\[\]-]+`)
+	host    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+)
+
+// nameOf is the name of a proxy that has none but its address: without the % before an
+// IPv6 address' zone, and what else a zone may have.
+func nameOf(address string) string { return notName.ReplaceAllString(address, "-") }
 
 // check tells what is wrong with the fields, and fills in the name.
 func (s *Spec) check() error {
 	if s.Name == "" {
-		s.Name = s.Listen
+		s.Name = nameOf(s.Listen)
 	}
 	if err := checkAddress(s.Listen, true); err != nil {
 		return &SpecError{"listen", err}
@@ -95,8 +104,8 @@ func (s *Spec) check() error {
 
 // checkAddress wants host:port. Only who listens may leave out the host, or take port 0.
 func checkAddress(address string, listen bool) error {
-	host, digits, err := net.SplitHostPort(address)
-	if err != nil {
+	name, digits, err := net.SplitHostPort(address)
+	if err != nil || name != "" && !isHost(name, address[0] == '[') {
 		return fmt.Errorf("%q: want HOST:PORT or [IPv6]:PORT", address)
 	}
 	port, err := strconv.ParseUint(digits, 10, 16)
@@ -105,8 +114,15 @@ func checkAddress(address string, listen bool) error {
 		return fmt.Errorf("%q: want a port from 0 to 65535", address)
 	case !listen && port == 0:
 		return errors.New("port 0 is no port to connect to")
-	case !listen && host == "":
+	case !listen && name == "":
 		return fmt.Errorf("%q: want a host too", address)
 	}
 	return nil
+}
+
+func isHost(name string, bracketed bool) bool {
+	if address, err := netip.ParseAddr(name); err == nil {
+		return address.Is6() == bracketed
+	}
+	return !bracketed && host.MatchString(name)
 }
