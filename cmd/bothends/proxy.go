@@ -70,7 +70,8 @@ docs/proxy-api.yaml. Who reaches that address may do so; web pages may not.
 SIGINT stops at once, SIGTERM lets open connections end within --drain, and a
 second one ends the program there and then. The exit status is 0, 1 when
 connections were cut because --drain was over, 2 when the command line or the
-rules are wrong, and 3 when an address is not to be had.`
+rules are wrong, 3 when an address is not to be had, and after a second signal
+130 for SIGINT and 143 for SIGTERM.`
 
 func newProxy() *cobra.Command {
 	f := proxyFlags{
@@ -104,7 +105,7 @@ func newProxy() *cobra.Command {
 
 // check tells which of the ways to say what to do was meant.
 func (f *proxyFlags) check(args []string) error {
-	one := f.spec.Listen != "" || f.spec.Requests != "" || f.spec.Replies != "" || f.spec.Connect != ""
+	one := f.spec.Listen != "" || f.spec.Requests != "" || f.spec.Replies != "" || f.spec.Connect != "" || f.spec.Seed != 0
 	switch {
 	case len(args) > 1:
 		return fmt.Errorf("one TARGET, please, not %d", len(args))
@@ -124,6 +125,13 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 	if err := f.check(args); err != nil {
 		return usageError(cmd, err)
 	}
+	var rules *proxy.Rules
+	if f.rules != "" { // before the signals are caught: reading may block, in a FIFO, say
+		var err error
+		if rules, err = proxy.ReadRules(f.rules); err != nil {
+			return f.failed(cmd, err)
+		}
+	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -139,8 +147,8 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 		Log:         slog.New(slog.NewTextHandler(print.errs, nil)),
 		Done:        func(c proxy.Connection) { json.NewEncoder(print.out).Encode(c) },
 	}}
-	defer r.set.Close()
-	if err := r.start(cmd, args); err != nil {
+	defer r.quit()
+	if err := r.start(cmd, args, rules); err != nil {
 		return err
 	}
 	return r.wait(signals)
@@ -157,15 +165,15 @@ type proxying struct {
 }
 
 // start makes the proxies of the command line or of the rules, and the API.
-func (r *proxying) start(cmd *cobra.Command, args []string) error {
+func (r *proxying) start(cmd *cobra.Command, args []string, rules *proxy.Rules) error {
 	if len(args) == 1 {
 		r.flags.spec.Target = args[0]
 		if _, err := r.set.Add(r.flags.spec); err != nil {
 			return r.flags.failed(cmd, err)
 		}
 	}
-	if r.flags.rules != "" {
-		if err := r.load(); err != nil {
+	if rules != nil {
+		if err := r.set.Apply(rules); err != nil {
 			return r.flags.failed(cmd, err)
 		}
 	}
@@ -177,14 +185,6 @@ func (r *proxying) start(cmd *cobra.Command, args []string) error {
 		return r.flags.failed(cmd, err)
 	}
 	return nil
-}
-
-func (r *proxying) load() error {
-	rules, err := proxy.ReadRules(r.flags.rules)
-	if err != nil {
-		return err
-	}
-	return r.set.Apply(rules)
 }
 
 func (r *proxying) tell() {
@@ -271,18 +271,21 @@ func listenFailure(err *net.OpError, asked string) *failure {
 func (r *proxying) wait(signals <-chan os.Signal) error {
 	var result error
 	var drained chan error
+	var reload reloading
 	for {
 		select {
 		case err := <-drained:
 			if open := r.set.Open(); err != nil && open > 0 {
 				result = &failure{code: exitFailure, err: fmt.Errorf("%d open after --drain %v, cut", open, time.Duration(r.flags.drain))}
 			}
-			r.set.Close()
 			return result
+		case <-reload.done:
+			reload.ended(r)
 		case sig := <-signals:
 			switch {
+			case drained != nil && sig == syscall.SIGHUP: // too late
 			case sig == syscall.SIGHUP:
-				r.reload()
+				reload.begin(r)
 			case drained != nil: // a second one quits at once
 				return &failure{code: exitCode(sig)}
 			default:
@@ -292,14 +295,60 @@ func (r *proxying) wait(signals <-chan os.Signal) error {
 	}
 }
 
-// reload reads the rules again. The old ones stay if they are wrong.
-func (r *proxying) reload() {
-	if err := r.load(); err != nil {
-		fmt.Fprintf(r.print.errs, "bothends: %v; the old rules stay\n", err)
+// quit cuts what is open. It does not wait for that for ever: the set may be busy with
+// a name that it looks up to listen at.
+func (r *proxying) quit() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		r.set.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+	}
+}
+
+// reloading is a file of rules that is read again, apart from the signals: reading may
+// block, and nothing can end it then but the end of the program.
+type reloading struct {
+	done  chan struct{} // nil when none is read
+	again bool          // it may have changed meanwhile
+}
+
+func (l *reloading) begin(r *proxying) {
+	if l.again = l.done != nil; l.again {
 		return
 	}
-	r.print.note("%s was read again", r.flags.rules)
-	r.tell()
+	done := make(chan struct{})
+	l.done = done
+	go func() {
+		defer close(done)
+		r.reload()
+	}()
+}
+
+func (l *reloading) ended(r *proxying) {
+	l.done = nil
+	if l.again {
+		l.begin(r)
+	}
+}
+
+// reload reads the rules again. The old ones stay if they are wrong.
+func (r *proxying) reload() {
+	rules, err := proxy.ReadRules(r.flags.rules)
+	if err == nil {
+		err = r.set.Apply(rules)
+	}
+	switch {
+	case errors.Is(err, proxy.ErrClosed): // the end of the program has begun
+	case err != nil:
+		fmt.Fprintf(r.print.errs, "bothends: %v; the old rules stay\n", err)
+	default:
+		r.print.note("%s was read again", r.flags.rules)
+		r.tell()
+	}
 }
 
 // stop ends the proxies as the signal asks. The channel tells when they have ended, or
@@ -309,14 +358,14 @@ func (r *proxying) stop(sig os.Signal) chan error {
 		r.admin.Close()
 		<-r.adminDone
 	}
-	if open := r.set.Open(); sig != syscall.SIGINT && open > 0 {
-		r.print.note("%d open, waiting for their end, %v at most", open, time.Duration(r.flags.drain))
-	}
 	ended := make(chan error, 1)
-	go func() {
+	go func() { // all of it, for the set may be busy
 		if sig == syscall.SIGINT {
 			ended <- r.set.Close()
 			return
+		}
+		if open := r.set.Open(); open > 0 {
+			r.print.note("%d open, waiting for their end, %v at most", open, time.Duration(r.flags.drain))
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.flags.drain))
 		defer cancel()

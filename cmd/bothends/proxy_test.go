@@ -99,6 +99,8 @@ func TestProxyErrorLines(t *testing.T) {
 		{"a:1 b:2 --listen :0", 2, "bothends: one TARGET, please, not 2\n" + usage},
 		{"a:1 --rules f", 2, "bothends: --rules has the targets, and what goes with each\n" + usage},
 		{"--rules f --fault-replies reset", 2, "bothends: --rules has the targets, and what goes with each\n" + usage},
+		{"--rules f --seed 7", 2, "bothends: --rules has the targets, and what goes with each\n" + usage},
+		{"--admin 0 --seed 7", 2, "bothends: no TARGET given\n" + usage},
 		{"--rules /no/such/file", 2, "bothends: --rules: open /no/such/file: no such file or directory\n" + usage},
 		{"a --listen 127.0.0.1:0", 2, "bothends: TARGET: \"a\": want HOST:PORT or [IPv6]:PORT\n" + usage},
 		{"a:1 --listen 7000", 2, "bothends: --listen: \"7000\": want HOST:PORT or [IPv6]:PORT\n" + usage},
