@@ -17,4 +17,4 @@ for ((i = 0; i < 200; i++)); do
 done
 [ -n "$port" ] || { echo "the server does not listen" >&2; exit 1; }
 "$dir/bothends" load "127.0.0.1:$port" -c 16 -d "${SECONDS_EACH:-60}s" --fail-if 'errors>0' >"$dir/out"
-sed -n '/^rate/p; /^outcomes/p; /^kernel/p' "$dir/out"
+sed -n '/^rate  /p; /^outcomes/p' "$dir/out"
