@@ -94,14 +94,12 @@ func (c *Client) ExchangeConn(ctx context.Context, conn net.Conn, request []byte
 	if trace == nil {
 		trace = new(Trace)
 	}
-	deadline, limited := ctx.Deadline()
+	var deadline time.Time
 	if timeout := orDefault(c.Timeout, DefaultTimeout); timeout > 0 {
-		if own := time.Now().Add(timeout); !limited || own.Before(deadline) {
-			deadline = own
-		}
+		deadline = time.Now().Add(timeout)
 	}
 	conn.SetDeadline(deadline)
-	if ctx.Done() != nil {
+	if ctx.Done() != nil { // its end, by its own deadline too, wakes what blocks
 		defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
 	}
 	reply, err = c.talk(ctx, trace, conn, request)

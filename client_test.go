@@ -567,17 +567,18 @@ func TestExchangeConnCanceled(t *testing.T) {
 		}
 		defer ln.Close()
 		defer conn.Close()
-		why := errors.New("enough")
+		why, began := errors.New("enough"), time.Now()
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(why) })
 		_, err = new(bothends.Client).ExchangeConn(ctx, conn, []byte(sixteen))
-		if bothends.Classify(err) != bothends.Canceled || !errors.Is(err, why) {
-			t.Errorf("%v", err)
+		if bothends.Classify(err) != bothends.Canceled || !errors.Is(err, why) || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
 		}
+		began = time.Now()
 		limited, cancel2 := context.WithTimeout(t.Context(), time.Second)
 		defer cancel2()
-		if _, err = new(bothends.Client).ExchangeConn(limited, conn, []byte(sixteen)); bothends.Classify(err) != bothends.Timeout {
-			t.Errorf("%v", err)
+		if _, err = new(bothends.Client).ExchangeConn(limited, conn, []byte(sixteen)); bothends.Classify(err) != bothends.Timeout || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})
 }

@@ -184,6 +184,25 @@ func TestWarmupIsNotCounted(t *testing.T) {
 	})
 }
 
+// Nor is the processor's time that the warm-up took.
+func TestWarmupTakesNoCPU(t *testing.T) {
+	begun := time.Now()
+	r := &load.Runner{Duration: 400 * time.Millisecond, Warmup: 300 * time.Millisecond, Do: func(context.Context) error {
+		for time.Since(begun) < 250*time.Millisecond {
+		}
+		timer := time.NewTimer(10 * time.Millisecond)
+		<-timer.C
+		return nil
+	}}
+	var total load.Interval
+	for i := range r.Run(t.Context()) {
+		total.Merge(i)
+	}
+	if total.Health.CPU > 150*time.Millisecond {
+		t.Errorf("%v of CPU in a tenth of a second in which nothing was done", total.Health.CPU)
+	}
+}
+
 // A run lasts as long as it was asked to: so the rate is over all of it.
 func TestRateOfSlowSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -153,6 +153,7 @@ func TestLoadModes(t *testing.T) {
 		"-n 40 -r 1000 --arrival poisson":    func(r *load.Record) bool { return r.Config.Loop == "open" && r.Config.Arrival == "poisson" },
 		"-n 40 --hold 20":                    func(r *load.Record) bool { return r.Config.Hold == 20 },
 		"-n 40 --source 127.0.0.2-127.0.0.9": func(r *load.Record) bool { return r.Config.Loop == "closed" },
+		"-n 40 -r 1000 --warmup 100ms":       func(r *load.Record) bool { return r.Kernel.Connections >= 40 && r.Kernel.Connections <= 42 },
 	} {
 		record := saved(t, strings.Fields(args)...)
 		if record == nil {
