@@ -14,7 +14,7 @@ import (
 // It has no lock.
 type Histogram struct {
 	h      *hdrhistogram.Histogram
-	packed []byte // in place of h
+	packed []step // in place of h
 }
 
 const (
@@ -24,29 +24,38 @@ const (
 
 func newHDR() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(longest), digits) }
 
-// Pack makes it small, a few hundred octets instead of 200 KB, until it is used again:
-// for those that are kept, as the seconds of a long run are.
+// Pack makes it small, some kilobytes instead of 200, until it is used again: for those
+// that are kept, as the seconds of a long run are.
 func (h *Histogram) Pack() {
 	if h.h == nil {
 		return
 	}
-	if packed, err := h.h.Encode(hdrhistogram.V2CompressedEncodingCookieBase); err == nil {
-		h.h, h.packed = nil, packed
+	h.packed = make([]step, 0, 64)
+	for _, b := range h.h.Distribution() {
+		if b.Count > 0 {
+			h.packed = append(h.packed, step{b.From, b.Count})
+		}
 	}
+	h.h = nil
 }
+
+// A step is a value's count; the value stands for all that are equivalent to it.
+type step struct{ value, count int64 }
 
 // open returns the counts, nil for none. It does not unpack h.
 func (h *Histogram) open() *hdrhistogram.Histogram {
 	if h.packed == nil {
 		return h.h
 	}
-	read, err := hdrhistogram.Decode(h.packed)
-	if err != nil { // it was encoded by Pack
-		return nil
-	}
 	all := newHDR()
-	all.Merge(read)
+	addSteps(all, h.packed)
 	return all
+}
+
+func addSteps(to *hdrhistogram.Histogram, steps []step) {
+	for _, s := range steps {
+		to.RecordValues(s.value, s.count) // they come from one with the same bounds
+	}
 }
 
 // Record counts a duration; a negative one as 0.
@@ -60,29 +69,32 @@ func (h *Histogram) Record(d time.Duration) {
 
 // Merge adds the counts of another one; nil has none.
 func (h *Histogram) Merge(other *Histogram) {
-	if other == nil {
-		return
-	}
-	from := other.open()
-	if from == nil || from.TotalCount() == 0 {
+	if other == nil || other.h == nil && other.packed == nil {
 		return
 	}
 	h.unpack()
 	if h.h == nil {
 		h.h = newHDR()
 	}
-	h.h.Merge(from)
+	if other.packed != nil {
+		addSteps(h.h, other.packed)
+	} else if other.h != nil {
+		h.h.Merge(other.h)
+	}
 }
 
 func (h *Histogram) unpack() { h.h, h.packed = h.open(), nil }
 
 // Count is how many durations there are.
 func (h *Histogram) Count() int64 {
-	counts := h.open()
-	if counts == nil {
-		return 0
+	if h.packed == nil && h.h != nil {
+		return h.h.TotalCount()
 	}
-	return counts.TotalCount()
+	var n int64
+	for _, s := range h.packed {
+		n += s.count
+	}
+	return n
 }
 
 // Mean is 0 when there are none, and so are Max and Quantile.
@@ -139,12 +151,9 @@ func (h *Histogram) MarshalJSON() ([]byte, error) {
 	if h.Count() == 0 {
 		return []byte(`""`), nil
 	}
-	text := h.packed
-	if text == nil {
-		var err error
-		if text, err = h.h.Encode(hdrhistogram.V2CompressedEncodingCookieBase); err != nil {
-			return nil, err
-		}
+	text, err := h.open().Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	if err != nil {
+		return nil, err
 	}
 	return json.Marshal(string(text))
 }
@@ -167,5 +176,6 @@ func (h *Histogram) UnmarshalJSON(text []byte) error {
 	if dropped := h.h.Merge(read); dropped > 0 {
 		return fmt.Errorf("histogram: %d of its counts are of more than an hour", dropped)
 	}
+	h.Pack() // a record has thousands
 	return nil
 }

@@ -111,10 +111,13 @@ func (r *Record) Write(w io.Writer) error {
 // ReadRecord reads one record.
 func ReadRecord(r io.Reader) (*Record, error) {
 	var record Record
-	if err := json.NewDecoder(r).Decode(&record); err != nil {
+	from := json.NewDecoder(r)
+	if err := from.Decode(&record); err != nil {
 		return nil, fmt.Errorf("read a load record: %w", err)
 	}
-	switch {
+	switch _, err := from.Token(); {
+	case err != io.EOF:
+		return nil, errors.New("read a load record: there is more behind it; give each record a file of its own")
 	case record.Schema == "":
 		return nil, errors.New("read a load record: it has no schema")
 	case record.Schema != RecordSchema:
@@ -126,7 +129,26 @@ func ReadRecord(r io.Reader) (*Record, error) {
 	return &record, nil
 }
 
-// inOrder tells what is wrong with the times of intervals that anybody may have
+// counted tells what is wrong with an interval's counts.
+func (i *Interval) counted() error {
+	const most = 1 << 50 // beyond it sums might not be right
+	all := int64(0)
+	for outcome, n := range i.Outcomes {
+		if n < 0 || n > most {
+			return fmt.Errorf("%d exchanges are %q", n, outcome)
+		}
+		all += n
+	}
+	if i.Queued < 0 || i.Unsent < 0 || i.Queued > most || i.Unsent > most {
+		return errors.New("exchanges that waited, or were not sent, are no count")
+	}
+	if timed := i.Latency.Count(); timed < 0 || timed > all {
+		return fmt.Errorf("%d latencies of %d exchanges", timed, all)
+	}
+	return nil
+}
+
+// inOrder tells what is wrong with the times and counts of intervals that anybody may have
 // written: whoever adds them up relies on their order.
 func inOrder(intervals []*Interval) error {
 	var last time.Duration
@@ -136,8 +158,11 @@ func inOrder(intervals []*Interval) error {
 			return fmt.Errorf("interval %d is null", n)
 		case i.Start < last-time.Millisecond: // they are numbers with a fraction, and may be off by a bit
 			return fmt.Errorf("interval %d begins before the one before it has ended", n)
-		case i.End < i.Start || i.End >= forever:
+		case i.End <= i.Start || i.End >= forever:
 			return fmt.Errorf("interval %d ends at no time", n)
+		}
+		if err := i.counted(); err != nil {
+			return fmt.Errorf("interval %d: %w", n, err)
 		}
 		last = i.End
 	}

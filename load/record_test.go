@@ -26,7 +26,7 @@ func written(t *testing.T, r *load.Record) string {
 // A record that was read is the one that was written, to the last count.
 func TestRecord(t *testing.T) {
 	i := &load.Interval{
-		Start: time.Second, End: 2500 * time.Millisecond, Outcomes: map[string]int64{"ok": 3, "reset": 1}, Queued: 2, Unsent: 1,
+		Start: time.Second, End: 2500 * time.Millisecond, Outcomes: map[string]int64{"ok": 999, "reset": 1}, Queued: 2, Unsent: 1,
 		Phases: map[string]*load.Histogram{"connect": new(load.Histogram)},
 		Health: load.Health{CPU: 300 * time.Millisecond, GCs: 2, GCPause: 50 * time.Microsecond},
 	}
@@ -61,11 +61,15 @@ func TestRecordsThatAreNone(t *testing.T) {
 		`{"schema":1}`:                           "cannot unmarshal",
 		`{"intervals":[{"latency":"nonsense"}]}`: "histogram: ",
 		`{"intervals":[{"latency":7}]}`:          "cannot unmarshal",
-		`{"schema":"bothends.load-record/v1","intervals":[null]}`:                          "interval 0 is null",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":-1,"end":1}]}`:          "interval 0 begins before",
-		`{"schema":"bothends.load-record/v1","intervals":[{"end":2},{"start":1,"end":3}]}`: "interval 1 begins before the one before it has ended",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":1}]}`:                   "interval 0 ends at no time",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1e300}]}`:       "interval 0 ends at no time",
+		`{"schema":"bothends.load-record/v1","intervals":[null]}`:                                          "interval 0 is null",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":-1,"end":1}]}`:                          "interval 0 begins before",
+		`{"schema":"bothends.load-record/v1","intervals":[{"end":2},{"start":1,"end":3}]}`:                 "interval 1 begins before the one before it has ended",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":1}]}`:                                   "interval 0 ends at no time",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1e300}]}`:                       "interval 0 ends at no time",
+		`{"schema":"bothends.load-record/v1"}{}`:                                                           "there is more behind it",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{"ok":-1}}]}`:      "interval 0: -1 exchanges are",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1}]}`:                           "interval 0 ends at no time",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{},"unsent":-5}]}`: "are no count",
 	} {
 		if _, err := load.ReadRecord(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)

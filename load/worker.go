@@ -14,6 +14,7 @@ type worker struct {
 	number int
 	phases []phase   // of the operation under way
 	ended  time.Time // by End; zero for not yet
+	due    time.Time
 
 	mu       sync.Mutex
 	samples  []sample
@@ -94,7 +95,7 @@ func (w *worker) closedLoop() {
 
 // make makes one operation, and keeps it unless it belongs to the warm-up.
 func (w *worker) make(ctx context.Context, do func(context.Context) error, due, begun time.Time, own time.Duration) {
-	w.phases, w.ended = w.phases[:0], time.Time{}
+	w.phases, w.ended, w.due = w.phases[:0], time.Time{}, due
 	err := do(ctx)
 	end := w.ended
 	if end.IsZero() {
@@ -120,11 +121,10 @@ func (w *worker) counts(due, end time.Time) bool {
 	return !due.Before(w.run.counted)
 }
 
-// Counts tells whether what happens now, under the ctx of a Runner's operation, is
-// behind the warm-up.
+// Counts tells whether the operation under ctx is behind the warm-up, if it ends now.
 func Counts(ctx context.Context) bool {
 	w, ok := ctx.Value(workerKey{}).(*worker)
-	return !ok || !time.Now().Before(w.run.counted)
+	return !ok || w.counts(w.due, time.Now())
 }
 
 // take returns what the worker has, and leaves it empty.

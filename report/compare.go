@@ -77,6 +77,9 @@ func Compare(a, b Run, least float64) (*Comparison, error) {
 			return nil, fmt.Errorf("too short to say: %s has %s, and a comparison needs %d", r.Name, plural(n, "interval"), leastIntervals)
 		}
 	}
+	if err := alive([]Run{a}, []Run{b}); err != nil {
+		return nil, err
+	}
 	sa, sb := newSeries(ia), newSeries(ib)
 	c := newComparison([]Run{a}, []Run{b}, least)
 	c.Metrics = measured(sa, sb)
@@ -103,11 +106,37 @@ func CompareTurns(a, b []Run, least float64) (*Comparison, error) {
 			totals[which] = append(totals[which], load.Total(r.Intervals))
 		}
 	}
+	if err := alive(a, b); err != nil {
+		return nil, err
+	}
 	sa, sb := newSeries(totals[0]), newSeries(totals[1])
 	c := newComparison(a, b, least)
 	c.Metrics = measured(sa, sb)
 	c.judge(turns(sa, sb))
 	return c, nil
+}
+
+// mostFailed is how much larger a share of one's exchanges may have failed: how long
+// the others took says little of a server that has stopped to answer.
+const mostFailed = 0.01
+
+// alive refuses runs of which one has failed more than the other.
+func alive(a, b []Run) error {
+	failed := func(runs []Run) (share float64, words string) {
+		var bad, all int64
+		for _, r := range runs {
+			total := load.Total(r.Intervals)
+			bad += total.Operations() + total.Unsent - total.Outcomes["ok"] - total.Outcomes["canceled"]
+			all += total.Operations() + total.Unsent
+		}
+		return float64(bad) / float64(max(1, all)), fmt.Sprintf("%s: %d of %s", names(runs), bad, plural(int(all), "exchange"))
+	}
+	sa, wa := failed(a)
+	sb, wb := failed(b)
+	if math.Abs(sa-sb) > mostFailed || sa > 0.5 {
+		return fmt.Errorf("too many failed to compare the rest; %s; %s", wa, wb)
+	}
+	return nil
 }
 
 func newComparison(a, b []Run, least float64) *Comparison {

@@ -193,16 +193,19 @@ func TestCompareNothing(t *testing.T) {
 	for _, i := range b.Intervals {
 		i.Outcomes, i.Latency = map[string]int64{"refused": 5}, load.Histogram{}
 	}
-	c := compared(t, a, b, 0)
-	for _, m := range c.Metrics {
-		if m.Verdict != report.TooFew {
-			t.Errorf("%+v", m)
+	for _, runs := range [][2]report.Run{{a, b}, {b, a}, {b, b}} {
+		c, err := report.Compare(runs[0], runs[1], 0)
+		if err == nil || !strings.Contains(err.Error(), "too many failed to compare the rest") {
+			t.Errorf("%v, %v", c, err)
 		}
 	}
-	if c.Sentence() != "too few exchanges to say anything" || c.Verdict != report.NoDifference {
-		t.Errorf("%v: %s", c.Verdict, c.Sentence())
+	few := simulatedRun("few", 1, 1)
+	for n, i := range few.Intervals {
+		if n >= 4 { // a server that died in the middle
+			i.Outcomes, i.Latency = map[string]int64{"refused": i.Operations()}, load.Histogram{}
+		}
 	}
-	if _, err := json.Marshal(c); err != nil || len(c.Warnings) == 0 {
-		t.Errorf("%v, %q", err, c.Warnings)
+	if c, err := report.Compare(a, few, 0); err == nil {
+		t.Errorf("a server that died is %v", c.Verdict)
 	}
 }

@@ -54,8 +54,12 @@ func sameKind(a, b Run, parts bool) error {
 }
 
 func shown(v any) any {
-	if v == "" {
+	text, ok := v.(string)
+	switch {
+	case !ok:
+		return v
+	case text == "":
 		return "none"
 	}
-	return v
+	return clean(text)
 }

@@ -49,7 +49,11 @@ func Merge(runs []Run) (merged *load.Record, notes []string, err error) {
 	}
 	merged = joint(runs)
 	merged.Began = from
-	merged.Intervals = intervalsOf(cells)
+	var ragged *load.Interval
+	merged.Intervals, ragged = intervalsOf(cells, len(runs))
+	if n := ragged.Operations(); n > 0 {
+		notes = append(notes, fmt.Sprintf("left out: %s of seconds that not all of the runs have whole", plural(int(n), "exchange")))
+	}
 	if len(merged.Intervals) == 0 {
 		return nil, nil, fmt.Errorf("the runs have no whole interval in common: they overlap for %s", span(to.Sub(from)))
 	}
@@ -70,27 +74,41 @@ func Merge(runs []Run) (merged *load.Record, notes []string, err error) {
 // A cell is the intervals of all the runs with one number.
 type cell struct {
 	load.Interval
-	start, end time.Duration // their sums, for the mean
-	n          int
+	start, end        time.Duration // their sums, for the mean
+	shortest, longest time.Duration
+	n                 int
 }
 
 func (c *cell) add(i *load.Interval, start, end time.Duration) {
 	c.Merge(i)
+	c.Pack() // there may be thousands
+	if c.n == 0 {
+		c.shortest = end - start
+	}
 	c.start += start
 	c.end += end
+	c.shortest, c.longest = min(c.shortest, end-start), max(c.longest, end-start)
 	c.n++
 }
 
+// whole tells whether each of the runs has a part in the cell, and of one length: the
+// rates of parts that last for different times do not add.
+func (c *cell) whole(runs int) bool { return c.n == runs && c.shortest >= c.longest*9/10 }
+
 // intervalsOf gives each cell the mean of its intervals' times, so that the rates of
 // the machines add up although their seconds did not begin at the same moment.
-func intervalsOf(cells []*cell) (list []*load.Interval) {
+// What not all runs have is ragged.
+func intervalsOf(cells []*cell, runs int) (list []*load.Interval, ragged *load.Interval) {
+	ragged = new(load.Interval)
 	for _, c := range cells {
-		if c.n > 0 {
-			c.Start, c.End = c.start/time.Duration(c.n), c.end/time.Duration(c.n)
-			list = append(list, &c.Interval)
+		if !c.whole(runs) {
+			ragged.Merge(&c.Interval)
+			continue
 		}
+		c.Start, c.End = c.start/time.Duration(c.n), c.end/time.Duration(c.n)
+		list = append(list, &c.Interval)
 	}
-	return list
+	return list, ragged
 }
 
 // Concat puts runs one behind another, in the order in which they began: slices of a

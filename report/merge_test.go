@@ -220,3 +220,23 @@ func TestMergeRefuses(t *testing.T) {
 		t.Error("it merges nothing")
 	}
 }
+
+// A second that not every run has whole is in none of the sums, and is told.
+func TestMergeLeavesOutRaggedSeconds(t *testing.T) {
+	_, parts := deal()
+	b := parts[1]
+	last := *b.Intervals[7]
+	last.End = last.Start + 300*time.Millisecond // a run that ended in the middle of a second
+	b.Intervals = append(slices.Clone(b.Intervals[:7]), &last)
+	b.Record = &load.Record{Schema: b.Schema, Began: b.Began, Config: b.Config, Host: b.Host, Intervals: b.Intervals}
+	merged, notes, err := report.Merge([]report.Run{parts[0], {Name: "b.json", Record: b.Record}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(merged.Intervals); n != 7 || load.Total(merged.Intervals).Rate() != 1000 {
+		t.Errorf("%d intervals, %v/s, want 7 of 1000/s", n, load.Total(merged.Intervals).Rate())
+	}
+	if !strings.Contains(strings.Join(notes, "\n"), "left out: ") {
+		t.Errorf("%q", notes)
+	}
+}

@@ -100,7 +100,9 @@ func even(intervals []*load.Interval, most int) []*load.Interval {
 	}
 	var joined []*load.Interval
 	for group := range slices.Chunk(list, each) {
-		joined = append(joined, load.Total(group))
+		one := load.Total(group)
+		one.Pack()
+		joined = append(joined, one)
 	}
 	return joined
 }

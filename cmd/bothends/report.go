@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -271,7 +272,7 @@ func readRuns(cmd *cobra.Command, names []string) (runs []report.Run, err error)
 		if err != nil {
 			return nil, usageError(cmd, fmt.Errorf("%s: %w", name, err))
 		}
-		runs = append(runs, report.Run{Name: name, Record: r})
+		runs = append(runs, report.Run{Name: printable(name), Record: r})
 	}
 	return runs, nil
 }
@@ -311,4 +312,14 @@ func writeOut(cmd *cobra.Command, name string, write func(io.Writer) error) erro
 		return &failure{code: exitFailure, err: fmt.Errorf("%s: %w", name, reasonOf(err))}
 	}
 	return nil
+}
+
+// printable is a file's name without what steers a terminal.
+func printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name)
 }
