@@ -112,7 +112,9 @@ func (r *Record) Write(w io.Writer) error {
 func ReadRecord(r io.Reader) (*Record, error) {
 	var record Record
 	from := json.NewDecoder(r)
-	if err := from.Decode(&record); err != nil {
+	if err := from.Decode(&record); errors.Is(err, io.EOF) {
+		return nil, errors.New("read a load record: it is empty")
+	} else if err != nil {
 		return nil, fmt.Errorf("read a load record: %w", err)
 	}
 	switch _, err := from.Token(); {

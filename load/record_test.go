@@ -55,7 +55,7 @@ func TestRecord(t *testing.T) {
 
 func TestRecordsThatAreNone(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                       "EOF",
+		"":                                       "it is empty",
 		"{}":                                     "it has no schema",
 		`{"schema":"x/v9"}`:                      `its schema is "x/v9", and this program reads "bothends.load-record/v1"`,
 		`{"schema":1}`:                           "cannot unmarshal",

@@ -122,8 +122,8 @@ func apart(a, b *series) halfWidth {
 	freedomA, freedomB := float64(a.n)/float64(a.block())-1, float64(b.n)/float64(b.block())-1
 	return func(n int, confidence float64) float64 {
 		va, vb := ea[n]*ea[n], eb[n]*eb[n]
-		if va+vb == 0 {
-			return 0
+		if va+vb == 0 || math.IsInf(va+vb, 1) {
+			return va + vb
 		}
 		freedom := (va + vb) * (va + vb) / (va*va/freedomA + vb*vb/freedomB)
 		return student(1-(1-confidence)/2, freedom) * math.Sqrt(va+vb)
@@ -146,7 +146,8 @@ func turns(a, b *series) halfWidth {
 }
 
 // spreadOf is the standard errors of the logarithms of figures, by resampling n
-// intervals in blocks. With so few blocks the spread comes out short by one of them.
+// intervals in blocks. With so few blocks the spread comes out short by one of them. It
+// is infinite for what was measured in so few intervals that a resample may have none.
 func spreadOf(n, block int, seed uint64, figures func([]float64) [6]float64) (errors [6]float64) {
 	random := rand.New(rand.NewPCG(seed, uint64(n)))
 	var sum, squares, drawn [6]float64
@@ -162,6 +163,10 @@ func spreadOf(n, block int, seed uint64, figures func([]float64) [6]float64) (er
 	}
 	blocks := float64(n) / float64(block)
 	for n := range errors {
+		if drawn[n] < 0.99*resamples {
+			errors[n] = math.Inf(1)
+			continue
+		}
 		mean := sum[n] / drawn[n]
 		errors[n] = math.Sqrt(max(0, squares[n]/drawn[n]-mean*mean) * blocks / (blocks - 1))
 	}

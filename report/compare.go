@@ -48,7 +48,7 @@ type Metric struct {
 	A       float64 `json:"a,omitzero"`
 	B       float64 `json:"b,omitzero"`
 	Ratio   float64 `json:"ratio,omitzero"` // B by A, and its confidence interval
-	Low     float64 `json:"low,omitzero"`
+	Low     float64 `json:"low,omitzero"`   // absent where nothing is known of it
 	High    float64 `json:"high,omitzero"`
 	Verdict Verdict `json:"verdict"`
 }
@@ -196,6 +196,10 @@ func (c *Comparison) judge(half halfWidth) {
 			continue
 		}
 		at, by := math.Log(m.Ratio), half(n, c.Confidence)
+		if math.IsInf(by, 1) { // it was measured in so few intervals that nothing is known
+			m.Verdict = TooVaried
+			continue
+		}
 		m.Low, m.High, m.Verdict = math.Exp(at-by), math.Exp(at+by), NoDifference
 		if by > math.Ln2 {
 			m.Verdict = TooVaried
@@ -230,13 +234,13 @@ func warnings(runs []Run) []string {
 			list = append(list, fmt.Sprintf("%s: %d of %s did not end with ok", r.Name, all-ok, plural(int(all), "exchange")))
 		}
 		if total.Unsent > 0 {
-			list = append(list, fmt.Sprintf("%s: %d were due and never sent", r.Name, total.Unsent))
+			list = append(list, fmt.Sprintf("%s: %s and never sent", r.Name, wereDue(total.Unsent)))
 		}
 		if reasons := limits(r.Record, total); len(reasons) > 0 {
 			list = append(list, fmt.Sprintf("%s: the generator may have been the limit: %s", r.Name, strings.Join(reasons, "; ")))
 		}
 	}
-	return list
+	return slices.Compact(list) // a run may be compared with itself
 }
 
 var hostTraits = map[string]func(*load.Host) any{
@@ -280,7 +284,10 @@ func (t *text) metric(m Metric) string {
 	if m.Ratio == 0 {
 		return fmt.Sprintf("%s%9s  %-17s  %s", line, none, "", m.Verdict)
 	}
-	between := t.ascii(ratioText(m.Low) + " – " + ratioText(m.High))
+	between := ""
+	if m.High > 0 {
+		between = t.ascii(ratioText(m.Low) + " – " + ratioText(m.High))
+	}
 	color := map[Verdict]string{Slower: red, Faster: green}[m.Verdict]
 	return fmt.Sprintf("%s%9s  %-17s  %s", line, ratioText(m.Ratio), between, t.paint(color, string(m.Verdict)))
 }
@@ -316,7 +323,7 @@ func (c *Comparison) Sentence() string {
 func (c *Comparison) unseen() float64 {
 	least := math.Inf(1)
 	for _, m := range c.Metrics {
-		if m.Ratio > 0 && m.Name != "rate" {
+		if m.High > 0 && m.Name != "rate" {
 			least = min(least, max(m.High, 1/m.Low)-1)
 		}
 	}

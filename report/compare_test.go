@@ -99,6 +99,26 @@ func TestCompareOneStall(t *testing.T) {
 	}
 }
 
+// What was measured in one second alone says nothing of how it varies.
+func TestCompareAllInOneInterval(t *testing.T) {
+	a, b := simulatedRun("a", 1, 1), simulatedRun("b", 2, 1.5)
+	for _, i := range b.Intervals[1:] {
+		i.Latency = load.Histogram{}
+	}
+	c := compared(t, a, b, 0)
+	for _, m := range c.Metrics[1:3] {
+		if m.Verdict != report.TooVaried || m.Low != 0 || m.High != 0 || m.Ratio == 0 {
+			t.Errorf("%+v", m)
+		}
+	}
+	if _, err := json.Marshal(c); err != nil {
+		t.Error(err)
+	}
+	if text := c.Text(report.Style{}); !strings.Contains(text, "                     varies too much") || strings.Contains(text, "NaN") || strings.Contains(text, "Inf") {
+		t.Error(text)
+	}
+}
+
 func TestCompareRefuses(t *testing.T) {
 	a, b := simulatedRun("a", 1, 1), simulatedRun("b", 2, 1)
 	b.Config.Connections, b.Config.Fault = 5, "reset:4"
@@ -128,11 +148,15 @@ func TestCompareWarns(t *testing.T) {
 	if w := compared(t, a, b, 0).Warnings; len(w) > 0 {
 		t.Errorf("%q", w)
 	}
+	b.Intervals[0].Unsent = 2
+	if w := compared(t, b, b, 0).Warnings; len(w) != 1 {
+		t.Errorf("of a run and itself: %q", w)
+	}
 	b.Host.Name, b.Host.CPUs = "there", 16
 	b.Intervals[0].Outcomes["timeout"], b.Intervals[0].Unsent = 3, 1
 	b.Intervals[0].Health.CPU = time.Hour
 	want := []string{"the load came from different machines: here and there", "the load came from different numbers of CPUs: 2 and 16",
-		fmt.Sprintf("b: 3 of %d exchanges did not end with ok", load.Total(b.Intervals).Operations()), "b: 1 were due and never sent", "b: the generator may have been the limit: it used"}
+		fmt.Sprintf("b: 3 of %d exchanges did not end with ok", load.Total(b.Intervals).Operations()), "b: 1 was due and never sent", "b: the generator may have been the limit: it used"}
 	got := compared(t, a, b, 0).Warnings
 	for n := range want {
 		if n >= len(got) || !strings.HasPrefix(got[n], want[n]) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -150,7 +151,7 @@ func mergeable(runs []Run, parts bool) error {
 	if len(runs) == 0 {
 		return errors.New("no run to merge")
 	}
-	for _, r := range runs {
+	for n, r := range runs {
 		if len(r.Intervals) == 0 {
 			return fmt.Errorf("%s has no interval", r.Name)
 		}
@@ -164,6 +165,11 @@ func mergeable(runs []Run, parts bool) error {
 		a, b := usual(runs[0].Intervals), usual(r.Intervals)
 		if parts && min(len(runs[0].Intervals), len(r.Intervals)) > 1 && float64(max(a, b)) > 1.5*float64(min(a, b)) {
 			return &KindError{runs[0].Name, r.Name, []string{fmt.Sprintf("intervals of %s and %s", span(a), span(b))}}
+		}
+		for _, other := range runs[:n] {
+			if r.Began.Equal(other.Began) && r.Host == other.Host && reflect.DeepEqual(r.Intervals, other.Intervals) {
+				return fmt.Errorf("%s and %s are the same run", other.Name, r.Name)
+			}
 		}
 	}
 	return nil

@@ -209,6 +209,10 @@ func TestMergeRefuses(t *testing.T) {
 		}
 	}
 	a, b := frozen(), frozen()
+	if _, _, err := report.Merge([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || err.Error() != "a and b are the same run" {
+		t.Errorf("a run merged with itself: %v", err)
+	}
+	b.Began = b.Began.Add(time.Millisecond)
 	for _, r := range []*load.Record{a, b} { // anybody may have written it
 		r.Intervals[7].Start += 1e6 * time.Hour
 		r.Intervals[7].End += 1e6 * time.Hour

@@ -45,6 +45,7 @@ type htmlPage struct {
 	Phases        []htmlRow
 	Open          bool // at least one is
 	Failures      bool // at least one has
+	Latencies     bool // at least one has
 	Data          chartData
 }
 
@@ -54,7 +55,7 @@ type htmlRun struct {
 	Highlights, Outcomes, Made []htmlRow
 	Latencies                  []htmlRow
 	Limits                     []string
-	Unsent                     int64
+	Unsent                     string // that some were due and never sent
 }
 
 // A htmlRow is a row of a table, which uses of it what it needs.
@@ -125,6 +126,7 @@ func pageOf(runs []Run) *htmlPage {
 		chart := chartOf(r, totals[n], &p.Data)
 		chart.Name, chart.Color = run.Name, run.Color
 		p.Failures = p.Failures || len(chart.Failures) > 0
+		p.Latencies = p.Latencies || totals[n].Latency.Count() > 0
 		p.Data.Runs = append(p.Data.Runs, chart)
 	}
 	p.Phases = phaseRows(p.Runs, totals)
@@ -133,9 +135,12 @@ func pageOf(runs []Run) *htmlPage {
 
 func htmlRunOf(r Run, total *load.Interval, color int) htmlRun {
 	c := &r.Config
-	h := htmlRun{Name: r.Name, Color: color, Rate: rateText(total.Rate()), Meaning: meaning(c), Limits: limits(r.Record, total), Unsent: total.Unsent}
+	h := htmlRun{Name: r.Name, Color: color, Rate: rateText(total.Rate()), Meaning: meaning(c), Limits: limits(r.Record, total)}
+	if total.Unsent > 0 {
+		h.Unsent = wereDue(total.Unsent) + " and never sent; no latency has that, and it would be longer with it"
+	}
 	if c.Label != "" {
-		h.Name = c.Label
+		h.Name = clean(c.Label)
 	}
 	if c.RateAsked > 0 {
 		h.Asked = rateText(c.RateAsked)
@@ -183,7 +188,7 @@ func made(r Run, total *load.Interval) []htmlRow {
 		{Key: "generator", Value: fmt.Sprintf("%.2f of a core; %s, the longest pause %s", cores(total), plural(int(total.Health.GCs), "garbage collection"), span(total.Health.GCPause))},
 	}
 	if total.Queued > 0 {
-		rows = append(rows, htmlRow{Key: "queued", Value: fmt.Sprintf("%d were due while all connections were busy, and waited", total.Queued)})
+		rows = append(rows, htmlRow{Key: "queued", Value: wereDue(total.Queued) + " while all connections were busy, and waited"})
 	}
 	if k := r.Kernel; k != nil && k.Connections > 0 {
 		rows = append(rows, htmlRow{Key: "kernel", Value: fmt.Sprintf("%s in %s; smoothed round trip: p50 %s, max %s",

@@ -284,6 +284,18 @@ func TestPageIsWhole(t *testing.T) {
 			t.Errorf("it has %s", bad)
 		}
 	}
+	failed := frozen()
+	failed.Config.Label = "all\u202efailed"
+	for _, i := range failed.Intervals {
+		i.Outcomes, i.Latency = map[string]int64{"refused": 5}, load.Histogram{}
+	}
+	out.Reset()
+	if err := report.HTML(&out, []report.Run{{Name: "failed.json", Record: failed}}); err != nil {
+		t.Fatal(err)
+	}
+	if page := out.String(); strings.Contains(page, "Latency by percentile") || !strings.Contains(page, "<title>all?failed ") {
+		t.Error("of a run without latencies it draws some, or it keeps what steers a text")
+	}
 	if err := report.HTML(broken{}, []report.Run{{Record: frozen()}}); err == nil {
 		t.Error("it does not tell what it could not write")
 	}

@@ -124,6 +124,13 @@ func plural(n int, one string) string {
 	return fmt.Sprintf("%d %ss", n, one)
 }
 
+func wereDue(n int64) string {
+	if n == 1 {
+		return "1 was due"
+	}
+	return fmt.Sprintf("%d were due", n)
+}
+
 // rateText has as many digits as mean something.
 func rateText(rate float64) string {
 	switch {

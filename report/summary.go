@@ -12,21 +12,16 @@ const SummarySchema = "bothends.load/v1"
 
 // Figures are a run in numbers; times are seconds.
 type Figures struct {
-	Schema      string           `json:"schema"`
-	Label       string           `json:"label,omitempty"`
-	Target      string           `json:"target"`
-	Began       time.Time        `json:"began"`
-	Loop        string           `json:"loop"`
-	Arrival     string           `json:"arrival,omitempty"`
-	Connections int              `json:"connections"`
-	RateAsked   float64          `json:"rate_asked"`
-	Rate        float64          `json:"rate"`    // of all exchanges that ended
-	RateOK      float64          `json:"rate_ok"` // of those that ended with ok
-	Exchanges   int64            `json:"exchanges"`
-	Seconds     float64          `json:"seconds"`
-	Outcomes    map[string]int64 `json:"outcomes"`
-	Queued      int64            `json:"queued"`
-	Unsent      int64            `json:"unsent"`
+	Schema string `json:"schema"`
+	load.Config
+	Began     time.Time        `json:"began"`
+	Rate      float64          `json:"rate"`    // of all exchanges that ended
+	RateOK    float64          `json:"rate_ok"` // of those that ended with ok
+	Exchanges int64            `json:"exchanges"`
+	Seconds   float64          `json:"seconds"` // that it took
+	Outcomes  map[string]int64 `json:"outcomes"`
+	Queued    int64            `json:"queued"`
+	Unsent    int64            `json:"unsent"`
 
 	Latency *Spread            `json:"latency"`
 	Service *Spread            `json:"service"`
@@ -76,10 +71,9 @@ type Kernel struct {
 
 // Summary is the JSON object of a run, of which docs/load-record.md tells.
 func Summary(r *load.Record) *Figures {
-	total, c := load.Total(r.Intervals), &r.Config
+	total := load.Total(r.Intervals)
 	f := &Figures{
-		Schema: SummarySchema, Label: c.Label, Target: c.Target, Began: r.Began, Loop: c.Loop, Arrival: c.Arrival,
-		Connections: c.Connections, RateAsked: c.RateAsked, Rate: total.Rate(), RateOK: rateOK(total),
+		Schema: SummarySchema, Config: r.Config, Began: r.Began, Rate: total.Rate(), RateOK: rateOK(total),
 		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Outcomes: total.Outcomes,
 		Queued: total.Queued, Unsent: total.Unsent,
 		Latency: spread(&total.Latency), Service: spread(&total.Service), Phases: make(map[string]*Spread),

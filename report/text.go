@@ -197,10 +197,10 @@ func (t *text) outcomes() {
 	}
 	t.key("outcomes", lines...)
 	if n := t.total.Queued; n > 0 {
-		t.sentence("queued", yellow, fmt.Sprintf("%d were due while all connections were busy, and waited; their wait is in the latency from the moment due", n))
+		t.sentence("queued", yellow, wereDue(n)+" while all connections were busy, and waited; the wait is in the latency from the moment due")
 	}
 	if n := t.total.Unsent; n > 0 {
-		t.sentence("unsent", red, fmt.Sprintf("%d were due and never sent; no latency below has them, and it would be longer with them", n))
+		t.sentence("unsent", red, wereDue(n)+" and never sent; no latency below has that, and it would be longer with it")
 	}
 	t.line("")
 }
@@ -227,7 +227,7 @@ func (t *text) latency() {
 		missing = missing || due[n] == none
 	}
 	if missing {
-		t.line("  %s", t.paint(dim, fmt.Sprintf("%s  %s are too few for this percentile: nothing lies beyond it", none, plural(int(t.total.Latency.Count()), "measurement"))))
+		t.line("  %s", t.paint(dim, fmt.Sprintf("%s  %d measured: too few for this percentile, nothing lies beyond it", none, t.total.Latency.Count())))
 	}
 	t.line("")
 }

@@ -64,7 +64,7 @@ to          127.0.0.1:1060, 10 connections at most, one exchange on each, 16
 from        linux/amd64, 2 CPUs, go1.26, 2026-11-01 12:00:00 UTC
 rate        100/s of the 100/s asked; 800 exchanges in 8.00 s
 outcomes    ok                 800  100.00 %
-queued      190 were due while all connections were busy, and waited; their wait
+queued      190 were due while all connections were busy, and waited; the wait
             is in the latency from the moment due
 
 latency, ms  from the moment due     from sending it
@@ -76,7 +76,7 @@ latency, ms  from the moment due     from sending it
   p99.9                        -                   -
   p99.99                       -                   -
   max                   2000.683            2000.683
-  -  800 measurements are too few for this percentile: nothing lies beyond it
+  -  800 measured: too few for this percentile, nothing lies beyond it
 
 generator   late by its own fault: p50 0.020 ms, p99 0.020 ms, max 0.020 ms; CPU
             0.00 of a core

@@ -381,6 +381,9 @@ func create(flag, name string) (*os.File, error) {
 	if name == "" {
 		return nil, nil
 	}
+	if name == "-" {
+		return nil, &failure{code: exitUsage, err: fmt.Errorf("%s: standard output has the summary; give a file", flag)}
+	}
 	file, err := os.Create(name)
 	if err != nil {
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("%s: %w", flag, err)}

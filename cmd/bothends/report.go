@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -210,7 +211,9 @@ func (f *reportCompareFlags) compare(cmd *cobra.Command, args []string) error {
 		_, err = io.WriteString(out, c.Text(f.style(out)))
 	}
 	if err != nil {
-		return outputFailure(err)
+		failed := outputFailure(err)
+		failed.code = exitUsage // 1 is a verdict
+		return failed
 	}
 	if c.Verdict == report.Slower {
 		return &failure{code: exitFailure}
@@ -267,6 +270,9 @@ func someFiles(least int) cobra.PositionalArgs {
 
 // readRuns reads the files; - is standard input.
 func readRuns(cmd *cobra.Command, names []string) (runs []report.Run, err error) {
+	if first := slices.Index(names, "-"); first >= 0 && slices.Contains(names[first+1:], "-") {
+		return nil, usageError(cmd, errors.New("standard input can be read once"))
+	}
 	for _, name := range names {
 		r, err := readRun(cmd.InOrStdin(), name)
 		if err != nil {
