@@ -20,11 +20,11 @@ pids=()
 trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; wait; rm -rf "$dir"' EXIT
 
 go build -o "$dir/bothends" ./cmd/bothends
-go -C internal/peers/plain build -o "$dir/plain" .
+go -C bench/peers/plain build -o "$dir/plain" .
 kinds=(bothends plain)
-if go -C internal/peers/fortio build -o "$dir/fortio" . 2>"$dir/build"; then
+if go -C bench/peers/fortio build -o "$dir/fortio" . 2>"$dir/build"; then
 	kinds+=(fortio)
-	(cd internal/peers/fortio && go list -m fortio.org/fortio)
+	(cd bench/peers/fortio && go list -m fortio.org/fortio)
 else
 	echo "left out: fortio, which does not build: $(tail -1 "$dir/build")"
 fi

@@ -5,7 +5,7 @@
 #   bothends         bothends proxy, no faults
 #   bothends-copying the same with a fault that looks at all octets and never strikes
 #   haproxy          Debian's, TCP mode; and with option splice-auto
-#   toxiproxy        internal/peers/toxiproxy, no toxics
+#   toxiproxy        bench/peers/toxiproxy, no toxics
 #
 # RUNS rounds of all of them in turn, in an order that moves on by one each round.
 # Prints medians, the spread, and the medians of the ratios within each round. What is
@@ -82,7 +82,7 @@ else
 	echo "left out: haproxy (Debian's package haproxy)"
 fi
 
-if go -C internal/peers/toxiproxy build -o "$dir/toxiproxy" github.com/Shopify/toxiproxy/v2/cmd/server 2>"$dir/build"; then
+if go -C bench/peers/toxiproxy build -o "$dir/toxiproxy" github.com/Shopify/toxiproxy/v2/cmd/server 2>"$dir/build"; then
 	free_port
 	at[toxiproxy]=127.0.0.1:$port
 	echo "[{\"name\":\"bench\",\"listen\":\"127.0.0.1:$port\",\"upstream\":\"$target\",\"enabled\":true}]" >"$dir/toxiproxy.json"
@@ -92,7 +92,7 @@ if go -C internal/peers/toxiproxy build -o "$dir/toxiproxy" github.com/Shopify/t
 	pids+=($!)
 	await "$listen" || { cat "$dir/toxiproxy.log" >&2; exit 1; }
 	kinds+=(toxiproxy)
-	(cd internal/peers/toxiproxy && go list -m github.com/Shopify/toxiproxy/v2)
+	(cd bench/peers/toxiproxy && go list -m github.com/Shopify/toxiproxy/v2)
 else
 	echo "left out: toxiproxy, which does not build: $(tail -1 "$dir/build")"
 fi

@@ -1,5 +1,5 @@
 // fortio's own command, for bench/load.sh.
-module github.com/bothends/bothends/internal/peers/fortio
+module github.com/bothends/bothends/bench/peers/fortio
 
 go 1.26
 

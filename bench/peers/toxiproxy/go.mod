@@ -1,5 +1,5 @@
 // toxiproxy for bench/proxy.sh, apart from the module that users get.
-module github.com/bothends/bothends/internal/peers/toxiproxy
+module github.com/bothends/bothends/bench/peers/toxiproxy
 
 go 1.26.0
 
