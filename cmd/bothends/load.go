@@ -175,6 +175,9 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if lost := idle.lost(); lost > 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "bothends: %d of the %d idle connections did not last\n", lost, int(f.hold))
 	}
+	if x.surplus > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "bothends: on %d of %d connections there was more behind the last %d octets of a reply; --expect tells whether replies are right\n", x.surplus, x.sum.Connections, int(f.replySize))
+	}
 	if sig := signalOf(ctx); sig != nil {
 		return &failure{code: exitCode(sig)}
 	}

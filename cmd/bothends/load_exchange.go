@@ -30,6 +30,7 @@ type exchanger struct {
 	mu      sync.Mutex
 	first   error       // of all that failed
 	sum     load.Kernel // what the kernel said of connections that have ended
+	surplus int         // connections with octets behind their last, good, reply
 }
 
 // exchanger is of the flags.
@@ -85,6 +86,7 @@ type exchangeWorker struct {
 	trace  *bothends.Trace // one for all exchanges: a bothends.Timing makes garbage in each
 	kept   net.Conn        // nil for none
 	made   int             // exchanges on it
+	good   bool            // the last one of them
 
 	ctx    context.Context // of the worker
 	traced context.Context // the same with trace
@@ -108,6 +110,7 @@ func (w *exchangeWorker) exchange(ctx context.Context) error {
 		struck = fault.Struck(w.kept)
 	}
 	w.made++
+	w.good = err == nil && len(struck) == 0
 	if err != nil || w.made == w.most {
 		w.drop()
 	}
@@ -172,15 +175,16 @@ func (keptOpen) Close() error        { return nil }
 func (w *exchangeWorker) drop() {
 	if w.kept != nil {
 		if w.ctx == nil || load.Counts(w.ctx) {
-			w.ask(w.kept)
+			w.ask(w.kept, w.good)
 		}
 		w.kept.Close()
 		w.kept = nil
 	}
 }
 
-// ask asks the kernel about a connection that is at its end.
-func (x *exchanger) ask(conn net.Conn) {
+// ask asks the kernel about a connection that is at its end. Behind a good reply there
+// is nothing to come.
+func (x *exchanger) ask(conn net.Conn, good bool) {
 	info, err := tcpinfo.Read(conn)
 	if err != nil {
 		return
@@ -188,6 +192,9 @@ func (x *exchanger) ask(conn net.Conn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.sum.Connections++
+	if good && info.Unread != nil && *info.Unread > 0 {
+		x.surplus++
+	}
 	if info.Retransmissions != nil {
 		x.sum.Retransmissions += int64(*info.Retransmissions)
 	}
