@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,7 +36,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	default: // cobra's own: unknown flags and arguments
 		failed = usageError(cmd, err)
 	}
-	io.WriteString(stderr, failed.text())
+	failed.print(stderr)
 	return failed.code
 }
 
@@ -69,6 +70,24 @@ func (f *failure) text() string {
 		fmt.Fprintf(&b, "usage: %s\n", f.usage)
 	}
 	return b.String()
+}
+
+// print does not wait for long: a standard error that nobody reads must not keep the
+// program from its end.
+func (f *failure) print(stderr io.Writer) {
+	text := f.text()
+	if text == "" {
+		return
+	}
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
+		io.WriteString(stderr, text)
+	}()
+	select {
+	case <-printed:
+	case <-time.After(time.Second):
+	}
 }
 
 const rootUsage = "bothends server|client [host]"

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/bothends/bothends"
 )
@@ -296,6 +297,74 @@ func TestServerStoppedTwice(t *testing.T) {
 	server.Wait()
 	if code := server.ProcessState.ExitCode(); code != 130 {
 		t.Errorf("exit %d", code)
+	}
+}
+
+// A server whose standard error is full, and read by nobody, can be stopped all the
+// same: by a signal, by the end of --drain, and by a second signal.
+func TestServerStoppedWithStderrFull(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stop := range []struct {
+		signals []syscall.Signal
+		code    int
+	}{{[]syscall.Signal{syscall.SIGINT}, 0}, {[]syscall.Signal{syscall.SIGTERM}, 1}, {[]syscall.Signal{syscall.SIGTERM, syscall.SIGTERM}, 143}} {
+		errs, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		drain := "0.1s"
+		if len(stop.signals) > 1 {
+			drain = "1h"
+		}
+		server := &exec.Cmd{Path: self, Args: []string{"bothends", "server", "127.0.0.1:0", "-o", "json", "--trace", "--drain", drain, "--timeout", "0"}, Stdout: write, Stderr: write}
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		write.Close()
+		first := make([]byte, 64)
+		n, err := errs.Read(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := regexp.MustCompile(`, (\d+)\)`).FindSubmatch(first[:n])
+		if port == nil {
+			t.Fatalf("%s", first[:n])
+		}
+		addr := "127.0.0.1:" + string(port[1])
+		for range 120 { // a pipe holds 64 KiB
+			if _, err := new(bothends.Client).Exchange(t.Context(), addr, []byte(bothends.DefaultRequest)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		silent, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := new(bothends.Client).Exchange(t.Context(), addr, []byte(bothends.DefaultRequest)); err != nil {
+			t.Fatal(err) // accepted after it
+		}
+		for _, sig := range stop.signals {
+			server.Process.Signal(sig)
+			for sig == syscall.SIGTERM { // until it has stopped listening
+				c, err := net.Dial("tcp", addr)
+				if err != nil {
+					break
+				}
+				c.Close()
+			}
+		}
+		killer := time.AfterFunc(20*time.Second, func() { server.Process.Kill() })
+		server.Wait()
+		if got := server.ProcessState.ExitCode(); got != stop.code {
+			t.Errorf("%v: exit %d, want %d", stop.signals, got, stop.code)
+		}
+		killer.Stop()
+		silent.Close()
+		errs.Close()
 	}
 }
 
