@@ -37,7 +37,8 @@ type Trace struct {
 	// persistent connection has any number of exchanges.
 	Exchanged func(Exchange)
 	// Closing: the connection is about to be closed, and still open: this is the
-	// time to ask the kernel about it. Not called when there never was one.
+	// time to ask the kernel about it, unless a wrapper, such as a fault, has closed
+	// what is below it. Not called when there never was one.
 	Closing func(net.Conn)
 	// Done: the connection is closed, or there never was one. The error is nil
 	// when the exchange was made, and [Classify] tells its Outcome.

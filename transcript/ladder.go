@@ -67,11 +67,21 @@ func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 	halfClosed := false
 	var addrs []netip.Addr
 	end := func(t bothends.Transfer) {
+		way, label := back, ""
 		switch {
 		case errors.Is(t.Err, io.EOF):
-			l.Add(t.End, back, "FIN")
-		case t.Err != nil && bothends.Classify(t.Err) == bothends.Reset:
-			l.Add(t.End, back, "RST")
+			label = "FIN"
+		case t.Err == nil:
+		case bothends.Classify(t.Err) == bothends.Reset:
+			label = "RST"
+		case byFault(t.Err): // which has closed, and not reset
+			label = "FIN"
+		}
+		if byFault(t.Err) {
+			way, halfClosed = away, true
+		}
+		if label != "" {
+			l.Add(t.End, way, label)
 		}
 	}
 	return &bothends.Trace{
@@ -116,6 +126,13 @@ func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 		},
 		Done: func(error) { l.Add(time.Now(), here, "closed") },
 	}
+}
+
+// byFault tells whether this end's own fault has ended what it sends; such errors say
+// whether all has ended.
+func byFault(err error) bool {
+	var fault interface{ HalfClosed() bool }
+	return errors.As(err, &fault)
 }
 
 // triedOthers tells whether a name's other addresses were, or may have been, tried

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -211,31 +210,49 @@ func took(t bothends.Transfer) string { return millis(t.End.Sub(t.Start)) }
 
 func millis(d time.Duration) string { return fmt.Sprintf("%.3f ms", float64(d)/1e6) }
 
-// kernelView puts the kernel's figures in words, a few on a line; what it did not
-// tell is left out.
+// kernelView puts the kernel's figures in words, a few on a line, and names those that
+// it did not tell.
 func kernelView(i tcpinfo.Info, err error) string {
-	if err != nil {
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return "  not asked: the connection was closed before, by a fault of this end\n"
+	case err != nil:
 		return "  " + err.Error() + "\n"
 	}
 	var b strings.Builder
-	line := func(parts ...string) {
-		told := strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), ", ")
-		if told != "" {
-			b.WriteString("  " + told + "\n")
+	var missing []string
+	for _, line := range [][]figure{
+		{of("state", " %s", i.State), of("congestion control", " %s", i.CongestionControl), of("MSS", " %d", i.MSS)},
+		{of("round trip", " %s smoothed", inMillis(i.RTT)), of("variance", " %s", inMillis(i.RTTVar)), of("retransmissions", " %d", i.Retransmissions)},
+		{of("octets acknowledged", " %d (a client's SYN and a FIN count as one)", i.BytesAcked), of("received", " %d (a FIN counts as one)", i.BytesReceived)},
+		{of("delivery rate", " %d octets/s", i.DeliveryRate), of("send queue", " %d", i.Unsent), of("receive queue", " %d", i.Unread)},
+	} {
+		var told []string
+		for _, f := range line {
+			if f.value == "" {
+				missing = append(missing, f.name)
+			} else {
+				told = append(told, f.name+f.value)
+			}
+		}
+		if len(told) > 0 {
+			b.WriteString("  " + strings.Join(told, ", ") + "\n")
 		}
 	}
-	line(told("state %s", i.State), told("congestion control %s", i.CongestionControl), told("MSS %d", i.MSS))
-	line(told("round trip %s smoothed", inMillis(i.RTT)), told("variance %s", inMillis(i.RTTVar)), told("retransmissions %d", i.Retransmissions))
-	line(told("octets acknowledged %d (a client's SYN and a FIN count as one)", i.BytesAcked), told("received %d (a FIN counts as one)", i.BytesReceived))
-	line(told("delivery rate %d octets/s", i.DeliveryRate), told("send queue %d", i.Unsent), told("receive queue %d", i.Unread))
+	if len(missing) > 0 {
+		b.WriteString("  not available on this system: " + strings.Join(missing, ", ") + "\n")
+	}
 	return b.String()
 }
 
-func told[T any](format string, figure *T) string {
-	if figure == nil {
-		return ""
+// A figure is one of the kernel's, in words; without a value it did not tell it.
+type figure struct{ name, value string }
+
+func of[T any](name, format string, value *T) figure {
+	if value == nil {
+		return figure{name: name}
 	}
-	return fmt.Sprintf(format, *figure)
+	return figure{name, fmt.Sprintf(format, *value)}
 }
 
 func inMillis(d *time.Duration) *string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -305,6 +306,32 @@ func TestStepsOfAPersistentConnection(t *testing.T) {
 	got = byHand(func(trace *bothends.Trace) { trace.Received(fin) })
 	if !strings.Contains(got, "got 0: the peer has closed; 16 are missing\n") {
 		t.Errorf("closed before the first one:\n%s", got)
+	}
+}
+
+// faultError is what a fault of this end says when it has struck.
+type faultError struct{ error }
+
+func (faultError) HalfClosed() bool { return false }
+func (e faultError) Unwrap() error  { return e.error }
+
+// What this end's own fault has sent goes to the peer.
+func TestLadderOfFaults(t *testing.T) {
+	for err, want := range map[error]string{
+		faultError{syscall.ECONNRESET}: "◀─────────────────────────────────── RST ───│",
+		faultError{net.ErrClosed}:      "◀─────────────────────────────────── FIN ───│",
+		syscall.ECONNRESET:             "─── RST ───────────────────────────────────▶│",
+	} {
+		got := byHand(func(trace *bothends.Trace) {
+			trace.Sent(bothends.Transfer{Asked: 16, N: 10, Message: []byte(farewell)[:10], Want: 16, Err: err})
+			trace.Received(bothends.Transfer{Asked: 512, Err: io.EOF})
+		})
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+		if fins := strings.Count(got, " FIN "); errors.Is(err, net.ErrClosed) && fins != 2 {
+			t.Errorf("%d FINs, not one each way, in\n%s", fins, got)
+		}
 	}
 }
 

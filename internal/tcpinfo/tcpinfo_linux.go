@@ -11,20 +11,29 @@ import (
 // read makes the four calls by hand where x/sys hides how much the kernel filled in
 // (tcp(7), TCP_INFO; the SIOC requests are of tcp(7), Ioctls).
 func read(fd int) (Info, error) {
-	var raw [unsafe.Sizeof(unix.TCPInfo{})]byte
-	n := uint32(len(raw))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
-		uintptr(unsafe.Pointer(&raw)), uintptr(unsafe.Pointer(&n)), 0)
-	if errno != 0 {
-		return Info{}, os.NewSyscallError("getsockopt TCP_INFO", errno)
+	var buffer [unsafe.Sizeof(unix.TCPInfo{})]byte
+	raw, err := ask(fd, buffer[:])
+	if err != nil {
+		return Info{}, err
 	}
-	info := decode(raw[:n])
+	info := decode(raw)
 	if name, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION); err == nil {
 		info.CongestionControl = &name
 	}
 	info.Unsent = queue(fd, unix.SIOCOUTQ)
 	info.Unread = queue(fd, unix.SIOCINQ)
 	return info, nil
+}
+
+// ask returns the part of buffer that the kernel has filled in.
+func ask(fd int, buffer []byte) ([]byte, error) {
+	n := uint32(len(buffer))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
+		uintptr(unsafe.Pointer(&buffer[0])), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return nil, os.NewSyscallError("getsockopt TCP_INFO", errno)
+	}
+	return buffer[:n], nil
 }
 
 func queue(fd int, request uint) *int {

@@ -4,7 +4,9 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"reflect"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -66,6 +68,40 @@ func TestRead(t *testing.T) {
 	if info, err = Read(stuck); err != nil || *info.Unsent == 0 || *info.Unsent > sent {
 		t.Errorf("%d sent to nobody: %d in the queue, %v", sent, *info.Unsent, err)
 	}
+}
+
+// Each figure is its own field, and no neighbour of it.
+func TestDecode(t *testing.T) {
+	raw := unix.TCPInfo{State: 8}
+	fields := reflect.ValueOf(&raw).Elem()
+	for n := range fields.NumField() {
+		if f := fields.Field(n); f.CanUint() && f.Type().Size() >= 4 {
+			f.SetUint(uint64(1000 + n)) // no two alike
+		}
+	}
+	info := decode(unsafe.Slice((*byte)(unsafe.Pointer(&raw)), unsafe.Sizeof(raw)))
+	if *info.State != "CLOSE_WAIT" || *info.MSS != raw.Snd_mss ||
+		*info.RTT != time.Duration(raw.Rtt)*time.Microsecond || *info.RTTVar != time.Duration(raw.Rttvar)*time.Microsecond ||
+		*info.Retransmissions != raw.Total_retrans || *info.BytesAcked != raw.Bytes_acked ||
+		*info.BytesReceived != raw.Bytes_received || *info.DeliveryRate != raw.Delivery_rate {
+		t.Errorf("%+v of %+v", info, raw)
+	}
+}
+
+// What the kernel did not fill in is not read.
+func TestLengthThatTheKernelTells(t *testing.T) {
+	client, _ := pair(t)
+	raw, err := client.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		for size, most := range map[int]int{64: 64, 1 << 16: 1 << 12} {
+			if got, err := ask(int(fd), make([]byte, size)); err != nil || len(got) < 64 || len(got) > most {
+				t.Errorf("asked for %d octets: %d, %v", size, len(got), err)
+			}
+		}
+	})
 }
 
 // A field that the kernel did not return is nil, not zero.
