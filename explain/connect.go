@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/bothends/bothends"
@@ -41,8 +42,12 @@ func connectRefused(ctx context.Context, s *stage) error {
 	s.step("client", fmt.Sprintf("connect(%s): %v after %s", transcript.SocketName(ln.Addr()), bothends.Classify(err), millis(took)),
 		"Nobody listens on that port. A kernel answers the SYN all the same, with RST (a firewall may, with an ICMP message), and so the failure is known at once.")
 	s.claim(bothends.Classify(err) == bothends.Refused, "it would be refused%s", butWas(err))
+	s.claim(took < atOnce, "it would be known within %s", millis(atOnce))
 	return nil
 }
+
+// atOnce is far more than what does not wait takes on this machine.
+const atOnce = time.Second
 
 // connectBeforeAccept: a program listens, and has not called accept.
 func connectBeforeAccept(ctx context.Context, s *stage) error {
@@ -70,8 +75,10 @@ func connectBeforeAccept(ctx context.Context, s *stage) error {
 		return err
 	}
 	defer accepted.Close()
-	s.step("server", fmt.Sprintf("accept(): returned after %s", millis(time.Since(began))),
+	took = time.Since(began)
+	s.step("server", fmt.Sprintf("accept(): returned after %s", millis(took)),
 		"The connection was there already; accept() only took it out of the queue.")
+	s.claim(took < atOnce, "it would return within %s", millis(atOnce))
 	return nil
 }
 
@@ -154,28 +161,50 @@ func connectUDP(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
+	defer packets.Close()
 	addr := packets.LocalAddr()
-	packets.Close()
 	conn, took, err := s.dial(ctx, "udp", addr.String(), dialLimit)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
-	s.step("client", fmt.Sprintf("UDP connect(%s): ok after %s", transcript.HostPortName(addr.String()), millis(took)),
-		"Nobody is there either, and it succeeds: for UDP the call sends nothing. It notes the other address, for sends that name none, and as a filter on what comes in.")
-	if _, err = conn.Write([]byte("anybody there?")); err == nil {
-		conn.SetReadDeadline(time.Now().Add(time.Second))
-		if ctx.Err() != nil { // its own wake-up may have come before
-			return ctx.Err()
-		}
-		_, err = conn.Read(make([]byte, 16))
-	}
+	packets.SetReadDeadline(time.Now().Add(listening))
+	_, _, err = packets.ReadFrom(make([]byte, 16))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	s.step("client", fmt.Sprintf("UDP send(14), then recv(): %v", bothends.Classify(err)),
-		"Only the first datagram finds out: the kernel there answered with an ICMP message, which the next call reports.")
+	s.step("client", fmt.Sprintf("UDP connect(%s): ok after %s", transcript.HostPortName(addr.String()), millis(took)),
+		"A socket is there, and in "+millis(listening)+" nothing has come to it: for UDP the call sends nothing. It notes the other address, for sends that name none, and as a filter on what comes in.")
+	s.claim(errors.Is(err, os.ErrDeadlineExceeded), "nothing would come to the other end")
+	packets.Close()
+	return udpFindsOut(ctx, s, conn)
+}
+
+// listening is how long the lesson looks for a datagram that nobody has sent.
+const listening = 20 * time.Millisecond
+
+// udpFindsOut sends to an address where there is nobody now.
+func udpFindsOut(ctx context.Context, s *stage, conn net.Conn) error {
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
+	n, sendErr := conn.Write([]byte("anybody there?"))
+	conn.SetReadDeadline(time.Now().Add(time.Second))
+	if ctx.Err() != nil { // its own wake-up may have come before
+		return ctx.Err()
+	}
+	_, err := conn.Read(make([]byte, 16))
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	s.step("client", fmt.Sprintf("that socket closed; UDP send(14): %s, then recv(): %v", sentUDP(n, sendErr), bothends.Classify(err)),
+		"The send is the first that could find out, and does not wait for it: the kernel there answers with an ICMP message, which the next call reports.")
+	s.claim(sendErr == nil, "the send would be taken%s", butWas(sendErr))
 	s.claim(bothends.Classify(err) == bothends.Refused, "the answer would be that nobody is there%s", butWas(err))
 	return nil
+}
+
+func sentUDP(n int, err error) string {
+	if err != nil {
+		return bothends.Reason(err)
+	}
+	return fmt.Sprintf("returned %d", n)
 }

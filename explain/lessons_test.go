@@ -178,7 +178,7 @@ accept(): returned after T
 connect() number 2: timeout after T
 connect(('224.0.0.1', 1060)): unreachable after T
 UDP connect(('127.0.0.1', P)): ok after T
-UDP send(14), then recv(): refused`
+that socket closed; UDP send(14): returned 14, then recv(): refused`
 	if got := strings.Join(lines, "\n"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}

@@ -147,8 +147,7 @@ func (s *stage) step(end, line, why string) {
 // the step tells what there would be as a rule, behind its line, which is what
 // happened.
 func (s *stage) claim(holds bool, format string, args ...any) {
-	if !holds {
-		last := &s.steps[len(s.steps)-1]
+	if last := &s.steps[len(s.steps)-1]; !holds && last.Unlike == "" {
 		last.Why, last.Unlike = "", fmt.Sprintf(format, args...)
 	}
 }

@@ -73,8 +73,11 @@ func (c *climb) trace() *bothends.Trace {
 	}
 }
 
-func (c *climb) say(format string, args ...any) {
-	fmt.Fprintf(c.Out, "%s %s%s\n", at(time.Since(c.start)), c.name, fmt.Sprintf(format, args...))
+func (c *climb) say(format string, args ...any) { c.sayOf(time.Now(), format, args...) }
+
+// sayOf is for what happened at a time that is known.
+func (c *climb) sayOf(when time.Time, format string, args ...any) {
+	fmt.Fprintf(c.Out, "%s %s%s\n", at(when.Sub(c.start)), c.name, fmt.Sprintf(format, args...))
 }
 
 func at(d time.Duration) string { return fmt.Sprintf("%9.3f ms", float64(d)/1e6) }
@@ -146,11 +149,11 @@ func (c *climb) sent(t bothends.Transfer) {
 	what := fmt.Sprintf("send: asked to take %s, %s took %d", octets(t.Asked), c.taker, t.N)
 	switch {
 	case t.Whole():
-		c.say("%s after %s; they are in its buffer, or on their way", what, took(t))
+		c.sayOf(t.End, "%s after %s; they are in its buffer, or on their way", what, took(t))
 	case t.Err != nil:
-		c.say("%s, then %s", what, woken(t.Err))
+		c.sayOf(t.End, "%s, then %s", what, woken(t.Err))
 	default:
-		c.say("%s; %d to send again", what, t.Want-len(t.Message))
+		c.sayOf(t.End, "%s; %d to send again", what, t.Want-len(t.Message))
 	}
 }
 
@@ -158,19 +161,19 @@ func (c *climb) received(t bothends.Transfer) {
 	what := fmt.Sprintf("receive: asked for %s, got %d", octets(t.Asked), t.N)
 	switch fin := errors.Is(t.Err, io.EOF); {
 	case t.N > 0 && t.Want == 0:
-		c.say("%s; they belong to no message", what)
+		c.sayOf(t.End, "%s; they belong to no message", what)
 	case t.Whole():
-		c.say("%s after %s; the message is whole", what, took(t))
+		c.sayOf(t.End, "%s after %s; the message is whole", what, took(t))
 	case t.Err == nil:
-		c.say("%s after %s; %d still to come", what, took(t), t.Want-len(t.Message))
+		c.sayOf(t.End, "%s after %s; %d still to come", what, took(t), t.Want-len(t.Message))
 	case fin && t.Want > 0 && c.exchanged && len(t.Message) == 0:
-		c.say("%s: the peer has closed, between two messages", what)
+		c.sayOf(t.End, "%s: the peer has closed, between two messages", what)
 	case fin && t.Want > 0:
-		c.say("%s: the peer has closed; %d are missing", what, t.Want-len(t.Message))
+		c.sayOf(t.End, "%s: the peer has closed; %d are missing", what, t.Want-len(t.Message))
 	case fin:
-		c.say("%s: the peer has closed too", what)
+		c.sayOf(t.End, "%s: the peer has closed too", what)
 	default:
-		c.say("%s, then %s", what, woken(t.Err))
+		c.sayOf(t.End, "%s, then %s", what, woken(t.Err))
 	}
 }
 

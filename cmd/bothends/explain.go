@@ -76,8 +76,13 @@ func lessonNames() (names []string) {
 
 func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 	lessons, err := chosen(cmd, args)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case f.list && len(args) > 0:
+		return usageError(cmd, errors.New("--list takes no LESSON"))
+	case f.list && f.output.value == "json":
+		return usageError(cmd, errors.New("--list has no JSON"))
 	}
 	if err := refuseSameFile(cmd, f.pcap); err != nil && !f.list {
 		return err

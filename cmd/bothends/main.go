@@ -177,9 +177,15 @@ func newHelp() *cobra.Command {
 }
 
 // flagsFromEnv sets the flags that were not given from BOTHENDS_FLAG_NAME. An empty
-// variable is as good as none. pflag's Changed stays what was on the command line.
+// variable is as good as none; an empty FILE on the command line is a mistake, as of a
+// script whose variable is not set. pflag's Changed stays what was on the command line.
 func flagsFromEnv(cmd *cobra.Command) (err error) {
 	flags := cmd.Flags()
+	flags.Visit(func(f *pflag.Flag) {
+		if what, _ := pflag.UnquoteUsage(f); what == "FILE" && f.Value.String() == "" && err == nil {
+			err = usageError(cmd, fmt.Errorf("--%s needs a FILE", f.Name))
+		}
+	})
 	family := flags.Changed("ipv4") || flags.Changed("ipv6")
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := "BOTHENDS_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))

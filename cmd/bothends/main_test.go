@@ -255,6 +255,9 @@ func TestErrorLines(t *testing.T) {
 		{"server 127.0.0.1]", 2, "bothends: HOST \"127.0.0.1]\": want a name, an address, HOST:PORT or [IPv6]:PORT\n" + serverUsage},
 		{"server bad..name", 3, "bothends: listen at ('bad..name', 1060): no such host\nhint: check the name, or give an address of this machine\n"},
 		{"explain nothing", 2, "bothends: unknown lesson \"nothing\"\nhint: bothends explain --list lists them\nusage: bothends explain [LESSON] [flags]\n"},
+		{"explain --list send", 2, "bothends: --list takes no LESSON\nusage: bothends explain [LESSON] [flags]\n"},
+		{"client --pcap=", 2, "bothends: --pcap needs a FILE\n" + clientUsage},
+		{"load --save=", 2, "bothends: --save needs a FILE\nusage: bothends load [HOST] [flags]\n"},
 		{"version now", 2, "bothends: unknown command \"now\" for \"bothends version\"\nusage: bothends version [flags]\n"},
 		{"man nothing", 2, "bothends: unknown command \"nothing\"\n" + rootUsage},
 	} {

@@ -136,7 +136,8 @@ func (p *pcap) ladder(ascii bool) *transcript.Ladder {
 	return segmentLadder(p.Segments(), ascii)
 }
 
-// segmentLadder draws the connection that came about, or else the last that was tried.
+// segmentLadder draws the connection that came about, or else the last that was tried;
+// of the others, such as those to other addresses of a name, the SYN alone.
 // Its numbers are counted from each end's first. So does Wireshark, but where there
 // is no SYN of that end: it counts the RST of a refusal from 1.
 func segmentLadder(all []capture.Segment, ascii bool) *transcript.Ladder {
@@ -148,6 +149,9 @@ func segmentLadder(all []capture.Segment, ascii bool) *transcript.Ladder {
 	first := make(map[netip.AddrPort]uint32)
 	for _, s := range all {
 		if s.Src != client && s.Dst != client {
+			if s.Flags == capture.SYN {
+				l.Add(s.At, transcript.AtClient, "SYN to "+s.Dst.String())
+			}
 			continue
 		}
 		if _, ok := first[s.Src]; !ok {

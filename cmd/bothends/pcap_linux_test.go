@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/capture"
 	"github.com/bothends/bothends/internal/need"
 )
 
@@ -123,6 +125,24 @@ func TestPcap(t *testing.T) {
 		if diff := cmp.Diff(dissected(t, file, port), drawn); diff != "" {
 			t.Errorf("%s: tshark sees (-) what the ladder does not show (+)\n%s", c.args, diff)
 		}
+	}
+}
+
+// Of an attempt at another address there is the SYN.
+func TestLadderOfTwoAddresses(t *testing.T) {
+	addr := netip.MustParseAddrPort
+	l := segmentLadder([]capture.Segment{
+		{Src: addr("[::1]:50001"), Dst: addr("[::1]:1060"), Flags: capture.SYN},
+		{Src: addr("[::1]:1060"), Dst: addr("[::1]:50001"), Flags: capture.RST | capture.ACK},
+		{Src: addr("127.0.0.1:50002"), Dst: addr("127.0.0.1:1060"), Flags: capture.SYN, Seq: 7},
+		{Src: addr("127.0.0.1:1060"), Dst: addr("127.0.0.1:50002"), Flags: capture.SYN | capture.ACK, Seq: 70, Ack: 8},
+	}, true)
+	var got []string
+	for _, r := range l.Rungs {
+		got = append(got, r.Label)
+	}
+	if diff := cmp.Diff([]string{"SYN to [::1]:1060", "SYN seq 0", "SYN, ACK seq 0 ack 1"}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
