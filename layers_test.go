@@ -16,7 +16,7 @@ import (
 // library. "bothends" alone is the root package.
 const layers = `
 cmd/bothends       -> check explain fault load proxy report transcript bothends internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
-check              -> fault bothends internal/procgroup
+check              -> fault bothends internal/procgroup internal/tcpinfo
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
 load               -> hdrhistogram

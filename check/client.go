@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/fault"
 	"github.com/bothends/bothends/internal/procgroup"
+	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
 // A Client is somebody's client, and how to judge it: a command that makes one
@@ -104,9 +106,7 @@ func (c *Client) try(ctx context.Context, of ClientCase) (_ finding, output stri
 			seen.asked.Add(1)
 			return reply, nil
 		},
-		TraceConn: func(net.Conn) *bothends.Trace {
-			return &bothends.Trace{Exchanged: func(bothends.Exchange) { seen.made.Add(1) }}
-		},
+		TraceConn: func(net.Conn) *bothends.Trace { return seen.trace(len(reply)) },
 	}
 	faulty := fault.Listen(ln, of.fault(size))
 	served := make(chan error, 1)
@@ -131,7 +131,32 @@ func (c *Client) try(ctx context.Context, of ClientCase) (_ finding, output stri
 // exchanges is what the server has seen of the client.
 type exchanges struct {
 	asked atomic.Int64 // whole requests
-	made  atomic.Int64 // with the whole reply
+	made  atomic.Int64 // with the whole reply, and the client was there for it
+	reset atomic.Int64 // of them, those that the client ended with RST
+}
+
+// trace counts one connection.
+func (e *exchanges) trace(reply int) *bothends.Trace {
+	sent, fin, reset, got := false, false, false, uint64(0)
+	return &bothends.Trace{
+		Exchanged: func(bothends.Exchange) { sent = true },
+		Received: func(t bothends.Transfer) {
+			got += uint64(t.N)
+			fin = fin || errors.Is(t.Err, io.EOF)
+			reset = reset || bothends.Classify(t.Err) == bothends.Reset
+		},
+		Closing: func(conn net.Conn) {
+			info, _ := tcpinfo.Read(conn)
+			fin = fin || info.BytesReceived != nil && *info.BytesReceived > got // it counts as one
+			if !sent || fin && info.BytesAcked != nil && *info.BytesAcked < uint64(reply) {
+				return // it has never acknowledged what came behind its FIN
+			}
+			e.made.Add(1)
+			if reset || !fin && info.State != nil && *info.State == "CLOSE" { // what told of the RST was no receive
+				e.reset.Add(1)
+			}
+		},
+	}
 }
 
 func (c *Client) listen() (net.Listener, error) {
@@ -171,15 +196,22 @@ func (c *Client) command(ctx context.Context, addr net.Addr) (status int, took t
 	cmd.Env = append(os.Environ(), "BOTHENDS_HOST="+host, "BOTHENDS_PORT="+port)
 	tail := &tail{most: 2000}
 	cmd.Stdout, cmd.Stderr = tail, tail
-	cmd.WaitDelay = time.Second // for what its children still hold open
+	cmd.WaitDelay = 100 * time.Millisecond // for what its children still hold open
 	procgroup.Lead(cmd)
-	cmd.Cancel = func() error { return procgroup.Kill(cmd) }
+	overdue := false
+	cmd.Cancel = func() error {
+		overdue = true
+		return procgroup.Kill(cmd)
+	}
 	began := time.Now()
 	err = cmd.Run()
 	took = time.Since(began)
+	if cmd.Process != nil {
+		procgroup.Kill(cmd) // what it has left behind
+	}
 	var exit *exec.ExitError
 	switch {
-	case limited.Err() != nil && ctx.Err() == nil:
+	case overdue && ctx.Err() == nil:
 		return killed, took, tail.String(), nil
 	case errors.As(err, &exit):
 		return exit.ExitCode(), took, tail.String(), nil
@@ -205,6 +237,8 @@ func (of ClientCase) verdict(status int, took time.Duration, seen *exchanges) fi
 		return fail("exit %d after %v, though the reply was whole and right", status, rounded)
 	case of.wants == success && seen.made.Load() == 0:
 		return fail("exit 0 after %v, and it left before the whole reply had come", rounded)
+	case of.wants == success && seen.reset.Load() > 0:
+		return warn("exit 0 after %v, and it ended with RST: it left octets of the reply unread, or it closes so (SO_LINGER 0)", rounded)
 	case of.wants == failure && status == 0:
 		return fail("exit 0 after %v: it took this for a success", rounded)
 	}

@@ -73,6 +73,7 @@ func TestCommands(t *testing.T) {
 		{"kill -SEGV $$", "whole", "exit -1 after ", check.Fail},
 		{"sleep 60", "refused", "it had not ended after ", check.Fail},
 		{"sleep 60 & wait", "refused", "it had not ended after ", check.Fail}, // and its child is killed too
+		{"sleep 60 & exit 4", "refused", "exit 4 after ", check.Pass},         // which is left behind
 		{`test "$BOTHENDS_HOST:$BOTHENDS_PORT" = "$0:$1" && exit 7`, "refused", "exit 7 after ", check.Pass},
 	} {
 		client := &check.Client{Command: []string{sh, "-c", c.script, "{host}", "{port}"}, Limit: 300 * time.Millisecond}

@@ -55,26 +55,36 @@ type battery struct {
 	Server
 	client bothends.Client
 	killed string // the case after which the server was gone
+	gone   bool   // it still was at the last look
 }
 
 // Run runs the cases in their order, each followed by a plain exchange, which decides
-// whether the server has survived. Leaving the loop, or the end of ctx, stops it.
+// whether the server has survived; behind the last there is another one, a moment
+// later. Leaving the loop, or the end of ctx, stops it.
 func (s *Server) Run(ctx context.Context, cases []ServerCase) iter.Seq[Result] {
 	return func(yield func(Result) bool) {
 		b := newBattery(*s)
 		var startErr error
-		if b.Restart != nil {
-			startErr = b.Restart(ctx)
-		}
-		for _, c := range cases {
+		for n, c := range cases {
 			if ctx.Err() != nil {
 				return
 			}
 			r := Result{Case: c.Name, Title: c.Title}
 			began := time.Now()
-			f := fail("the server could not be started: %v", startErr)
-			if startErr == nil {
+			if n == 0 && b.Restart != nil {
+				startErr = b.Restart(ctx)
+			}
+			var f finding
+			switch {
+			case startErr == nil:
 				f = b.judge(ctx, c)
+			case n == 0:
+				f = fail("the server could not be started: %v", startErr)
+			default:
+				f = skip("the server could not be started")
+			}
+			if n == len(cases)-1 && startErr == nil {
+				f = b.later(ctx, f)
 			}
 			if ctx.Err() != nil {
 				return
@@ -123,7 +133,7 @@ func (b *battery) judge(ctx context.Context, c ServerCase) finding {
 			b.killed = c.Name
 			return fail("a plain exchange does not work: %v", err)
 		}
-		return skip("the server has not answered since case %s: %v", b.killed, err)
+		return skip("no plain exchange has worked since case %s: %v", b.killed, err)
 	}
 	f := c.run(ctx, b)
 	err := b.plain(ctx)
@@ -140,9 +150,28 @@ func (b *battery) judge(ctx context.Context, c ServerCase) finding {
 	return fail("the next exchange did not work: %v", err)
 }
 
+// settle is for a server that ends some time after what has killed it.
+const settle = 500 * time.Millisecond
+
+// later looks once more whether the server has survived all that was done to it.
+func (b *battery) later(ctx context.Context, f finding) finding {
+	if b.killed != "" && b.Restart == nil || f.verdict == Fail || wait(ctx, settle) != nil {
+		return f
+	}
+	if err := b.plain(ctx); err != nil {
+		return fail("%v after it, or after a case before it, a plain exchange did not work any more: %v", settle, err)
+	}
+	return f
+}
+
 // revive is nil when a plain exchange works, if need be by starting the server again.
 func (b *battery) revive(ctx context.Context) error {
-	err := b.plain(ctx)
+	client := b.client
+	if b.gone { // once is enough waiting
+		client.Timeout = min(client.Timeout, settle)
+	}
+	_, err := client.Exchange(ctx, b.Addr, b.Request)
+	b.gone = err != nil && b.Restart == nil
 	if err == nil || b.Restart == nil || ctx.Err() != nil {
 		return err
 	}

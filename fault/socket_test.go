@@ -180,6 +180,18 @@ func TestStallSendsWhatItCounted(t *testing.T) {
 	}
 }
 
+// Each piece leaves by itself, however the socket keeps its octets back.
+func TestDripIsSegments(t *testing.T) {
+	client, faulty := pair(t, Drip(4, 40*time.Millisecond))
+	cork(t, lowest(faulty).(*net.TCPConn)) // would keep them for 200 ms
+	var writes sync.WaitGroup
+	writes.Go(func() { faulty.Write([]byte("Farewell, client")) })
+	defer writes.Wait()
+	if n, err := client.Read(make([]byte, 16)); n >= 16 || err != nil {
+		t.Errorf("the first read: %d octets, %v", n, err)
+	}
+}
+
 func TestRefusedConnectionIsReset(t *testing.T) {
 	client, faulty := pair(t, Refuse())
 	if _, err := client.Read(make([]byte, 1)); !isReset(err) {

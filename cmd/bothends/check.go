@@ -121,14 +121,10 @@ func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
 	if len(args) > 1 {
-		p := &process{args: args[1:], answers: func(ctx context.Context) error {
-			dial := func(ctx context.Context, _, addr string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, s.Network, addr)
-			}
-			c := bothends.Client{Dial: dial, ReplySize: s.ReplySize, Timeout: s.Limit}
-			_, err := c.Exchange(ctx, s.Addr, s.Request)
-			return err
-		}}
+		p, err := newProcess(ctx, s, args[1:])
+		if err != nil {
+			return usageError(cmd, err)
+		}
 		defer p.stop()
 		s.Restart = p.restart
 	}
@@ -221,6 +217,9 @@ func (f *checkClientFlags) run(cmd *cobra.Command, args []string) error {
 	if f.limit == 0 {
 		return usageError(cmd, errors.New("--limit 0 is no limit to judge by"))
 	}
+	if err := isProgram(args[0]); err != nil {
+		return usageError(cmd, err)
+	}
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
 	c := &check.Client{Command: args, MessageSize: int(f.messageSize), Reply: f.reply.octets, Limit: time.Duration(f.limit)}
@@ -289,6 +288,35 @@ type process struct {
 
 	cmd    *exec.Cmd
 	exited chan error
+}
+
+// newProcess refuses what cannot be a server of the user's.
+func newProcess(ctx context.Context, s *check.Server, args []string) (*process, error) {
+	if err := isProgram(args[0]); err != nil {
+		return nil, err
+	}
+	dial := func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, s.Network, addr)
+	}
+	limited, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
+	if conn, err := dial(limited, "", s.Addr); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("somebody listens at %s already, where COMMAND should", s.Addr)
+	}
+	c := bothends.Client{Dial: dial, ReplySize: s.ReplySize, Timeout: s.Limit}
+	return &process{args: args, answers: func(ctx context.Context) error {
+		_, err := c.Exchange(ctx, s.Addr, s.Request)
+		return err
+	}}, nil
+}
+
+// isProgram tells what is wrong with a COMMAND that cannot be run.
+func isProgram(name string) error {
+	if _, err := exec.LookPath(name); err != nil {
+		return fmt.Errorf("COMMAND %s: %w", printable(name), reasonOf(errors.Unwrap(err)))
+	}
+	return nil
 }
 
 // startLimit is how long a server may take until it answers.
