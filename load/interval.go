@@ -7,6 +7,10 @@ import "time"
 type Interval struct {
 	Start time.Duration // since the run began
 	End   time.Duration
+	// Tail is the part of it in which nothing was left but to wait for the last
+	// operations of an open loop, all of which had been begun; Rate leaves it out. 0 in
+	// a closed loop, and where not all that was due was begun.
+	Tail time.Duration
 
 	// Outcomes counts the operations by Runner.Outcome.
 	Outcomes map[string]int64
@@ -45,21 +49,30 @@ func (i *Interval) Operations() (n int64) {
 	return n
 }
 
-// Rate is the operations that ended, a second.
-func (i *Interval) Rate() float64 {
-	if i.End <= i.Start {
+// Rate is the operations of a run, a second of the time in which they were due or begun,
+// which is all but Tail. Of a run, that is of the Total of its Intervals, it is the rate;
+// of an Interval in the tail alone EndedRate says more.
+func (i *Interval) Rate() float64 { return PerSecond(i.Operations(), i.End-i.Start-i.Tail) }
+
+// EndedRate is the operations that ended in it, a second of all its time.
+func (i *Interval) EndedRate() float64 { return PerSecond(i.Operations(), i.End-i.Start) }
+
+// PerSecond is n in a time as so many a second; 0 where there was no time.
+func PerSecond(n int64, in time.Duration) float64 {
+	if in <= 0 {
 		return 0
 	}
-	return float64(i.Operations()) / (i.End - i.Start).Seconds()
+	return float64(n) / in.Seconds()
 }
 
-// Merge adds another one, of the same run or of another: the counts add up, and the
-// time is from the earlier start to the later end.
+// Merge adds another one, of the same run or of another: the counts add up, and so do the
+// tails; the time is from the earlier start to the later end.
 func (i *Interval) Merge(other *Interval) {
 	if i.Outcomes == nil {
 		i.Start, i.End, i.Outcomes = other.Start, other.End, make(map[string]int64)
 	}
 	i.Start, i.End = min(i.Start, other.Start), max(i.End, other.End)
+	i.Tail += other.Tail
 	for outcome, n := range other.Outcomes {
 		i.Outcomes[outcome] += n
 	}

@@ -68,6 +68,7 @@ type Kernel struct {
 type intervalJSON struct {
 	Start    float64               `json:"start"`
 	End      float64               `json:"end"`
+	Tail     float64               `json:"tail,omitempty"`
 	Outcomes map[string]int64      `json:"outcomes"`
 	Latency  *Histogram            `json:"latency"`
 	Service  *Histogram            `json:"service"`
@@ -84,7 +85,7 @@ type intervalJSON struct {
 // MarshalJSON gives times in seconds and histograms in HdrHistogram's V2 encoding.
 func (i *Interval) MarshalJSON() ([]byte, error) {
 	return json.Marshal(intervalJSON{
-		i.Start.Seconds(), i.End.Seconds(), i.Outcomes, &i.Latency, &i.Service, i.Phases, &i.Late, &i.Own,
+		i.Start.Seconds(), i.End.Seconds(), i.Tail.Seconds(), i.Outcomes, &i.Latency, &i.Service, i.Phases, &i.Late, &i.Own,
 		i.Queued, i.Unsent, i.Health.CPU.Seconds(), i.Health.GCs, i.Health.GCPause.Seconds(),
 	})
 }
@@ -96,7 +97,7 @@ func (i *Interval) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &j); err != nil {
 		return err
 	}
-	i.Start, i.End, i.Outcomes, i.Phases = seconds(j.Start), seconds(j.End), j.Outcomes, j.Phases
+	i.Start, i.End, i.Tail, i.Outcomes, i.Phases = seconds(j.Start), seconds(j.End), seconds(j.Tail), j.Outcomes, j.Phases
 	i.Queued, i.Unsent = j.Queued, j.Unsent
 	i.Health = Health{CPU: seconds(j.CPU), GCs: j.GCs, GCPause: seconds(j.GCPause)}
 	return nil
@@ -162,6 +163,8 @@ func inOrder(intervals []*Interval) error {
 			return fmt.Errorf("interval %d begins before the one before it has ended", n)
 		case i.End <= i.Start || i.End >= forever:
 			return fmt.Errorf("interval %d ends at no time", n)
+		case i.Tail < 0 || i.Tail > i.End-i.Start+time.Millisecond:
+			return fmt.Errorf("interval %d is %v long, and its tail %v", n, i.End-i.Start, i.Tail)
 		}
 		if err := i.counted(); err != nil {
 			return fmt.Errorf("interval %d: %w", n, err)

@@ -26,7 +26,7 @@ func written(t *testing.T, r *load.Record) string {
 // A record that was read is the one that was written, to the last count.
 func TestRecord(t *testing.T) {
 	i := &load.Interval{
-		Start: time.Second, End: 2500 * time.Millisecond, Outcomes: map[string]int64{"ok": 999, "reset": 1}, Queued: 2, Unsent: 1,
+		Start: time.Second, End: 2500 * time.Millisecond, Tail: 250 * time.Millisecond, Outcomes: map[string]int64{"ok": 999, "reset": 1}, Queued: 2, Unsent: 1,
 		Phases: map[string]*load.Histogram{"connect": new(load.Histogram)},
 		Health: load.Health{CPU: 300 * time.Millisecond, GCs: 2, GCPause: 50 * time.Microsecond},
 	}
@@ -48,7 +48,7 @@ func TestRecord(t *testing.T) {
 	}
 	again := read.Intervals[0]
 	if again.Latency.Count() != 1000 || again.Latency.Quantile(0.99) != i.Latency.Quantile(0.99) || again.Latency.Max() != i.Latency.Max() ||
-		again.Start != i.Start || again.End != i.End || again.Health != i.Health || again.Late.Count() != 0 {
+		again.Start != i.Start || again.End != i.End || again.Tail != i.Tail || again.Health != i.Health || again.Late.Count() != 0 {
 		t.Errorf("%+v\nwant %+v", again, i)
 	}
 }
@@ -70,6 +70,8 @@ func TestRecordsThatAreNone(t *testing.T) {
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{"ok":-1}}]}`:      "interval 0: -1 exchanges are",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1}]}`:                           "interval 0 ends at no time",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{},"unsent":-5}]}`: "are no count",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"tail":1.5}]}`:                "interval 0 is 1s long, and its tail 1.5s",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"tail":-1}]}`:                 "interval 0 is 1s long, and its tail -1s",
 	} {
 		if _, err := load.ReadRecord(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
@@ -90,6 +92,9 @@ func TestMerge(t *testing.T) {
 	parts := make([]*load.Interval, 4)
 	for n := range parts {
 		parts[n] = &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 1000}}
+		if n >= 2 {
+			parts[n].Tail = time.Second / 2
+		}
 		for k := range 1000 {
 			d := time.Duration((n*1000+k)*(k+1)) * time.Microsecond
 			whole.Record(d)
@@ -97,8 +102,8 @@ func TestMerge(t *testing.T) {
 		}
 	}
 	total := load.Total(parts)
-	if diff := cmp.Diff(whole.Bars(), total.Latency.Bars()); diff != "" || total.Operations() != 4000 || total.Start != 0 || total.End != 4*time.Second || total.Rate() != 1000 {
-		t.Errorf("%d operations from %v to %v\n%s", total.Operations(), total.Start, total.End, diff)
+	if diff := cmp.Diff(whole.Bars(), total.Latency.Bars()); diff != "" || total.Operations() != 4000 || total.Start != 0 || total.End != 4*time.Second || total.Tail != time.Second || total.EndedRate() != 1000 || total.Rate() != 4000.0/3 {
+		t.Errorf("%d operations from %v to %v, tail %v, %v/s, without it %v/s\n%s", total.Operations(), total.Start, total.End, total.Tail, total.EndedRate(), total.Rate(), diff)
 	}
 	parts[0].Latency.Record(time.Second)
 	if total.Latency.Count() != 4000 {

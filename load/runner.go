@@ -9,7 +9,7 @@
 //
 //	r := load.Runner{Do: op, Pacer: load.Constant(100), Duration: 8 * time.Second}
 //	for second := range r.Run(ctx) {
-//		fmt.Println(second.Rate(), second.Latency.Quantile(0.99))
+//		fmt.Println(second.EndedRate(), second.Latency.Quantile(0.99))
 //	}
 package load
 
@@ -115,9 +115,12 @@ type run struct {
 	next    atomic.Int64 // operations so far that count
 	unsent  atomic.Int64
 	queued  atomic.Int64
+	sent    atomic.Pointer[time.Time] // when the schedule was over, and all of it begun; nil for not yet
 
-	last time.Time // the end of the last Interval
-	use  usage     // until then
+	last    time.Time     // the end of the last Interval
+	use     usage         // until then
+	tail    time.Duration // of all Intervals
+	service Histogram     // of all Intervals
 }
 
 func newRun(r *Runner, ctx context.Context) *run {
@@ -169,7 +172,8 @@ func (x *run) dispatch(jobs chan<- job) {
 	for n := uint64(0); ; n++ {
 		due := x.start.Add(x.Pacer.Due(n))
 		if x.over(n, due) {
-			break
+			x.finish(due)
+			return
 		}
 		x.sleep(due)
 		now := time.Now()
@@ -193,7 +197,18 @@ func (x *run) dispatch(jobs chan<- job) {
 			x.queued.Add(1)
 		}
 	}
-	x.sleep(x.end) // the run is as long as was asked for, and the rate is over all of it
+}
+
+// finish ends the schedule, of which due is the first operation that it does not have.
+// When the time ended it, the run is as long as was asked for, and the rate is over all
+// of it; when Count did, nothing more is to wait for.
+func (x *run) finish(due time.Time) {
+	if !x.end.IsZero() && !due.Before(x.end) {
+		x.sleep(x.end)
+		due = x.end
+	}
+	sent := later(due, time.Now())
+	x.sent.Store(&sent)
 }
 
 // hand gives a job to the next worker that is free, and tells whether there was one.

@@ -224,6 +224,61 @@ func TestRateOfSlowSchedule(t *testing.T) {
 	})
 }
 
+// The rate is over the time in which operations were due or begun. The wait for the last
+// of them is no part of it; what a server is behind at the end is.
+func TestRateWithoutTail(t *testing.T) {
+	steady := func(d time.Duration) func(int, time.Time) time.Duration {
+		return func(int, time.Time) time.Duration { return d }
+	}
+	// oneByOne is a server that makes five a second, and lets the others wait.
+	oneByOne := func(n int, start time.Time) time.Duration {
+		return time.Until(start.Add(time.Duration(n+1) * 200 * time.Millisecond))
+	}
+	straggler := func(n int, _ time.Time) time.Duration {
+		return map[bool]time.Duration{n == 390: 10 * time.Second}[true]
+	}
+	for name, c := range map[string]struct {
+		workers   int
+		count     int64
+		seconds   float64
+		rate      float64
+		takes     func(n int, start time.Time) time.Duration
+		low, high float64
+	}{
+		"slow to answer":          {50, 0, 2, 20, steady(time.Second), 20, 20},
+		"slower than the run":     {50, 0, 2, 20, steady(5 * time.Second), 20, 20},
+		"by count":                {50, 40, 0, 20, steady(time.Second), 20, 20},
+		"one, by count":           {1, 1, 0, 20, steady(time.Second), 20, 20},
+		"one straggler":           {50, 0, 2, 200, straggler, 200, 200},
+		"too slow":                {50, 0, 2, 20, oneByOne, 5, 9},
+		"too slow, and few":       {4, 0, 2, 20, oneByOne, 5, 6},
+		"too slow, and one":       {1, 0, 2, 20, steady(200 * time.Millisecond), 5, 5.3},
+		"too slow, and no tail":   {4, 0, 2, 20, steady(400 * time.Millisecond), 10, 11},
+		"a closed loop has none":  {1, 0, 2, 0, steady(900 * time.Millisecond), 1.1, 1.12},
+		"closed, ends on its own": {1, 3, 0, 0, steady(500 * time.Millisecond), 2, 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			made, start := new(atomic.Int64), time.Now()
+			r := &load.Runner{Workers: c.workers, Count: c.count, Duration: time.Duration(c.seconds * 1e9), Do: func(context.Context) error {
+				time.Sleep(c.takes(int(made.Add(1))-1, start))
+				return nil
+			}}
+			if c.rate > 0 {
+				r.Pacer = load.Constant(c.rate)
+			}
+			total, intervals := run(t, r)
+			if got := total.Rate(); got < c.low*0.999 || got > c.high*1.001 || total.Unsent > 0 {
+				t.Errorf("%s: %v/s, want %v to %v; %d in %v, tail %v", name, got, c.low, c.high, total.Operations(), total.End, total.Tail)
+			}
+			for n, i := range intervals {
+				if i.Tail < 0 || i.Tail > i.End-i.Start {
+					t.Errorf("%s: interval %d is %v long, and its tail %v", name, n, i.End-i.Start, i.Tail)
+				}
+			}
+		})
+	}
+}
+
 // A closed loop has as many operations at once as it has workers, and begins the next
 // one when the last has ended.
 func TestClosedLoop(t *testing.T) {
@@ -265,6 +320,9 @@ func TestCountWarmupAndRamp(t *testing.T) {
 			"warm-up, open":      {load.Runner{Duration: 300 * time.Millisecond, Warmup: 100 * time.Millisecond, Pacer: load.Constant(50)}, 10, 15, 300 * time.Millisecond},
 			"warm-up and count":  {load.Runner{Count: 5, Warmup: 100 * time.Millisecond}, 5, 15, 150 * time.Millisecond},
 			"count and duration": {load.Runner{Count: 5000, Duration: 100 * time.Millisecond}, 10, 10, 100 * time.Millisecond},
+			"count first":        {load.Runner{Count: 5, Duration: time.Minute}, 5, 5, 50 * time.Millisecond},
+			"count first, open":  {load.Runner{Count: 5, Duration: time.Minute, Pacer: load.Constant(10)}, 5, 5, 410 * time.Millisecond},
+			"duration first":     {load.Runner{Count: 500, Duration: time.Second, Pacer: load.Constant(5)}, 5, 5, time.Second},
 		} {
 			made = 0
 			c.r.Do = do

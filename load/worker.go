@@ -159,10 +159,30 @@ func (x *run) collect() *Interval {
 		return nil // a moment behind the last one, in which nothing was
 	}
 	i.Queued = x.queued.Swap(0)
+	if x.Pacer != nil {
+		i.Tail = x.newTail(i, now)
+	}
 	use := used()
 	i.Health = use.since(x.use)
 	x.last, x.use = now, use
 	return i
+}
+
+// newTail is what i, which ends now, adds to the tail: the time since the schedule was
+// over and all of it was begun. What the slow operations took longer than the usual one is
+// no tail but a backlog, and the server's. The slow ones are p99, and not the maximum: a
+// single one that is late is no backlog.
+func (x *run) newTail(i *Interval, now time.Time) time.Duration {
+	x.service.Merge(&i.Service)
+	sent := x.sent.Load()
+	if sent == nil {
+		return 0
+	}
+	since := now.Sub(*sent)
+	backlog := min(since, x.service.Quantile(0.99)) - x.service.Quantile(0.5)
+	tail := min(since-max(0, backlog)-x.tail, i.End-i.Start)
+	x.tail += max(0, tail)
+	return max(0, tail)
 }
 
 // add counts an operation.
