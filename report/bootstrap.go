@@ -27,12 +27,26 @@ type series struct {
 func newSeries(intervals []*load.Interval) *series {
 	s := new(series)
 	bars := make([][]load.Bar, len(intervals))
+	sending := withoutTail(intervals)
 	for n, i := range intervals {
 		bars[n] = i.Latency.Bars()
-		s.add((i.End - i.Start).Seconds(), float64(i.Outcomes["ok"]), bars[n])
+		s.add(sending*(i.End-i.Start).Seconds(), float64(i.Outcomes["ok"]), bars[n])
 	}
 	s.index(bars)
 	return s
+}
+
+// withoutTail is the share of the intervals' time that is not their tail. The tail is
+// taken off all of them alike: one that is nothing else would have exchanges and no time.
+func withoutTail(intervals []*load.Interval) float64 {
+	var all, tail time.Duration
+	for _, i := range intervals {
+		all, tail = all+i.End-i.Start, tail+i.Tail
+	}
+	if tail >= all {
+		return 1
+	}
+	return 1 - tail.Seconds()/all.Seconds()
 }
 
 // add adds an interval.

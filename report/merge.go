@@ -106,7 +106,8 @@ func intervalsOf(cells []*cell, runs int) (list []*load.Interval, ragged *load.I
 			ragged.Merge(&c.Interval)
 			continue
 		}
-		c.Start, c.End = c.start/time.Duration(c.n), c.end/time.Duration(c.n)
+		n := time.Duration(c.n)
+		c.Start, c.End, c.Tail = c.start/n, c.end/n, c.Tail/n // Merge has summed up the tails
 		list = append(list, &c.Interval)
 	}
 	return list, ragged

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -179,6 +180,29 @@ func TestMergeOfShiftedRuns(t *testing.T) {
 		if merged.Config.RateAsked != 150 || merged.Config.Connections != 15 || merged.Host.CPUs != 4 || !merged.Began.Equal(b.Began) {
 			t.Errorf("%+v, %+v, %v", merged.Config, merged.Host, merged.Began)
 		}
+	}
+}
+
+// The rates of machines add up, and slices of a run have its rate, with a tail or without.
+func TestMergeWithTails(t *testing.T) {
+	a, b := tailed(), tailed()
+	b.Began = b.Began.Add(time.Millisecond)
+	b.Intervals[8].Tail = 500 * time.Millisecond
+	merged, _, err := report.Merge([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if total := load.Total(merged.Intervals); total.Tail != 750*time.Millisecond || total.Operations() != 1600 || math.Abs(total.Rate()-1600/8.25) > 1e-6 {
+		t.Errorf("%d operations, tail %v, %v/s", total.Operations(), total.Tail, total.Rate())
+	}
+	b.Began = b.Began.Add(20 * time.Second)
+	b.Intervals[8].Tail = time.Second
+	joined, _, err := report.Concat([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if total := load.Total(joined.Intervals); total.Tail != 2*time.Second || total.End != 18*time.Second || total.Rate() != 100 {
+		t.Errorf("tail %v of %v, %v/s", total.Tail, total.End, total.Rate())
 	}
 }
 

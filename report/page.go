@@ -240,7 +240,7 @@ func chartOf(r Run, total *load.Interval, data *chartData) chartRun {
 	}
 	intervals := even(r.Intervals, mostTimes)
 	for _, i := range intervals {
-		c.Times, c.Rate, c.Heat = append(c.Times, i.Start.Seconds()), append(c.Rate, i.Rate()), append(c.Heat, column(&i.Latency, data.Heat))
+		c.Times, c.Rate, c.Heat = append(c.Times, i.Start.Seconds()), append(c.Rate, i.EndedRate()), append(c.Heat, column(&i.Latency, data.Heat))
 	}
 	for _, name := range outcomeNames(total.Outcomes) {
 		if name == "ok" || total.Outcomes[name] == 0 {
@@ -248,7 +248,7 @@ func chartOf(r Run, total *load.Interval, data *chartData) chartRun {
 		}
 		f := chartFailure{Name: name}
 		for _, i := range intervals {
-			f.Rate = append(f.Rate, perSecond(i.Outcomes[name], i))
+			f.Rate = append(f.Rate, load.PerSecond(i.Outcomes[name], i.End-i.Start))
 		}
 		f.Rate = append(f.Rate, f.Rate[len(f.Rate)-1])
 		c.Failures = append(c.Failures, f)

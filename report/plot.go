@@ -29,7 +29,7 @@ func (t *text) plots() {
 	rates, slow := make([]float64, len(seconds)), make([]float64, len(seconds))
 	name, q := slowest(seconds)
 	for n, i := range seconds {
-		rates[n], slow[n] = i.Rate(), float64(i.Latency.Quantile(q))/1e6
+		rates[n], slow[n] = i.EndedRate(), float64(i.Latency.Quantile(q))/1e6
 	}
 	from, to := axis(seconds[0].Start.Seconds())+" s", axis(seconds[len(seconds)-1].End.Seconds())+" s"
 	t.line("")

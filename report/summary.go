@@ -15,10 +15,11 @@ type Figures struct {
 	Schema string `json:"schema"`
 	load.Config
 	Began     time.Time        `json:"began"`
-	Rate      float64          `json:"rate"`    // of all exchanges that ended
-	RateOK    float64          `json:"rate_ok"` // of those that ended with ok
+	Rate      float64          `json:"rate"`    // of all exchanges, without the tail (load.Interval.Rate)
+	RateOK    float64          `json:"rate_ok"` // of those that ended with ok, likewise
 	Exchanges int64            `json:"exchanges"`
-	Seconds   float64          `json:"seconds"` // that it took
+	Seconds   float64          `json:"seconds"` // that it took, the tail included
+	Tail      float64          `json:"tail"`    // seconds of it that were only a wait for the last exchanges
 	Outcomes  map[string]int64 `json:"outcomes"`
 	Queued    int64            `json:"queued"`
 	Unsent    int64            `json:"unsent"`
@@ -74,7 +75,7 @@ func Summary(r *load.Record) *Figures {
 	total := load.Total(r.Intervals)
 	f := &Figures{
 		Schema: SummarySchema, Config: r.Config, Began: r.Began, Rate: total.Rate(), RateOK: rateOK(total),
-		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Outcomes: total.Outcomes,
+		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Tail: total.Tail.Seconds(), Outcomes: total.Outcomes,
 		Queued: total.Queued, Unsent: total.Unsent,
 		Latency: spread(&total.Latency), Service: spread(&total.Service), Phases: make(map[string]*Spread),
 		Generator: Generator{
@@ -109,14 +110,9 @@ func spread(h *load.Histogram) *Spread {
 	return s
 }
 
-// rateOK is the exchanges that ended with ok, a second.
-func rateOK(i *load.Interval) float64 { return perSecond(i.Outcomes["ok"], i) }
-
-func perSecond(n int64, i *load.Interval) float64 {
-	if i.End <= i.Start {
-		return 0
-	}
-	return float64(n) / (i.End - i.Start).Seconds()
+// rateOK is load.Interval.Rate of the exchanges that ended with ok.
+func rateOK(i *load.Interval) float64 {
+	return load.PerSecond(i.Outcomes["ok"], i.End-i.Start-i.Tail)
 }
 
 // cores is the share of one core that the generator used.

@@ -19,6 +19,7 @@ type Style struct {
 const (
 	textWidth = 80
 	keyWidth  = 12
+	seenTail  = 0.001 // of the time: a longer tail makes the rate another one
 )
 
 // Text writes the summary of a run, 80 columns wide.
@@ -132,6 +133,9 @@ func (t *text) heading() {
 		words += fmt.Sprintf(" of the %s asked", rateText(c.RateAsked))
 	}
 	words += fmt.Sprintf("; %s in %s", plural(int(t.total.Operations()), "exchange"), span(t.total.End-t.total.Start))
+	if tail := t.total.Tail; float64(tail) > seenTail*float64(t.total.End-t.total.Start) {
+		words += fmt.Sprintf(", of which %s was spent waiting for the last ones", span(tail))
+	}
 	if ok := rateOK(t.total); ok < t.total.Rate() {
 		words += fmt.Sprintf("; %s ended well", rateText(ok))
 	}

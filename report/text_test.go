@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -53,6 +54,51 @@ func frozen() *load.Record {
 	}
 	r.Intervals[4].Queued = 190
 	return r
+}
+
+// tailed is a run of eight seconds at a hundred a second against a server that answers
+// after a second: all it has is a second later, and the ninth second is a tail.
+func tailed() *load.Record {
+	r := frozen()
+	for n := range 9 {
+		i := &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: make(map[string]int64)}
+		if n > 0 {
+			recordTimes(&i.Latency, time.Second, 100)
+			recordTimes(&i.Service, time.Second, 100)
+			recordTimes(&i.Own, 20*time.Microsecond, 100)
+			i.Outcomes["ok"] = 100
+		}
+		r.Intervals = append(r.Intervals[:n], i)
+	}
+	r.Intervals[8].Tail = time.Second
+	return r
+}
+
+// The tail is not of the rate, wherever that is told, but of the time.
+func TestTail(t *testing.T) {
+	r := tailed()
+	if got := strings.Join(strings.Fields(text(t, r, report.Style{})), " "); !strings.Contains(got, "rate 100/s of the 100/s asked; 800 exchanges in 9.00 s, of which 1.00 s was spent waiting for the last ones outcomes ") {
+		t.Error(got)
+	}
+	if got := text(t, r, report.Style{}); strings.Count(got, strings.Repeat("█", 48)+"\n") != 8 { // four rows of eight columns, twice
+		t.Errorf("a chart leaves out what ended in the tail\n%s", got)
+	}
+	if f := report.Summary(r); f.Rate != 100 || f.RateOK != 100 || f.Seconds != 9 || f.Tail != 1 || len(f.Generator.Limits) > 0 {
+		t.Errorf("%v/s, %v/s ok, %v s, tail %v, %q", f.Rate, f.RateOK, f.Seconds, f.Tail, f.Generator.Limits)
+	}
+	var page bytes.Buffer
+	if err := report.HTML(&page, []report.Run{{Name: "tailed", Record: r}}); err != nil || !strings.Contains(page.String(), "<b>100/s</b>") || !strings.Contains(page.String(), `"rate":[0,100,100,100,100,100,100,100,100,100]`) {
+		t.Errorf("%v: the page has another rate", err)
+	}
+	runs := []report.Run{{Name: "a", Record: r}, {Name: "b", Record: frozen()}}
+	c, err := report.Compare(runs[0], runs[1], 0)
+	if err != nil || math.Abs(c.Metrics[0].A-100) > 1e-6 || c.Metrics[0].B != 100 {
+		t.Errorf("%v, %+v", err, c)
+	}
+	slices := slices.Repeat(runs[:1], 8)
+	if c, err = report.CompareTurns(slices, slices, 0); err != nil || math.Abs(c.Metrics[0].A-100) > 1e-6 {
+		t.Errorf("%v, %+v", err, c)
+	}
 }
 
 func TestText(t *testing.T) {
