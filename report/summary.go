@@ -161,8 +161,8 @@ func missed(r *load.Record, total *load.Interval) float64 {
 		return 0
 	}
 	schedule := r.Config.Seconds
-	if r.Config.Ramp > 0 { // slower at first, as was asked for
-		return float64(total.Unsent) / due
+	if r.Config.Ramp > 0 || schedule == 0 && r.Config.Arrival == "poisson" {
+		return float64(total.Unsent) / due // the schedule has a length that nobody has noted
 	}
 	if schedule == 0 {
 		schedule = due / r.Config.RateAsked

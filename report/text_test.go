@@ -101,6 +101,24 @@ func TestTail(t *testing.T) {
 	}
 }
 
+// How long a random schedule is by count is nobody's fault.
+func TestPoissonByCount(t *testing.T) {
+	r := frozen()
+	r.Intervals[4].Queued, r.Intervals[7].End = 0, 12*time.Second
+	r.Config.Seconds, r.Config.Arrival = 0, "poisson"
+	if got := report.Summary(r).Generator.Limits; len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+	r.Intervals[0].Unsent = 20
+	if got := report.Summary(r).Generator.Limits; len(got) != 1 {
+		t.Errorf("what was never sent: %q", got)
+	}
+	r.Intervals[0].Unsent, r.Config.Arrival = 0, "constant"
+	if got := report.Summary(r).Generator.Limits; len(got) != 1 || !strings.Contains(got[0], "it missed the rate asked by 20.0 %") {
+		t.Errorf("an even one has a length: %q", got)
+	}
+}
+
 func TestText(t *testing.T) {
 	want := `open loop, 100/s asked, constant: latency is counted from the moment an exchange
 was due
