@@ -64,12 +64,27 @@ func Merge(runs []Run) (merged *load.Record, notes []string, err error) {
 		merged.Config.Connections += c.Connections
 		merged.Config.RateAsked += c.RateAsked
 		merged.Config.Hold += c.Hold
-		merged.Host.CPUs += r.Host.CPUs
 	}
+	merged.Host.CPUs = allCPUs(runs)
 	if len(notes) > 0 && merged.Kernel != nil {
 		notes = append(notes, "the kernel's figures are those of the whole runs")
 	}
 	return merged, notes, nil
+}
+
+// allCPUs is how many the machines have: each name is a machine, and each run without one.
+func allCPUs(runs []Run) (n int) {
+	of := make(map[string]int)
+	for _, r := range runs {
+		name, cpus := r.Host.Name, r.Host.CPUs
+		if name == "" {
+			n += cpus
+			continue
+		}
+		n += max(0, cpus-of[name])
+		of[name] = max(of[name], cpus)
+	}
+	return n
 }
 
 // A cell is the intervals of all the runs with one number.

@@ -183,6 +183,31 @@ func TestMergeOfShiftedRuns(t *testing.T) {
 	}
 }
 
+// Two generators on one machine share its CPUs; of those without a name nobody knows it.
+func TestMergeCountsCPUsOnce(t *testing.T) {
+	for want, names := range map[int][]string{2: {"ant", "ant"}, 4: {"ant", "bee", "ant"}, 6: {"", "ant", ""}} {
+		var runs []report.Run
+		for n, name := range names {
+			r := frozen()
+			r.Host.Name = name
+			r.Began = r.Began.Add(time.Duration(n) * time.Millisecond)
+			for _, i := range r.Intervals {
+				i.Health.CPU = 950 * time.Millisecond
+			}
+			runs = append(runs, report.Run{Name: fmt.Sprint(n), Record: r})
+		}
+		merged, _, err := report.Merge(runs)
+		if err != nil || merged.Host.CPUs != want {
+			t.Errorf("%q: %v, %+v, want %d CPUs", names, err, merged.Host, want)
+			continue
+		}
+		busy := strings.Contains(strings.Join(report.Summary(merged).Generator.Limits, ""), "it used 1.90 of the 2 CPUs")
+		if busy != (want == 2) {
+			t.Errorf("%q: %q", names, report.Summary(merged).Generator.Limits)
+		}
+	}
+}
+
 // The rates of machines add up, and slices of a run have its rate, with a tail or without.
 func TestMergeWithTails(t *testing.T) {
 	a, b := tailed(), tailed()
