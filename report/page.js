@@ -57,6 +57,7 @@
 		}
 		const last = data.nines[data.nines.length - 1];
 		chart("curve", {
+			padding: [12, 34, 0, 0], // half of the longest label, 99.9999 %, which may stand at the end
 			scales: { x: { time: false, range: [0, last] }, y: { distr: 3, range: (u, low, high) => [low / 1.2, high * 1.2] } },
 			axes: [
 				axis({ splits: () => [Math.log10(2), 1, 2, 3, 4, 5, 6].filter(x => x <= last), values: (u, all) => all.map(x => nines(x).slice(1) + " %"), space: 10 }),

@@ -236,7 +236,33 @@ func TestPageInBrowser(t *testing.T) {
 		t.Errorf("coloured pixels of the canvases on a phone: %v", again)
 	}
 	b.quiet(t, url)
+	b.edges(t)
 	b.odd(t)
+}
+
+// onEdge is how many pixels are drawn on the right edge of the curve's canvas: a label that
+// is cut off there.
+const onEdge = `(() => {
+	const c = document.querySelector("#curve canvas"), d = c.getContext("2d").getImageData(c.width - 2, 0, 2, c.height).data;
+	return d.filter((v, i) => i % 4 === 3 && v > 0).length;
+})()`
+
+// edges is runs of as many exchanges as put the last label on the axis's end.
+func (b *browser) edges(t *testing.T) {
+	t.Helper()
+	for _, exchanges := range []int{100, 1000, 10_000, 1_000_000} {
+		r := frozen()
+		r.Intervals = r.Intervals[:1]
+		recordTimes(&r.Intervals[0].Latency, time.Millisecond, exchanges)
+		url := pageFile(t, []report.Run{{Name: "run", Record: r}})
+		for _, width := range []int64{360, 1100} {
+			b.open(t, url, "light", width, 800)
+			if n := evaluate[int](t, b, onEdge); n > 0 {
+				t.Errorf("%d exchanges, %d wide: the label of the last percentile is cut off", exchanges, width)
+			}
+		}
+		b.quiet(t, url)
+	}
 }
 
 const pointAtHeatMap = `(() => {
