@@ -85,25 +85,33 @@ func addressRange(text string) (addrs []netip.Addr, err error) {
 	return addrs, nil
 }
 
-// dial connects from the next address and port. A port that is in use is passed over.
+// dial connects from the next address and port. A port that is in use is passed over, and
+// so is an address that has no port left.
 func (f *sourceFlag) dial(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-	tries := 1
-	if f.low != 0 {
-		tries = min(100, int(f.high-f.low)+1)
-	}
-	for range tries {
-		dialer := net.Dialer{KeepAlive: -1, LocalAddr: f.take(), Control: bindLate}
+	first := f.next.Add(1) - 1
+	for n := range f.tries() {
+		dialer := net.Dialer{KeepAlive: -1, LocalAddr: f.at(first + n), Control: bindLate}
 		conn, err = dialer.DialContext(ctx, network, addr)
 		if !errno.AddrInUse.Has(err) && !errno.AddrNotAvail.Has(err) || ctx.Err() != nil {
+			f.next.Add(n) // the next one need not try what was passed over
 			return conn, err
 		}
 	}
+	f.next.Add(f.tries() - 1)
 	return conn, err
 }
 
-// take is the next address, and with it the next port once all addresses have had it.
-func (f *sourceFlag) take() *net.TCPAddr {
-	n := f.next.Add(1) - 1
+// tries is how many addresses and ports a connection tries, each once at the most.
+func (f *sourceFlag) tries() uint64 {
+	addrs := uint64(max(1, len(f.addrs)))
+	if f.low == 0 {
+		return addrs
+	}
+	return min(100, addrs*uint64(f.high-f.low+1))
+}
+
+// at is the n-th address, and with it the next port once all addresses have had it.
+func (f *sourceFlag) at(n uint64) *net.TCPAddr {
 	local := new(net.TCPAddr)
 	if len(f.addrs) > 0 {
 		a := f.addrs[n%uint64(len(f.addrs))]

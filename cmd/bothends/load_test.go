@@ -18,7 +18,7 @@ import (
 )
 
 func TestLimits(t *testing.T) {
-	total := &load.Interval{End: 10 * time.Second, Outcomes: map[string]int64{"ok": 990, "reset": 8, "canceled": 2}, Unsent: 1000}
+	total := &load.Interval{End: 11 * time.Second, Tail: time.Second, Outcomes: map[string]int64{"ok": 990, "reset": 8, "canceled": 2}, Unsent: 1000}
 	for n := range 1000 {
 		total.Latency.Record(time.Duration(n+1) * time.Millisecond)
 		total.Service.Record(time.Millisecond)
@@ -77,8 +77,8 @@ func TestSources(t *testing.T) {
 			continue
 		}
 		var got []string
-		for range strings.Fields(want) {
-			got = append(got, f.take().String())
+		for n := range strings.Fields(want) {
+			got = append(got, f.at(uint64(n)).String())
 		}
 		if diff := cmp.Diff(strings.Fields(want), got); diff != "" {
 			t.Errorf("%s: %s", text, diff)
@@ -88,6 +88,32 @@ func TestSources(t *testing.T) {
 		var f sourceFlag
 		if err := f.Set(text); err == nil {
 			t.Errorf("%q is taken for %v, ports %d to %d", text, f.addrs, f.low, f.high)
+		}
+	}
+}
+
+// An address that cannot be connected from is passed over, whichever it is, and each is
+// tried once.
+func TestSourcesThatAreUsedUp(t *testing.T) {
+	t.Parallel()
+	ln := accepting(t, func(net.Conn) {})
+	for text, want := range map[string]bool{"198.51.100.1-198.51.100.3": false, "198.51.100.1-198.51.100.3,127.0.0.1": true} {
+		var f sourceFlag
+		for _, part := range strings.Split(text, ",") {
+			more := f.addrs
+			if err := f.Set(part); err != nil {
+				t.Fatal(err)
+			}
+			f.addrs = append(more, f.addrs...)
+		}
+		for n := range 6 {
+			conn, err := f.dial(t.Context(), "tcp", ln)
+			if err == nil {
+				conn.Close()
+			}
+			if tried := f.next.Load(); (err == nil) != want || tried > uint64(len(f.addrs)*(n+1)) {
+				t.Errorf("%s: connection %d: %v, with %d tries in all", text, n, err, tried)
+			}
 		}
 	}
 }
@@ -303,6 +329,27 @@ func TestLoadErrors(t *testing.T) {
 			t.Errorf("load %s: exit %d: %s", args, code, errs)
 		}
 	}
+}
+
+// accepting is the address of a server that serves each connection so, and closes it.
+func accepting(t *testing.T, serve func(net.Conn)) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() { defer conn.Close(); serve(conn) })
+		}
+	})
+	t.Cleanup(func() { ln.Close(); conns.Wait() })
+	return ln.Addr().String()
 }
 
 func loaded(t *testing.T, args ...string) (out, errs string, code int) {
