@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -141,10 +143,12 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer save.discard()
 	page, err := create("--html", f.html)
 	if err != nil {
 		return err
 	}
+	defer page.discard()
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
 	addr, closeServer, err := f.target(ctx, cmd, args)
@@ -160,11 +164,8 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 		return &failure{code: exitFailure, err: err, hint: cmp.Or(localHint(err), "these are the connections of --hold")}
 	}
 	defer idle.close()
-	if wait := time.Until(startAt); wait > 0 {
-		if !f.quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), "bothends: begins at %s, in %v\n", startAt.Format(time.RFC3339), wait.Round(time.Second))
-		}
-		sleepUnless(ctx, wait)
+	if err := f.waitUntil(ctx, cmd, startAt); err != nil {
+		return err
 	}
 	x := f.exchanger(addr)
 	record := f.measure(ctx, cmd, x)
@@ -182,6 +183,20 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 		return &failure{code: exitCode(sig)}
 	}
 	return f.verdict(load.Total(record.Intervals), limits, x.firstError())
+}
+
+// waitUntil waits for --start-at. Stopped by then, there is no run to tell of.
+func (f *loadFlags) waitUntil(ctx context.Context, cmd *cobra.Command, startAt time.Time) error {
+	if wait := time.Until(startAt); wait > 0 {
+		if !f.quiet {
+			fmt.Fprintf(cmd.ErrOrStderr(), "bothends: begins at %s, in %v\n", startAt.Format(time.RFC3339), wait.Round(time.Second))
+		}
+		sleepUnless(ctx, wait)
+	}
+	if sig := signalOf(ctx); sig != nil {
+		return &failure{code: exitCode(sig)}
+	}
+	return nil
 }
 
 // check refuses flags that make no sense together, and reads the rest.
@@ -378,33 +393,63 @@ func thisHost() load.Host {
 	return load.Host{Name: name, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()}
 }
 
+// An outFile is the file of a flag. What it had stays until there is something to write.
+type outFile struct {
+	*os.File
+	made    bool // by this program
+	written bool
+}
+
 // create opens the file of a flag before the run, so that nobody waits for a run that
 // cannot be saved; nil where the flag has none.
-func create(flag, name string) (*os.File, error) {
+func create(flag, name string) (*outFile, error) {
 	if name == "" {
 		return nil, nil
 	}
 	if name == "-" {
 		return nil, &failure{code: exitUsage, err: fmt.Errorf("%s: standard output has the summary; give a file", flag)}
 	}
-	file, err := os.Create(name)
+	_, missing := os.Lstat(name)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("%s: %w", flag, err)}
 	}
-	return file, nil
+	return &outFile{File: file, made: errors.Is(missing, fs.ErrNotExist)}, nil
+}
+
+// write writes the file anew, and closes it.
+func (f *outFile) write(to func(io.Writer) error) error {
+	f.written = true
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() { // a pipe or a device has nothing to cut
+		if err := f.Truncate(0); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return errors.Join(to(f), f.Close())
+}
+
+// discard closes a file that was not written, and removes it if it was made for that.
+func (f *outFile) discard() {
+	if f == nil || f.written {
+		return
+	}
+	f.Close()
+	if f.made {
+		os.Remove(f.Name())
+	}
 }
 
 // report prints the run, and writes it where the user wants it.
-func (f *loadFlags) report(cmd *cobra.Command, record *load.Record, save, page *os.File) error {
+func (f *loadFlags) report(cmd *cobra.Command, record *load.Record, save, page *outFile) error {
 	var failed, printErr error
 	if save != nil {
-		if err := errors.Join(record.Write(save), save.Close()); err != nil {
+		if err := save.write(record.Write); err != nil {
 			failed = fmt.Errorf("--save: %w", err)
 		}
 	}
 	if page != nil {
 		run := report.Run{Name: cmp.Or(f.label, record.Config.Target), Record: record}
-		if err := errors.Join(report.HTML(page, []report.Run{run}), page.Close()); err != nil {
+		if err := page.write(func(w io.Writer) error { return report.HTML(w, []report.Run{run}) }); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("--html: %w", err))
 		}
 	}

@@ -140,6 +140,52 @@ func TestStartAt(t *testing.T) {
 	}
 }
 
+// Nothing is sent before --start-at.
+func TestLoadWaitsForStart(t *testing.T) {
+	t.Parallel()
+	accepted := make(chan time.Time, 2)
+	addr := accepting(t, func(net.Conn) { accepted <- time.Now() })
+	startAt := time.Now().Add(300 * time.Millisecond)
+	if _, errs, _ := loaded(t, addr, "-n", "2", "-q", "--start-at", startAt.Format(time.RFC3339Nano)); len(accepted) != 2 {
+		t.Fatalf("%d connections: %s", len(accepted), errs)
+	}
+	if first := <-accepted; first.Before(startAt) {
+		t.Errorf("it began %v early", startAt.Sub(first))
+	}
+}
+
+// A run that never began changes no file.
+func TestOutFile(t *testing.T) {
+	dir := t.TempDir()
+	old, fresh := filepath.Join(dir, "old"), filepath.Join(dir, "fresh")
+	if err := os.WriteFile(old, []byte("the run before"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{old, fresh} {
+		f, err := create("--save", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.discard()
+	}
+	if text, err := os.ReadFile(old); err != nil || string(text) != "the run before" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := os.Stat(fresh); !os.IsNotExist(err) {
+		t.Errorf("a file of nothing: %v", err)
+	}
+	f, err := create("--save", old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.write(func(w io.Writer) error { _, err := io.WriteString(w, "a run"); return err })
+	f.discard()
+	if text, _ := os.ReadFile(old); err != nil || string(text) != "a run" {
+		t.Errorf("%q, %v", text, err)
+	}
+	(*outFile)(nil).discard() // and nothing happens
+}
+
 // The last line of -o json is the run's, in the form that scripts read.
 func TestLoadJSON(t *testing.T) {
 	t.Parallel()
