@@ -55,8 +55,9 @@ type loadFlags struct {
 	html    string
 }
 
-func newLoad() *cobra.Command {
-	f := loadFlags{
+// newLoadFlags has the defaults.
+func newLoadFlags() *loadFlags {
+	return &loadFlags{
 		port:        bothends.DefaultPort,
 		timeout:     timeoutFlag(bothends.DefaultTimeout),
 		output:      choiceFlag{value: "text", name: "text|json", choices: []string{"text", "json"}},
@@ -68,6 +69,10 @@ func newLoad() *cobra.Command {
 		message:     textFlag{octets: []byte(bothends.DefaultRequest), shown: bothends.DefaultRequest},
 		replySize:   bothends.DefaultMessageSize,
 	}
+}
+
+func newLoad() *cobra.Command {
+	f := newLoadFlags()
 	cmd := &cobra.Command{
 		Use:   "load [HOST]",
 		Short: "Measure a server under load",
@@ -168,7 +173,7 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	x := f.exchanger(addr)
-	record := f.measure(ctx, cmd, x)
+	record := f.measure(ctx, x, f.progress(cmd))
 	record.Config.Target = targetName(args, addr)
 	if err := f.report(cmd, record, save, page); err != nil {
 		return err
@@ -328,10 +333,10 @@ func targetName(args []string, addr string) string {
 }
 
 // measure makes the exchanges, and shows how they go.
-func (f *loadFlags) measure(ctx context.Context, cmd *cobra.Command, x *exchanger) *load.Record {
+func (f *loadFlags) measure(ctx context.Context, x *exchanger, progress *progress) *load.Record {
 	r := f.runner(x)
 	record := &load.Record{Config: f.config(), Host: thisHost(), Began: time.Now().Add(r.Warmup)}
-	progress := f.progress(cmd)
+	progress.begin(r.Warmup)
 	for i := range r.Run(ctx) {
 		progress.tell(i)
 		i.Pack()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends/load"
 )
@@ -151,6 +152,70 @@ func TestLoadWaitsForStart(t *testing.T) {
 	}
 	if first := <-accepted; first.Before(startAt) {
 		t.Errorf("it began %v early", startAt.Sub(first))
+	}
+}
+
+// The time that a run will take is known by -d, and by -n at a rate.
+func TestLoadLasts(t *testing.T) {
+	for args, want := range map[string]time.Duration{
+		"-d 7s --warmup 2s":                       5 * time.Second,
+		"-n 100":                                  0,
+		"-n 250 -r 100":                           2500 * time.Millisecond,
+		"-n 250 -r 100 -d 2s":                     2 * time.Second,
+		"-n 250 -r 100 -d 9s":                     2500 * time.Millisecond,
+		"-n 250 -r 100 --warmup 3s":               2500 * time.Millisecond,
+		"-n 250 -r 100 --ramp 1s":                 3 * time.Second,
+		"-n 250 -r 100 --ramp 1s --warmup 3s":     2500 * time.Millisecond,
+		"-n 350 -r 100 --ramp 4s --warmup 2s":     4 * time.Second, // 50 in the warm-up, 200 by 4 s
+		"-n 250 -r 100 --arrival poisson -d 100s": 2500 * time.Millisecond,
+	} {
+		f := loadFlagsOf(t, args)
+		if strings.HasPrefix(args, "-n") && !strings.Contains(args, "-d") {
+			f.duration = 0 // as check has it
+		}
+		if got := f.lasts(); (got - want).Abs() > time.Microsecond {
+			t.Errorf("%s: %v, want %v", args, got, want)
+		}
+	}
+}
+
+// The line that is shown while it runs, and the line of JSON.
+func TestLoadProgress(t *testing.T) {
+	var line, lines bytes.Buffer
+	p := progress{line: &line, json: &lines, ends: 3 * time.Second}
+	p.begin(0)
+	p.begin(2 * time.Second)
+	for n := range 3 {
+		i := &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 98, "reset": 2}}
+		if n == 2 {
+			i.End = i.Start + time.Second/2
+			i.Tail = time.Second / 4
+		}
+		for k := range 98 {
+			i.Latency.Record(time.Millisecond)
+			if k >= 90 {
+				i.Latency.Record(time.Second)
+			}
+		}
+		p.tell(i)
+	}
+	const clear = "\r\x1b[K"
+	want := clear + "warming up for 2s" +
+		clear + "100/s, p99 1.000341503s, 2 errors, 2s left" + clear + "100/s, p99 1.000341503s, 2 errors, 1s left" + clear + "200/s, p99 1.000341503s, 2 errors, 1s left"
+	if diff := cmp.Diff(want, line.String()); diff != "" {
+		t.Error(diff)
+	}
+	type told struct{ At, Seconds, Rate float64 }
+	var got []told
+	for text := range strings.Lines(lines.String()) {
+		var one told
+		if err := json.Unmarshal([]byte(text), &one); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, one)
+	}
+	if diff := cmp.Diff([]told{{1, 1, 100}, {2, 1, 100}, {2.5, 0.5, 200}}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -375,6 +440,17 @@ func TestLoadErrors(t *testing.T) {
 			t.Errorf("load %s: exit %d: %s", args, code, errs)
 		}
 	}
+}
+
+// loadFlagsOf reads a command line.
+func loadFlagsOf(t *testing.T, args string) *loadFlags {
+	t.Helper()
+	f, cmd := newLoadFlags(), new(cobra.Command)
+	f.add(cmd)
+	if err := cmd.ParseFlags(strings.Fields(args)); err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // accepting is the address of a server that serves each connection so, and closes it.
