@@ -473,8 +473,8 @@ func (f *loadFlags) report(cmd *cobra.Command, record *load.Record, save, page *
 // verdict is how the command ends: errors and --fail-if make it fail.
 func (f *loadFlags) verdict(total *load.Interval, limits []limit, first error) error {
 	for _, l := range limits {
-		if broken, is := l.brokenBy(total); broken {
-			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': it is %s", l.text, is), hint: localHint(first)}
+		if broken, instead := l.brokenBy(total); broken {
+			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s", l.text, instead), hint: localHint(first)}
 		}
 	}
 	switch failed := errorsIn(total); {

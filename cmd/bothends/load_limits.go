@@ -51,23 +51,26 @@ func parseLimit(text string) (limit, error) {
 	return l, nil
 }
 
-// brokenBy tells whether the run breaks the limit, and what it has instead.
-func (l limit) brokenBy(total *load.Interval) (broken bool, is string) {
+// brokenBy tells whether the run breaks the limit, and what it has instead. A latency of
+// which nothing was measured is less than any.
+func (l limit) brokenBy(total *load.Interval) (broken bool, instead string) {
 	got := l.of(total)
 	switch {
 	case l.relative:
-		is = strconv.FormatFloat(got, 'g', 3, 64) + "%"
+		instead = "it is " + strconv.FormatFloat(got, 'g', 3, 64) + "%"
 	case l.metric == "errors" || l.metric == "unsent":
-		is = strconv.FormatFloat(got, 'f', 0, 64)
+		instead = "it is " + strconv.FormatFloat(got, 'f', 0, 64)
 	case l.metric == "rate":
-		is = strconv.FormatFloat(got, 'f', 1, 64) + "/s"
+		instead = "it is " + strconv.FormatFloat(got, 'f', 1, 64) + "/s"
+	case total.Latency.Count() == 0:
+		instead = "there is none, no exchange was measured"
 	default:
-		is = time.Duration(got * 1e9).String()
+		instead = "it is " + time.Duration(got*1e9).String()
 	}
 	if l.over {
-		return got > l.value, is
+		return got > l.value, instead
 	}
-	return got < l.value, is
+	return got < l.value, instead
 }
 
 func (l limit) of(total *load.Interval) float64 {

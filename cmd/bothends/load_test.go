@@ -46,13 +46,20 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		broken, is := l.brokenBy(total)
+		broken, instead := l.brokenBy(total)
 		got := ""
 		if broken {
-			got = l.text + ": it is " + is
+			got = l.text + ": " + instead
 		}
 		if broken != (want != "") || !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+	failed := &load.Interval{End: time.Second, Outcomes: map[string]int64{"refused": 50}}
+	for _, text := range []string{"p99<1s", "service.mean<1s"} {
+		l, _ := parseLimit(text)
+		if broken, instead := l.brokenBy(failed); !broken || instead != "there is none, no exchange was measured" {
+			t.Errorf("%s of nothing: %v, %s", text, broken, instead)
 		}
 	}
 	for _, text := range []string{"", "p99", "p99>", "p99>5", "p99>5%", "p100>1s", "p99=5ms", "errors>5ms", "rate>5%", "p99>5ms x", "latency>1s", "errors>1..2"} {
