@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -366,6 +367,31 @@ func TestUnsent(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+// Of what was due and could not be sent, that of the warm-up is not counted.
+func TestUnsentOfWarmup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &load.Runner{
+			Pacer: load.Constant(10), Duration: 2 * time.Second, Warmup: time.Second, Workers: 1, Patience: -1,
+			Do: func(ctx context.Context) error { time.Sleep(10 * time.Second); return nil },
+		}
+		if total, _ := run(t, r); total.Unsent != 10 || total.Operations() != 0 {
+			t.Errorf("%d made and %d not, of the 10 that count", total.Operations(), total.Unsent)
+		}
+	})
+}
+
+// The collector's pauses are the generator's, and told.
+func TestCollections(t *testing.T) {
+	r := &load.Runner{Count: 3, Do: func(context.Context) error { runtime.GC(); return nil }}
+	var total load.Interval
+	for i := range r.Run(t.Context()) {
+		total.Merge(i)
+	}
+	if total.Health.GCs < 3 || total.Health.GCPause <= 0 {
+		t.Errorf("%d collections, the longest pause %v", total.Health.GCs, total.Health.GCPause)
+	}
 }
 
 func TestOutcomesAndPhases(t *testing.T) {

@@ -189,6 +189,11 @@ func (x *exchanger) ask(conn net.Conn, good bool) {
 	if err != nil {
 		return
 	}
+	x.count(info, good)
+}
+
+// count adds what the kernel said of a connection.
+func (x *exchanger) count(info tcpinfo.Info, good bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.sum.Connections++

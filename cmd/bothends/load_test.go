@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -10,11 +11,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/internal/tcpinfo"
 	"github.com/bothends/bothends/load"
 )
 
@@ -162,6 +166,30 @@ func TestLoadWaitsForStart(t *testing.T) {
 	}
 }
 
+// What the flags say of the schedule is what the run has.
+func TestLoadSchedule(t *testing.T) {
+	second := time.Second
+	for args, want := range map[string]load.Pacer{
+		"-r 50":                               load.Constant(50),
+		"-r 50 --arrival poisson":             load.Poisson(50, 0),
+		"-r 50 --arrival poisson --seed 7":    load.Poisson(50, 7),
+		"-r 50 --arrival constant --ramp 10s": load.Ramp(0, 50, 10*second),
+		"-c 5 --ramp 10s":                     nil,
+	} {
+		r := loadFlagsOf(t, args).runner(nil)
+		if (r.Pacer == nil) != (want == nil) || r.Ramp != 10*second && strings.Contains(args, "ramp") {
+			t.Errorf("%s: schedule %v, ramp %v", args, r.Pacer, r.Ramp)
+			continue
+		}
+		for n := uint64(0); want != nil && n < 100; n++ {
+			if got, want := r.Pacer.Due(n), want.Due(n); got != want {
+				t.Errorf("%s: exchange %d is due at %v, want %v", args, n, got, want)
+				break
+			}
+		}
+	}
+}
+
 // The time that a run will take is known by -d, and by -n at a rate.
 func TestLoadLasts(t *testing.T) {
 	for args, want := range map[string]time.Duration{
@@ -223,6 +251,56 @@ func TestLoadProgress(t *testing.T) {
 	}
 	if diff := cmp.Diff([]told{{1, 1, 100}, {2, 1, 100}, {2.5, 0.5, 200}}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A server that keeps the request for a time, and the reply's second half for another.
+func TestLoadPhases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		var server sync.WaitGroup
+		server.Go(func() {
+			for range 5 {
+				conn, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				io.ReadFull(conn, make([]byte, 16))
+				time.Sleep(30 * time.Millisecond)
+				conn.Write([]byte("Farewell"))
+				time.Sleep(70 * time.Millisecond)
+				conn.Write([]byte(", client"))
+				conn.Close()
+			}
+		})
+		f := loadFlagsOf(t, "-n 4 -c 1 --warmup 50ms")
+		x := f.exchanger("localhost:1060")
+		x.dial = func(ctx context.Context) (net.Conn, error) { return ln.Dial(ctx, "tcp", "") }
+		var line bytes.Buffer
+		total := load.Total(f.measure(t.Context(), x, &progress{line: &line}).Intervals)
+		ln.Close()
+		server.Wait()
+		if !strings.HasPrefix(line.String(), "\r\x1b[Kwarming up for 50ms\r\x1b[K") {
+			t.Errorf("progress: %q", line.String())
+		}
+		for name, want := range map[string]time.Duration{"connect": 0, "send": 0, "wait": 30 * time.Millisecond, "receive": 70 * time.Millisecond} {
+			h := total.Phases[name]
+			if h == nil || h.Count() != 4 || (h.Quantile(0.01)-want).Abs() > want/500 || (h.Max()-want).Abs() > want/500 {
+				t.Errorf("%s: %+v, want four times %v", name, h, want)
+			}
+		}
+	})
+}
+
+// What the kernel says of each connection is in the sum.
+func TestLoadKernel(t *testing.T) {
+	x := new(exchanger)
+	for n := range uint32(3) {
+		x.count(tcpinfo.Info{Retransmissions: new(n + 1), RTT: new(time.Duration(n+1) * time.Millisecond), Unread: new(int(n))}, n > 0)
+	}
+	x.count(tcpinfo.Info{}, true) // a system that tells less
+	if k := x.kernel(); k.Connections != 4 || k.Retransmissions != 6 || k.RTT.Count() != 3 || x.surplus != 2 {
+		t.Errorf("%+v, %d with a surplus", k, x.surplus)
 	}
 }
 
@@ -400,12 +478,7 @@ func TestLoadFaultsThatSlow(t *testing.T) {
 // Errors make it fail, and the first one is told.
 func TestLoadErrors(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	ln.Close()
+	addr := refusing(t)
 	out, errs, code := loaded(t, addr, "-n", "5", "-q")
 	if code != 1 || !strings.HasPrefix(errs, "bothends: 5 of 5 exchanges failed; the first: connect to ('127.0.0.1', ") || out != "" {
 		t.Errorf("exit %d: %s%s", code, errs, out)
@@ -422,7 +495,8 @@ func TestLoadErrors(t *testing.T) {
 	if out, errs, code = loaded(t, "-n", "5", "--save", "/dev/full"); code != 1 || !strings.Contains(errs, "--save: ") || !strings.Contains(out, "outcomes    ok") {
 		t.Errorf("a full disk, and the summary all the same: exit %d: %s%s", code, errs, out)
 	}
-	if _, errs, code = loaded(t, "-n", "0", "-d", "50ms", "-q"); code != 0 {
+	// At a rate: on a busy machine a closed loop may not begin within its time.
+	if _, errs, code = loaded(t, "-n", "0", "-d", "50ms", "-r", "100", "-q"); code != 0 {
 		t.Errorf("-n 0: exit %d: %s", code, errs)
 	}
 	if _, errs, code = loaded(t, "-n", "3", "-q", "--source", "192.0.2.1"); code != 1 || !strings.Contains(errs, "hint: --source takes addresses of this machine") {
@@ -479,6 +553,18 @@ func accepting(t *testing.T, serve func(net.Conn)) (addr string) {
 	})
 	t.Cleanup(func() { ln.Close(); conns.Wait() })
 	return ln.Addr().String()
+}
+
+// refusing is an address where nobody listens, nor will while the test runs: a client
+// has the port.
+func refusing(t *testing.T) (addr string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", accepting(t, func(conn net.Conn) { io.Copy(io.Discard, conn) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
 }
 
 func loaded(t *testing.T, args ...string) (out, errs string, code int) {
