@@ -251,7 +251,7 @@ func TestRateWithoutTail(t *testing.T) {
 		"by count":                {50, 40, 0, 20, steady(time.Second), 20, 20},
 		"one, by count":           {1, 1, 0, 20, steady(time.Second), 20, 20},
 		"one straggler":           {50, 0, 2, 200, straggler, 200, 200},
-		"too slow":                {50, 0, 2, 20, oneByOne, 5, 9},
+		"too slow":                {50, 0, 2, 20, oneByOne, 5, 5.2},
 		"too slow, and few":       {4, 0, 2, 20, oneByOne, 5, 6},
 		"too slow, and one":       {1, 0, 2, 20, steady(200 * time.Millisecond), 5, 5.3},
 		"too slow, and no tail":   {4, 0, 2, 20, steady(400 * time.Millisecond), 10, 11},

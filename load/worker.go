@@ -169,9 +169,9 @@ func (x *run) collect() *Interval {
 }
 
 // newTail is what i, which ends now, adds to the tail: the time since the schedule was
-// over and all of it was begun. What the slow operations took longer than the usual one is
-// no tail but a backlog, and the server's. The slow ones are p99, and not the maximum: a
-// single one that is late is no backlog.
+// over and all of it was begun. What the slow operations took longer than the quick ones is
+// no tail but a backlog, and the server's. They are p99 and p1, and not the maximum and the
+// minimum: a single one that is late is no backlog.
 func (x *run) newTail(i *Interval, now time.Time) time.Duration {
 	x.service.Merge(&i.Service)
 	sent := x.sent.Load()
@@ -179,7 +179,7 @@ func (x *run) newTail(i *Interval, now time.Time) time.Duration {
 		return 0
 	}
 	since := now.Sub(*sent)
-	backlog := min(since, x.service.Quantile(0.99)) - x.service.Quantile(0.5)
+	backlog := min(since, x.service.Quantile(0.99)) - x.service.Quantile(0.01)
 	tail := min(since-max(0, backlog)-x.tail, i.End-i.Start)
 	x.tail += max(0, tail)
 	return max(0, tail)
