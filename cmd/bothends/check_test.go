@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,15 +40,16 @@ func checked(t *testing.T, args ...string) (verdicts []string, why map[string]st
 	return verdicts, why, code
 }
 
-func unusedPort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// unusedPort is one below those that systems give to clients, and to who asks for any:
+// between its being found and its being used nobody takes it, or connects to it.
+func unusedPort() string {
+	for {
+		port := strconv.Itoa(20000 + rand.IntN(12000))
+		if ln, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
 }
 
 // all is the verdict of each server case: pass, but for those given.
@@ -66,7 +69,7 @@ func all(but map[string]string) (verdicts []string) {
 func TestCheckSequentialServer(t *testing.T) {
 	t.Parallel()
 	python := need.Program(t, "python3", "python3")
-	port := unusedPort(t)
+	port := unusedPort()
 	got, why, code := checked(t, "127.0.0.1:"+port, "--limit", "2s", "--silence", "1s", "--",
 		python, filepath.Join("..", "..", "testdata", "sequential.py"), port)
 	want := all(map[string]string{"surplus": "warn", "fin": "fail", "reset": "fail", "connect-close": "fail", "silence": "fail"})
@@ -99,7 +102,7 @@ func started(t *testing.T, port string, args ...string) {
 func TestCheckRedis(t *testing.T) {
 	t.Parallel()
 	redis := need.Program(t, "redis-server", "redis-server")
-	port := unusedPort(t)
+	port := unusedPort()
 	started(t, port, redis, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
 	got, why, code := checked(t, "127.0.0.1:"+port, "--message", `PING\r\n`, "--expect", `+PONG\r\n`, "--silence", "1s")
 	if diff := cmp.Diff(all(map[string]string{"silence": "warn"}), got); diff != "" || code != 0 {
@@ -110,7 +113,7 @@ func TestCheckRedis(t *testing.T) {
 func TestCheckNginx(t *testing.T) {
 	t.Parallel()
 	nginx := need.Program(t, "nginx", "nginx-light")
-	port, dir := unusedPort(t), t.TempDir()
+	port, dir := unusedPort(), t.TempDir()
 	config := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr crit;
 events {}
 http {

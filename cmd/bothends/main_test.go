@@ -182,10 +182,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func freePort(ts *testscript.TestScript, neg bool, args []string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	defer ln.Close()
-	ts.Setenv(args[0], strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
+	ts.Setenv(args[0], unusedPort())
 }
 
 func openPeer(ts *testscript.TestScript, neg bool, args []string) {
