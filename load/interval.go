@@ -7,10 +7,13 @@ import "time"
 type Interval struct {
 	Start time.Duration // since the run began
 	End   time.Duration
-	// Tail is the part of it in which nothing was left but to wait for the last
-	// operations of an open loop, all of which had been begun; Rate leaves it out. 0 in
-	// a closed loop, and where not all that was due was begun.
+	// Tail is the part of it in which the schedule of an open loop was over and all of it
+	// begun, and nothing was left but to wait. 0 in a closed loop, and where not all that
+	// was due was begun.
 	Tail time.Duration
+	// Behind are the operations that ended in the tail, and later in it than the quickest
+	// operation takes: in time for the rate of the schedule they would have ended before.
+	Behind int64
 
 	// Outcomes counts the operations by Runner.Outcome.
 	Outcomes map[string]int64
@@ -49,10 +52,12 @@ func (i *Interval) Operations() (n int64) {
 	return n
 }
 
-// Rate is the operations of a run, a second of the time in which they were due or begun,
-// which is all but Tail. Of a run, that is of the Total of its Intervals, it is the rate;
-// of an Interval in the tail alone EndedRate says more.
-func (i *Interval) Rate() float64 { return PerSecond(i.Operations(), i.End-i.Start-i.Tail) }
+// Rate is the operations of a run, but for those Behind, a second of the time in which
+// they were due or begun, which is all but Tail. Of a run, that is of the Total of its
+// Intervals, it is the rate; of an Interval in the tail alone EndedRate says more.
+func (i *Interval) Rate() float64 {
+	return PerSecond(i.Operations()-i.Behind, i.End-i.Start-i.Tail)
+}
 
 // EndedRate is the operations that ended in it, a second of all its time.
 func (i *Interval) EndedRate() float64 { return PerSecond(i.Operations(), i.End-i.Start) }
@@ -73,6 +78,7 @@ func (i *Interval) Merge(other *Interval) {
 	}
 	i.Start, i.End = min(i.Start, other.Start), max(i.End, other.End)
 	i.Tail += other.Tail
+	i.Behind += other.Behind
 	for outcome, n := range other.Outcomes {
 		i.Outcomes[outcome] += n
 	}

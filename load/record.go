@@ -69,6 +69,7 @@ type intervalJSON struct {
 	Start    float64               `json:"start"`
 	End      float64               `json:"end"`
 	Tail     float64               `json:"tail,omitempty"`
+	Behind   int64                 `json:"behind,omitempty"`
 	Outcomes map[string]int64      `json:"outcomes"`
 	Latency  *Histogram            `json:"latency"`
 	Service  *Histogram            `json:"service"`
@@ -85,7 +86,7 @@ type intervalJSON struct {
 // MarshalJSON gives times in seconds and histograms in HdrHistogram's V2 encoding.
 func (i *Interval) MarshalJSON() ([]byte, error) {
 	return json.Marshal(intervalJSON{
-		i.Start.Seconds(), i.End.Seconds(), i.Tail.Seconds(), i.Outcomes, &i.Latency, &i.Service, i.Phases, &i.Late, &i.Own,
+		i.Start.Seconds(), i.End.Seconds(), i.Tail.Seconds(), i.Behind, i.Outcomes, &i.Latency, &i.Service, i.Phases, &i.Late, &i.Own,
 		i.Queued, i.Unsent, i.Health.CPU.Seconds(), i.Health.GCs, i.Health.GCPause.Seconds(),
 	})
 }
@@ -98,7 +99,7 @@ func (i *Interval) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	i.Start, i.End, i.Tail, i.Outcomes, i.Phases = seconds(j.Start), seconds(j.End), seconds(j.Tail), j.Outcomes, j.Phases
-	i.Queued, i.Unsent = j.Queued, j.Unsent
+	i.Behind, i.Queued, i.Unsent = j.Behind, j.Queued, j.Unsent
 	i.Health = Health{CPU: seconds(j.CPU), GCs: j.GCs, GCPause: seconds(j.GCPause)}
 	return nil
 }
@@ -144,6 +145,9 @@ func (i *Interval) counted() error {
 	}
 	if i.Queued < 0 || i.Unsent < 0 || i.Queued > most || i.Unsent > most {
 		return errors.New("exchanges that waited, or were not sent, are no count")
+	}
+	if i.Behind < 0 || i.Behind > all {
+		return fmt.Errorf("%d of %d exchanges ended behind the schedule", i.Behind, all)
 	}
 	if timed := i.Latency.Count(); timed < 0 || timed > all {
 		return fmt.Errorf("%d latencies of %d exchanges", timed, all)

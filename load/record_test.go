@@ -26,7 +26,7 @@ func written(t *testing.T, r *load.Record) string {
 // A record that was read is the one that was written, to the last count.
 func TestRecord(t *testing.T) {
 	i := &load.Interval{
-		Start: time.Second, End: 2500 * time.Millisecond, Tail: 250 * time.Millisecond, Outcomes: map[string]int64{"ok": 999, "reset": 1}, Queued: 2, Unsent: 1,
+		Start: time.Second, End: 2500 * time.Millisecond, Tail: 250 * time.Millisecond, Outcomes: map[string]int64{"ok": 999, "reset": 1}, Behind: 3, Queued: 2, Unsent: 1,
 		Phases: map[string]*load.Histogram{"connect": new(load.Histogram)},
 		Health: load.Health{CPU: 300 * time.Millisecond, GCs: 2, GCPause: 50 * time.Microsecond},
 	}
@@ -48,7 +48,7 @@ func TestRecord(t *testing.T) {
 	}
 	again := read.Intervals[0]
 	if again.Latency.Count() != 1000 || again.Latency.Quantile(0.99) != i.Latency.Quantile(0.99) || again.Latency.Max() != i.Latency.Max() ||
-		again.Start != i.Start || again.End != i.End || again.Tail != i.Tail || again.Health != i.Health || again.Late.Count() != 0 {
+		again.Start != i.Start || again.End != i.End || again.Tail != i.Tail || again.Behind != 3 || again.Health != i.Health || again.Late.Count() != 0 {
 		t.Errorf("%+v\nwant %+v", again, i)
 	}
 }
@@ -71,6 +71,7 @@ func TestRecordsThatAreNone(t *testing.T) {
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1}]}`:                           "interval 0 ends at no time",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{},"unsent":-5}]}`: "are no count",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"tail":1.5}]}`:                "interval 0 is 1s long, and its tail 1.5s",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"behind":1}]}`:                "1 of 0 exchanges ended behind the schedule",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"tail":-1}]}`:                 "interval 0 is 1s long, and its tail -1s",
 	} {
 		if _, err := load.ReadRecord(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -117,10 +117,9 @@ type run struct {
 	queued  atomic.Int64
 	sent    atomic.Pointer[time.Time] // when the schedule was over, and all of it begun; nil for not yet
 
-	last    time.Time     // the end of the last Interval
-	use     usage         // until then
-	tail    time.Duration // of all Intervals
-	service Histogram     // of all Intervals
+	last     time.Time     // the end of the last Interval
+	use      usage         // until then
+	quickest time.Duration // that an operation has taken; 0 for none yet
 }
 
 func newRun(r *Runner, ctx context.Context) *run {
@@ -199,14 +198,16 @@ func (x *run) dispatch(jobs chan<- job) {
 	}
 }
 
-// finish ends the schedule, of which due is the first operation that it does not have.
-// When the time ended it, the run is as long as was asked for, and the rate is over all
-// of it; when Count did, nothing more is to wait for.
+// finish ends the schedule, of which due is the first operation that it does not have:
+// n operations at a rate take n gaps, and the run is as long as that, or as Duration.
 func (x *run) finish(due time.Time) {
-	if !x.end.IsZero() && !due.Before(x.end) {
-		x.sleep(x.end)
+	switch over := due.Sub(x.start) >= forever; {
+	case !x.end.IsZero() && !due.Before(x.end):
 		due = x.end
+	case over: // such a schedule has no length but what is done
+		due = x.start
 	}
+	x.sleep(due)
 	sent := later(due, time.Now())
 	x.sent.Store(&sent)
 }

@@ -238,6 +238,9 @@ func TestRateWithoutTail(t *testing.T) {
 	straggler := func(n int, _ time.Time) time.Duration {
 		return map[bool]time.Duration{n == 390: 10 * time.Second}[true]
 	}
+	oneInFifty := func(n int, _ time.Time) time.Duration {
+		return map[bool]time.Duration{n%50 == 0: 3 * time.Second}[true]
+	}
 	for name, c := range map[string]struct {
 		workers   int
 		count     int64
@@ -250,8 +253,10 @@ func TestRateWithoutTail(t *testing.T) {
 		"slower than the run":     {50, 0, 2, 20, steady(5 * time.Second), 20, 20},
 		"by count":                {50, 40, 0, 20, steady(time.Second), 20, 20},
 		"one, by count":           {1, 1, 0, 20, steady(time.Second), 20, 20},
-		"one straggler":           {50, 0, 2, 200, straggler, 200, 200},
-		"too slow":                {50, 0, 2, 20, oneByOne, 5, 5.2},
+		"one straggler":           {50, 0, 2, 200, straggler, 199.5, 199.5},  // of 400
+		"some are slow":           {50, 0, 4, 100, oneInFifty, 98.75, 98.75}, // five end behind the schedule
+		"one, and no more":        {50, 1, 0, 1, steady(time.Millisecond), 1, 1},
+		"too slow":                {50, 0, 2, 20, oneByOne, 5, 5.5},
 		"too slow, and few":       {4, 0, 2, 20, oneByOne, 5, 6},
 		"too slow, and one":       {1, 0, 2, 20, steady(200 * time.Millisecond), 5, 5.3},
 		"too slow, and no tail":   {4, 0, 2, 20, steady(400 * time.Millisecond), 10, 11},
@@ -316,13 +321,13 @@ func TestCountWarmupAndRamp(t *testing.T) {
 			takes time.Duration
 		}{
 			"count":              {load.Runner{Count: 7}, 7, 7, 70 * time.Millisecond},
-			"count, open":        {load.Runner{Count: 7, Pacer: load.Constant(10)}, 7, 7, 610 * time.Millisecond},
+			"count, open":        {load.Runner{Count: 7, Pacer: load.Constant(10)}, 7, 7, 700 * time.Millisecond},
 			"warm-up":            {load.Runner{Duration: 300 * time.Millisecond, Warmup: 100 * time.Millisecond}, 20, 30, 300 * time.Millisecond},
 			"warm-up, open":      {load.Runner{Duration: 300 * time.Millisecond, Warmup: 100 * time.Millisecond, Pacer: load.Constant(50)}, 10, 15, 300 * time.Millisecond},
 			"warm-up and count":  {load.Runner{Count: 5, Warmup: 100 * time.Millisecond}, 5, 15, 150 * time.Millisecond},
 			"count and duration": {load.Runner{Count: 5000, Duration: 100 * time.Millisecond}, 10, 10, 100 * time.Millisecond},
 			"count first":        {load.Runner{Count: 5, Duration: time.Minute}, 5, 5, 50 * time.Millisecond},
-			"count first, open":  {load.Runner{Count: 5, Duration: time.Minute, Pacer: load.Constant(10)}, 5, 5, 410 * time.Millisecond},
+			"count first, open":  {load.Runner{Count: 5, Duration: time.Minute, Pacer: load.Constant(10)}, 5, 5, 500 * time.Millisecond},
 			"duration first":     {load.Runner{Count: 500, Duration: time.Second, Pacer: load.Constant(5)}, 5, 5, time.Second},
 		} {
 			made = 0

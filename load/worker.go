@@ -148,19 +148,26 @@ func (x *run) collect() *Interval {
 		Start: x.last.Sub(x.counted), End: now.Sub(x.counted), Outcomes: make(map[string]int64),
 		Unsent: x.unsent.Swap(0),
 	}
-	for _, w := range x.workers {
-		samples, observed := w.take()
-		for _, s := range samples {
-			i.add(x.Runner, s, observed[:s.phases])
-			observed = observed[s.phases:]
+	samples, observed := make([][]sample, len(x.workers)), make([][]phase, len(x.workers))
+	for n, w := range x.workers {
+		samples[n], observed[n] = w.take()
+		x.findQuickest(samples[n])
+	}
+	for n, of := range samples {
+		for _, s := range of {
+			if x.behind(s) {
+				i.Behind++
+			}
+			i.add(x.Runner, s, observed[n][:s.phases])
+			observed[n] = observed[n][s.phases:]
 		}
 	}
 	if i.Operations() == 0 && i.Unsent == 0 && i.End-i.Start < x.every()/10 {
 		return nil // a moment behind the last one, in which nothing was
 	}
 	i.Queued = x.queued.Swap(0)
-	if x.Pacer != nil {
-		i.Tail = x.newTail(i, now)
+	if sent := x.sent.Load(); sent != nil {
+		i.Tail = max(0, min(now.Sub(*sent), i.End-i.Start))
 	}
 	use := used()
 	i.Health = use.since(x.use)
@@ -168,27 +175,29 @@ func (x *run) collect() *Interval {
 	return i
 }
 
-// newTail is what i, which ends now, adds to the tail: the time since the schedule was
-// over and all of it was begun. What the slow operations took longer than the quick ones is
-// no tail but a backlog, and the server's. They are p99 and p1, and not the maximum and the
-// minimum: a single one that is late is no backlog.
-func (x *run) newTail(i *Interval, now time.Time) time.Duration {
-	x.service.Merge(&i.Service)
-	sent := x.sent.Load()
-	if sent == nil {
-		return 0
+// findQuickest is for an open loop's tail.
+func (x *run) findQuickest(samples []sample) {
+	if x.Pacer == nil {
+		return
 	}
-	since := now.Sub(*sent)
-	backlog := min(since, x.service.Quantile(0.99)) - x.service.Quantile(0.01)
-	tail := min(since-max(0, backlog)-x.tail, i.End-i.Start)
-	x.tail += max(0, tail)
-	return max(0, tail)
+	for _, s := range samples {
+		if took := s.end - s.begun; x.timed(s.err) && (x.quickest == 0 || took < x.quickest) {
+			x.quickest = max(1, took)
+		}
+	}
+}
+
+// behind tells whether a sample ended later, behind the schedule, than the quickest
+// operation takes.
+func (x *run) behind(s sample) bool {
+	sent := x.sent.Load()
+	return sent != nil && s.end > sent.Sub(x.start)+x.quickest
 }
 
 // add counts an operation.
 func (i *Interval) add(r *Runner, s sample, phases []phase) {
 	i.Outcomes[r.outcome(s.err)]++
-	if r.Timed != nil && !r.Timed(s.err) {
+	if !r.timed(s.err) {
 		return
 	}
 	i.Latency.Record(s.end - s.due)
@@ -207,6 +216,8 @@ func (i *Interval) add(r *Runner, s sample, phases []phase) {
 		i.Phases[p.name].Record(p.spent)
 	}
 }
+
+func (r *Runner) timed(err error) bool { return r.Timed == nil || r.Timed(err) }
 
 func (r *Runner) outcome(err error) string {
 	switch {

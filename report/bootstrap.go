@@ -27,26 +27,29 @@ type series struct {
 func newSeries(intervals []*load.Interval) *series {
 	s := new(series)
 	bars := make([][]load.Bar, len(intervals))
-	sending := withoutTail(intervals)
+	part := inSchedule(intervals)
 	for n, i := range intervals {
 		bars[n] = i.Latency.Bars()
-		s.add(sending*(i.End-i.Start).Seconds(), float64(i.Outcomes["ok"]), bars[n])
+		s.add(part*(i.End-i.Start).Seconds(), float64(i.Outcomes["ok"]), bars[n])
 	}
 	s.index(bars)
 	return s
 }
 
-// withoutTail is the share of the intervals' time that is not their tail. The tail is
-// taken off all of them alike: one that is nothing else would have exchanges and no time.
-func withoutTail(intervals []*load.Interval) float64 {
-	var all, tail time.Duration
+// inSchedule is what the time of intervals is to be multiplied with for the rate that
+// load.Interval.Rate tells of them all. All of them are alike in that: one that is nothing
+// but tail would have exchanges and no time.
+func inSchedule(intervals []*load.Interval) float64 {
+	var time, tail time.Duration
+	var all, behind int64
 	for _, i := range intervals {
-		all, tail = all+i.End-i.Start, tail+i.Tail
+		time, tail = time+i.End-i.Start, tail+i.Tail
+		all, behind = all+i.Operations(), behind+i.Behind
 	}
-	if tail >= all {
+	if tail >= time || behind >= all {
 		return 1
 	}
-	return 1 - tail.Seconds()/all.Seconds()
+	return (time - tail).Seconds() / time.Seconds() * float64(all) / float64(all-behind)
 }
 
 // add adds an interval.

@@ -228,7 +228,10 @@ func warnings(runs []Run) []string {
 		}
 	}
 	slices.Sort(list)
-	for _, r := range runs {
+	for n, r := range runs {
+		if slices.ContainsFunc(runs[:n], func(before Run) bool { return before.Name == r.Name }) {
+			continue // a run may be compared with itself
+		}
 		total := load.Total(r.Intervals)
 		if all, ok := total.Operations(), total.Outcomes["ok"]; ok < all {
 			list = append(list, fmt.Sprintf("%s: %d of %s did not end with ok", r.Name, all-ok, plural(int(all), "exchange")))
@@ -240,7 +243,7 @@ func warnings(runs []Run) []string {
 			list = append(list, fmt.Sprintf("%s: the generator may have been the limit: %s", r.Name, strings.Join(reasons, "; ")))
 		}
 	}
-	return slices.Compact(list) // a run may be compared with itself
+	return list
 }
 
 var hostTraits = map[string]func(*load.Host) any{

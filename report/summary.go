@@ -15,11 +15,12 @@ type Figures struct {
 	Schema string `json:"schema"`
 	load.Config
 	Began     time.Time        `json:"began"`
-	Rate      float64          `json:"rate"`    // of all exchanges, without the tail (load.Interval.Rate)
-	RateOK    float64          `json:"rate_ok"` // of those that ended with ok, likewise
+	Rate      float64          `json:"rate"`    // load.Interval.Rate
+	RateOK    float64          `json:"rate_ok"` // the part of it that ended with ok
 	Exchanges int64            `json:"exchanges"`
 	Seconds   float64          `json:"seconds"` // that it took, the tail included
-	Tail      float64          `json:"tail"`    // seconds of it that were only a wait for the last exchanges
+	Tail      float64          `json:"tail"`    // seconds of it behind the schedule
+	Behind    int64            `json:"behind"`  // exchanges that ended late in it, and are not in the rates
 	Outcomes  map[string]int64 `json:"outcomes"`
 	Queued    int64            `json:"queued"`
 	Unsent    int64            `json:"unsent"`
@@ -75,7 +76,7 @@ func Summary(r *load.Record) *Figures {
 	total := load.Total(r.Intervals)
 	f := &Figures{
 		Schema: SummarySchema, Config: r.Config, Began: r.Began, Rate: total.Rate(), RateOK: rateOK(total),
-		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Tail: total.Tail.Seconds(), Outcomes: total.Outcomes,
+		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Tail: total.Tail.Seconds(), Behind: total.Behind, Outcomes: total.Outcomes,
 		Queued: total.Queued, Unsent: total.Unsent,
 		Latency: spread(&total.Latency), Service: spread(&total.Service), Phases: make(map[string]*Spread),
 		Generator: Generator{
@@ -110,9 +111,9 @@ func spread(h *load.Histogram) *Spread {
 	return s
 }
 
-// rateOK is load.Interval.Rate of the exchanges that ended with ok.
+// rateOK is the part of the rate that ended with ok.
 func rateOK(i *load.Interval) float64 {
-	return load.PerSecond(i.Outcomes["ok"], i.End-i.Start-i.Tail)
+	return i.Rate() * float64(i.Outcomes["ok"]) / float64(max(1, i.Operations()))
 }
 
 // cores is the share of one core that the generator used.

@@ -136,6 +136,9 @@ func (t *text) heading() {
 	if tail := t.total.Tail; float64(tail) > seenTail*float64(t.total.End-t.total.Start) {
 		words += fmt.Sprintf(", of which %s was spent waiting for the last ones", span(tail))
 	}
+	if n := t.total.Behind; n > 0 {
+		words += fmt.Sprintf("; %d of them ended too late for the rate", n)
+	}
 	if ok := rateOK(t.total); ok < t.total.Rate() {
 		words += fmt.Sprintf("; %s ended well", rateText(ok))
 	}

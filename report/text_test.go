@@ -101,6 +101,26 @@ func TestTail(t *testing.T) {
 	}
 }
 
+// What ended behind the schedule is not of the rate.
+func TestBehind(t *testing.T) {
+	r := tailed()
+	r.Intervals[8].Behind = 80
+	if got := strings.Join(strings.Fields(text(t, r, report.Style{})), " "); !strings.Contains(got, "rate 90/s of the 100/s asked; 800 exchanges in 9.00 s, of which 1.00 s was spent waiting for the last ones; 80 of them ended too late for the rate ") {
+		t.Error(got)
+	}
+	if f := report.Summary(r); f.Rate != 90 || f.RateOK != 90 || f.Behind != 80 {
+		t.Errorf("%v/s, %v/s ok, %d behind", f.Rate, f.RateOK, f.Behind)
+	}
+	runs := []report.Run{{Name: "a", Record: r}, {Name: "b", Record: tailed()}}
+	c, err := report.Compare(runs[0], runs[1], 0)
+	if err != nil || math.Abs(c.Metrics[0].A-90) > 1e-6 || math.Abs(c.Metrics[0].B-100) > 1e-6 {
+		t.Errorf("%v, %+v", err, c)
+	}
+	if whole := load.Total(slices.Concat(r.Intervals, r.Intervals)); whole.Behind != 160 {
+		t.Errorf("%d behind", whole.Behind)
+	}
+}
+
 // How long a random schedule is by count is nobody's fault.
 func TestPoissonByCount(t *testing.T) {
 	r := frozen()
