@@ -70,10 +70,10 @@ func (s *Server) Run(ctx context.Context, cases []ServerCase) iter.Seq[Result] {
 				return
 			}
 			r := Result{Case: c.Name, Title: c.Title}
-			began := time.Now()
 			if n == 0 && b.Restart != nil {
 				startErr = b.Restart(ctx)
 			}
+			began := time.Now()
 			var f finding
 			switch {
 			case startErr == nil:
@@ -83,13 +83,14 @@ func (s *Server) Run(ctx context.Context, cases []ServerCase) iter.Seq[Result] {
 			default:
 				f = skip("the server could not be started")
 			}
+			r.Took = time.Since(began)
 			if n == len(cases)-1 && startErr == nil {
 				f = b.later(ctx, f)
 			}
 			if ctx.Err() != nil {
 				return
 			}
-			r.Verdict, r.Why, r.Took = f.verdict, f.why, time.Since(began)
+			r.Verdict, r.Why = f.verdict, f.why
 			if !yield(r) {
 				return
 			}
