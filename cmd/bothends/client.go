@@ -223,7 +223,7 @@ func (f *clientFlags) failed(ctx context.Context, err error) *failure {
 	switch sig := signalOf(ctx); {
 	case outcome == bothends.Canceled && sig != nil:
 		code = exitCode(sig)
-	case errors.As(err, &own):
+	case errors.As(err, &own), outcome == bothends.Canceled: // by this end's own --fault
 		code = exitFailure
 	}
 	return &failure{code: code, err: errors.New(transcript.ErrorText(err)), hint: f.hint(outcome, err)}
@@ -239,6 +239,8 @@ func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
 		short = *e
 	}
 	switch {
+	case errors.Is(err, net.ErrClosed) && at.Op == "receive":
+		return "this end's own --fault has closed the connection"
 	case outcome == bothends.Refused:
 		return "nothing listens there, or a firewall refuses; start a server with: " + startServer(at.Peer)
 	case at.Op == "resolve":

@@ -154,6 +154,9 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer page.discard()
+	if save.isSame(page) {
+		return usageError(cmd, errors.New("--save and --html would go to the same file"))
+	}
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
 	addr, closeServer, err := f.target(ctx, cmd, args)
@@ -431,6 +434,16 @@ func (f *outFile) write(to func(io.Writer) error) error {
 		}
 	}
 	return errors.Join(to(f), f.Close())
+}
+
+// isSame tells whether both are one file that the second would write over.
+func (f *outFile) isSame(g *outFile) bool {
+	if f == nil || g == nil {
+		return false
+	}
+	one, err1 := f.Stat()
+	two, err2 := g.Stat()
+	return err1 == nil && err2 == nil && one.Mode().IsRegular() && os.SameFile(one, two)
 }
 
 // discard closes a file that was not written, and removes it if it was made for that.

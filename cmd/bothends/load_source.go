@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -92,13 +93,21 @@ func (f *sourceFlag) dial(ctx context.Context, network, addr string) (conn net.C
 	for n := range f.tries() {
 		dialer := net.Dialer{KeepAlive: -1, LocalAddr: f.at(first + n), Control: bindLate}
 		conn, err = dialer.DialContext(ctx, network, addr)
-		if !errno.AddrInUse.Has(err) && !errno.AddrNotAvail.Has(err) || ctx.Err() != nil {
+		if !isUsedUp(err) || ctx.Err() != nil {
 			f.next.Add(n) // the next one need not try what was passed over
 			return conn, err
 		}
 	}
 	f.next.Add(f.tries() - 1)
 	return conn, err
+}
+
+// isUsedUp tells whether another port, or another address, may do. An address that is not
+// this machine's is the user's mistake: it cannot be bound to.
+func isUsedUp(err error) bool {
+	var call *os.SyscallError
+	return errno.AddrInUse.Has(err) ||
+		errno.AddrNotAvail.Has(err) && errors.As(err, &call) && call.Syscall == "connect"
 }
 
 // tries is how many addresses and ports a connection tries, each once at the most.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,28 +105,35 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// An address that cannot be connected from is passed over, whichever it is, and each is
-// tried once.
+// An address, or a port, that is used up is passed over, and each is tried once.
 func TestSourcesThatAreUsedUp(t *testing.T) {
 	t.Parallel()
-	ln := accepting(t, func(net.Conn) {})
-	for text, want := range map[string]bool{"198.51.100.1-198.51.100.3": false, "198.51.100.1-198.51.100.3,127.0.0.1": true} {
+	server := accepting(t, func(net.Conn) {})
+	taken, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	for text, want := range map[string]string{"127.0.0.2-127.0.0.3:" + port + "-" + port: "127.0.0.3", "127.0.0.2:" + port + "-" + port: ""} {
 		var f sourceFlag
-		for _, part := range strings.Split(text, ",") {
-			more := f.addrs
-			if err := f.Set(part); err != nil {
-				t.Fatal(err)
-			}
-			f.addrs = append(more, f.addrs...)
+		if err := f.Set(text); err != nil {
+			t.Fatal(err)
 		}
-		for n := range 6 {
-			conn, err := f.dial(t.Context(), "tcp", ln)
-			if err == nil {
-				conn.Close()
-			}
-			if tried := f.next.Load(); (err == nil) != want || tried > uint64(len(f.addrs)*(n+1)) {
-				t.Errorf("%s: connection %d: %v, with %d tries in all", text, n, err, tried)
-			}
+		conn, err := f.dial(t.Context(), "tcp", server)
+		got := ""
+		if err == nil {
+			got, _, _ = net.SplitHostPort(conn.LocalAddr().String())
+			conn.Close()
+		}
+		if tried := f.next.Load(); got != want || tried > uint64(len(f.addrs)) {
+			t.Errorf("%s: from %q, %v, with %d tries", text, got, err, tried)
+		}
+	}
+	for call, want := range map[string]bool{"connect": true, "bind": false} {
+		err := &net.OpError{Op: "dial", Err: os.NewSyscallError(call, syscall.EADDRNOTAVAIL)}
+		if isUsedUp(err) != want {
+			t.Errorf("%v is used up: %v", err, !want)
 		}
 	}
 }

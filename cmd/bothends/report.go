@@ -238,6 +238,13 @@ label, or its FILE where it has none.`,
 			if err != nil {
 				return err
 			}
+			for _, name := range args {
+				run, err1 := os.Stat(name)
+				page, err2 := os.Stat(out)
+				if err1 == nil && err2 == nil && os.SameFile(run, page) {
+					return usageError(cmd, fmt.Errorf("--out would write over the run in %s", printable(name)))
+				}
+			}
 			return writeOut(cmd, out, func(w io.Writer) error { return report.HTML(w, runs) })
 		},
 	}
