@@ -67,21 +67,13 @@ func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 	halfClosed := false
 	var addrs []netip.Addr
 	end := func(t bothends.Transfer) {
-		way, label := back, ""
-		switch {
-		case errors.Is(t.Err, io.EOF):
-			label = "FIN"
-		case t.Err == nil:
-		case bothends.Classify(t.Err) == bothends.Reset:
-			label = "RST"
-		case byFault(t.Err): // which has closed, and not reset
-			label = "FIN"
-		}
-		if byFault(t.Err) {
-			way, halfClosed = away, true
-		}
-		if label != "" {
-			l.Add(t.End, way, label)
+		switch label := endOf(t.Err); {
+		case label == "":
+		case byFault(t.Err):
+			halfClosed = true
+			l.Add(t.End, away, label)
+		default:
+			l.Add(t.End, back, label)
 		}
 	}
 	return &bothends.Trace{
@@ -126,6 +118,19 @@ func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 		},
 		Done: func(error) { l.Add(time.Now(), here, "closed") },
 	}
+}
+
+// endOf is the segment that ended a connection, by what a call on it returned; "" for none.
+func endOf(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case bothends.Classify(err) == bothends.Reset:
+		return "RST"
+	case errors.Is(err, io.EOF), byFault(err): // a fault that has closed, and not reset
+		return "FIN"
+	}
+	return ""
 }
 
 // byFault tells whether this end's own fault has ended what it sends; such errors say

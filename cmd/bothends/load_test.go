@@ -422,35 +422,19 @@ func TestLoadUnsent(t *testing.T) {
 // Replies with an octet too many look right, and are not.
 func TestLoadSurplus(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
+	addr := accepting(t, func(conn net.Conn) {
+		for request := make([]byte, 16); ; {
+			if _, err := io.ReadFull(conn, request); err != nil {
 				return
 			}
-			conns.Go(func() {
-				defer conn.Close()
-				for request := make([]byte, 16); ; {
-					if _, err := io.ReadFull(conn, request); err != nil {
-						return
-					}
-					conn.Write([]byte("Farewell, client!"))
-				}
-			})
+			conn.Write([]byte("Farewell, client!"))
 		}
 	})
-	defer conns.Wait()
-	defer ln.Close()
-	_, errs, code := loaded(t, ln.Addr().String(), "-n", "10", "-c", "1", "-q", "--persistent")
+	_, errs, code := loaded(t, addr, "-n", "10", "-c", "1", "-q", "--persistent")
 	if code != 0 || !strings.HasPrefix(errs, "bothends: on 1 of 1 connections there was more behind the last 16 octets of a reply") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
-	_, errs, code = loaded(t, ln.Addr().String(), "-n", "10", "-c", "1", "-q", "--persistent", "--expect", "Farewell, client")
+	_, errs, code = loaded(t, addr, "-n", "10", "-c", "1", "-q", "--persistent", "--expect", "Farewell, client")
 	if code != 1 || !strings.Contains(errs, "exchanges failed; the first: ") {
 		t.Errorf("with --expect: exit %d: %s", code, errs)
 	}
@@ -459,25 +443,12 @@ func TestLoadSurplus(t *testing.T) {
 // A server that fails is not excused by a fault of ours that only slows.
 func TestLoadFaultsThatSlow(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			conn.Write([]byte("short"))
-			conn.(*net.TCPConn).CloseWrite()
-			conns.Go(func() { io.Copy(io.Discard, conn); conn.Close() })
-		}
+	addr := accepting(t, func(conn net.Conn) {
+		conn.Write([]byte("short"))
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn)
 	})
-	defer conns.Wait()
-	defer ln.Close()
-	_, errs, code := loaded(t, ln.Addr().String(), "-n", "10", "-q", "--fault", "drip:8/1ms")
+	_, errs, code := loaded(t, addr, "-n", "10", "-q", "--fault", "drip:8/1ms")
 	if code != 1 || !strings.Contains(errs, "10 of 10 exchanges failed; the first: ") || !strings.Contains(errs, "5 bytes into a 16-byte message") {
 		t.Errorf("exit %d: %s", code, errs)
 	}

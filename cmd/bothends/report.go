@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -306,25 +305,6 @@ func printJSON(out io.Writer, v any) error {
 	e := json.NewEncoder(out)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
-}
-
-// writeOut writes to the file of --out, or to standard output. The file is opened when
-// all is there: it may be one of those that were read.
-func writeOut(cmd *cobra.Command, name string, write func(io.Writer) error) error {
-	var b bytes.Buffer
-	if err := write(&b); err != nil {
-		return &failure{code: exitFailure, err: err}
-	}
-	if name == "" || name == "-" {
-		if _, err := b.WriteTo(cmd.OutOrStdout()); err != nil {
-			return outputFailure(err)
-		}
-		return nil
-	}
-	if err := os.WriteFile(name, b.Bytes(), 0o666); err != nil {
-		return &failure{code: exitFailure, err: fmt.Errorf("%s: %w", name, reasonOf(err))}
-	}
-	return nil
 }
 
 // printable is a file's name without what steers a terminal.
