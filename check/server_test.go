@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -327,6 +328,52 @@ func TestServerThatDies(t *testing.T) {
 		}
 		if !restarts && !strings.HasPrefix(why["reset"], "no plain exchange has worked since case fin: ") {
 			t.Errorf("reset is skipped: %s", why["reset"])
+		}
+	}
+}
+
+// A server that ends some time after what has killed it has not survived.
+func TestServerThatDiesLater(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close()
+				if answer(conn) != nil {
+					time.Sleep(250 * time.Millisecond)
+					ln.Close()
+				}
+			})
+		}
+	})
+	defer conns.Wait()
+	defer ln.Close()
+	got, why := verdicts(t, &check.Server{Addr: ln.Addr().String()}, "whole", "reset")
+	if want := []string{"whole: pass", "reset: fail"}; !slices.Equal(got, want) || !strings.Contains(why["reset"], "or after a case before it") {
+		t.Errorf("%q, %q", got, why)
+	}
+}
+
+// Once a server is known to be gone, the cases behind it do not wait as long as it.
+func TestServerThatIsSilent(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
+	const limit = 2 * time.Second
+	for r := range (&check.Server{Addr: addr, Limit: limit}).Run(t.Context(), cases(t, "whole", "octets", "cut", "fin")) {
+		switch {
+		case r.Case == "whole" && r.Verdict == check.Fail && r.Took >= limit:
+		case r.Case == "octets": // asked once more, since it may have been slow
+		case r.Verdict != check.Skip || r.Took >= limit:
+			t.Errorf("%s: %v after %v", r.Case, r.Verdict, r.Took)
 		}
 	}
 }
