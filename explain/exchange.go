@@ -91,6 +91,7 @@ func (b *board) drawn(s Setting, ladder *transcript.Ladder) Step {
 			step.Why = "Each arrow is a segment that was captured, with its sequence numbers counted from each end's first."
 		}
 	}
+	ladder.Width = s.Width
 	step.At, step.Block = time.Since(b.start), ladder.String()
 	return step
 }

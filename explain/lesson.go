@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/bothends/bothends/transcript"
 )
@@ -51,6 +52,8 @@ type Setting struct {
 	Ladder func() *transcript.Ladder
 	// ASCII draws without Unicode's lines and arrows.
 	ASCII bool
+	// Width is the maximum number of columns of the ladder, 0 means no limit.
+	Width int
 }
 
 // A Step is one line of a lesson.
@@ -72,7 +75,7 @@ func (l Lesson) Run(ctx context.Context, s Setting) ([]Step, error) { return l.r
 // A Style is how a lesson is printed.
 type Style struct {
 	Color bool
-	Width int // columns; 0 means 80
+	Width int // maximum number of columns, 0 means 80
 	// Between is called before each step but the first: to wait, or, with an
 	// error, to end the printing.
 	Between func() error
@@ -86,7 +89,8 @@ func (l Lesson) Print(w io.Writer, steps []Step, complete bool, style Style) err
 	if p.width == 0 {
 		p.width = 80
 	}
-	p.line(p.paint("1", l.Title), "\n")
+	p.wrap(0, "1", l.Title)
+	p.line()
 	for i, s := range steps {
 		if i > 0 && style.Between != nil {
 			if err := p.flush(w); err != nil {
@@ -106,9 +110,6 @@ func (l Lesson) Print(w io.Writer, steps []Step, complete bool, style Style) err
 	return p.flush(w)
 }
 
-// indent is the column in which the text of a step begins.
-const indent = 18
-
 type printer struct {
 	strings.Builder
 	width int
@@ -122,16 +123,40 @@ func (p *printer) flush(w io.Writer) error {
 	return err
 }
 
+// indent is the column in which the text of a step begins, and that of a table.
+const indent = 18
+
+// margin returns the column for the text of a step. Few columns have no room for it
+// beside the time.
+func (p *printer) margin() int {
+	if p.width < 60 {
+		return 4
+	}
+	return indent
+}
+
 func (p *printer) step(s Step) {
-	end := p.paint(map[string]string{"client": "33", "server": "36", "kernel": "35"}[s.End], fmt.Sprintf("%-6s", s.End))
-	p.line(fmt.Sprintf("%7.3f ms %s %s", float64(s.At)/1e6, end, s.Line))
-	if s.Block != "" {
-		p.line(strings.TrimSuffix(s.Block, "\n"))
+	at, end := fmt.Sprintf("%7.3f ms ", float64(s.At)/1e6), fmt.Sprintf("%-6s", s.End)
+	margin := strings.Repeat(" ", len(at+end))
+	line := transcript.FoldLine(margin+" "+s.Line, p.width, p.margin())
+	color := map[string]string{"client": "33", "server": "36", "kernel": "35"}[s.End]
+	p.line(at, p.paint(color, end), strings.TrimPrefix(line, margin))
+	for line := range strings.Lines(s.Block) {
+		p.block(strings.TrimSuffix(line, "\n"))
 	}
-	p.wrap(indent, "2", s.Why)
+	p.wrap(p.margin(), "2", s.Why)
 	if s.Unlike != "" {
-		p.wrap(indent, "31", "On this system it was different: as a rule "+s.Unlike+".")
+		p.wrap(p.margin(), "31", "On this system it was different: as a rule "+s.Unlike+".")
 	}
+}
+
+// block prints a line of a table or a ladder. One that is too wide loses its
+// indentation first.
+func (p *printer) block(line string) {
+	if utf8.RuneCountInString(line) > p.width {
+		line = transcript.FoldLine(strings.Repeat(" ", p.margin())+strings.TrimLeft(line, " "), p.width, p.margin()+2)
+	}
+	p.line(line)
 }
 
 func (p *printer) line(parts ...string) { p.WriteString(strings.Join(parts, "") + "\n") }
@@ -144,20 +169,13 @@ func (p *printer) paint(sgr, s string) string {
 	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
 }
 
+// wrap prints a paragraph, each line of it in color by itself.
 func (p *printer) wrap(indent int, sgr, text string) {
-	room := max(20, p.width-indent)
-	var line string
-	flush := func() {
-		if line != "" {
-			p.line(strings.Repeat(" ", indent), p.paint(sgr, line))
-		}
-		line = ""
+	if text == "" {
+		return
 	}
-	for word := range strings.FieldsSeq(text) {
-		if line != "" && len(line)+1+len(word) > room {
-			flush()
-		}
-		line = strings.TrimPrefix(line+" "+word, " ")
+	margin := strings.Repeat(" ", indent)
+	for line := range strings.SplitSeq(transcript.FoldLine(margin+text, p.width, indent), "\n") {
+		p.line(margin, p.paint(sgr, strings.TrimPrefix(line, margin)))
 	}
-	flush()
 }

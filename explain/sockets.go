@@ -18,7 +18,7 @@ import (
 
 var sockets = Lesson{
 	Name:     "sockets",
-	Title:    "One listening socket, and one more for each connection, all on one port",
+	Title:    "One listening socket, and one more for each connection, on one port",
 	Remember: "A listening socket never carries data: it makes connected sockets, which share its port and are told apart by the other end's name; each is closed on its own.",
 	Function: "s.accept(), which returns sc, a new socket, and leaves s listening",
 	run:      runSockets,
@@ -126,7 +126,7 @@ func (g *gathering) lines(rows []socktable.Socket) string {
 		if s.State == "LISTEN" {
 			peer = fmt.Sprintf("waiting for accept: %d", s.Unread)
 		}
-		fmt.Fprintf(&b, "%*s%s  %-22s %-22s %s\n", indent, "", end, transcript.HostPortName(s.Local.String()), peer, s.State)
+		fmt.Fprintf(&b, "%*s%s %-20s %-20s %s\n", indent, "", end, transcript.HostPortName(s.Local.String()), peer, s.State)
 	}
 	if b.Len() == 0 {
 		fmt.Fprintf(&b, "%*s(none)\n", indent, "")

@@ -19,6 +19,7 @@ import (
 // end saw, or its user with segments.
 type Ladder struct {
 	ASCII          bool      // without Unicode's lines and arrows
+	Width          int       // maximum number of columns, 0 means no limit
 	Start          time.Time // what the times are counted from
 	Client, Server net.Addr
 	Rungs          []Rung // in their order; the first fifty and the last, when there are more than a hundred
@@ -159,8 +160,11 @@ func (l *Ladder) String() string {
 	for _, r := range l.Rungs {
 		inside = max(inside, utf8.RuneCountInString(r.Label)+len("--- ")+len(" --->"))
 	}
-	var out strings.Builder
 	margin := strings.Repeat(" ", len(at(0))+1)
+	if l.Width > 0 && l.Width < len(margin)+inside+2 {
+		return l.list()
+	}
+	var out strings.Builder
 	fmt.Fprintf(&out, "%sclient%*s\n", margin, inside-len("client")+2, "server")
 	left, right := SocketName(l.Client), SocketName(l.Server)
 	if gap := inside + 2 - len(left) - len(right); gap > 0 {
@@ -173,12 +177,29 @@ func (l *Ladder) String() string {
 		bar = "|"
 	}
 	for i, r := range l.Rungs {
-		if l.more > 0 && i == mostRungs/2 {
-			fmt.Fprintf(&out, "%s... and %d more\n", margin, l.more)
-		}
+		out.WriteString(l.leftOut(i))
 		fmt.Fprintf(&out, "%s %s%s%s\n", at(r.At.Sub(l.Start)), bar, l.between(r, inside), bar)
 	}
 	return out.String()
+}
+
+// list returns the rungs as lines of text, for a width that has no room for a drawing.
+func (l *Ladder) list() string {
+	ends := [...]string{ToServer: "client to server", ToClient: "server to client", AtClient: "client", AtServer: "server"}
+	var out strings.Builder
+	for i, r := range l.Rungs {
+		out.WriteString(l.leftOut(i))
+		fmt.Fprintf(&out, "%s %s: %s\n", at(r.At.Sub(l.Start)), ends[r.Way], r.Label)
+	}
+	return Fold(out.String(), l.Width)
+}
+
+// leftOut returns the line that stands before rung i for those that are left out there.
+func (l *Ladder) leftOut(i int) string {
+	if l.more == 0 || i != mostRungs/2 {
+		return ""
+	}
+	return fmt.Sprintf("%*s... and %d more\n", len(at(0))+1, "", l.more)
 }
 
 // between is what stands between the two ends in one rung.

@@ -22,6 +22,8 @@ type Steps struct {
 	Out io.Writer
 	// ASCII draws the ladder without Unicode's lines and arrows.
 	ASCII bool
+	// Width is the maximum number of columns, 0 means no limit.
+	Width int
 	// SourceChosen: the client's port was asked for, and not left to the kernel.
 	SourceChosen bool
 	// Preparing, if set, is how much of the time of connect went into what the client
@@ -77,8 +79,11 @@ func (c *climb) say(format string, args ...any) { c.sayOf(time.Now(), format, ar
 
 // sayOf is for what happened at a time that is known.
 func (c *climb) sayOf(when time.Time, format string, args ...any) {
-	fmt.Fprintf(c.Out, "%s %s%s\n", at(when.Sub(c.start)), c.name, fmt.Sprintf(format, args...))
+	c.print(fmt.Sprintf("%s %s%s\n", at(when.Sub(c.start)), c.name, fmt.Sprintf(format, args...)))
 }
+
+// print writes text in one Write.
+func (c *climb) print(text string) { io.WriteString(c.Out, Fold(text, c.Width)) }
 
 func at(d time.Duration) string { return fmt.Sprintf("%9.3f ms", float64(d)/1e6) }
 
@@ -201,7 +206,8 @@ func (c *climb) done(err error) {
 		view = fmt.Sprintf("\n%sthe kernel's view at the end:\n%s", c.name, c.view)
 	}
 	if drawn {
-		fmt.Fprintf(c.Out, "\n%s%s", ladder, view)
+		ladder.Width = c.Width
+		c.print(fmt.Sprintf("\n%s%s", ladder, view))
 	}
 }
 

@@ -287,7 +287,11 @@ func (f *checkFlags) printPage(cmd *cobra.Command, names []string) error {
 // report prints the results as they come.
 func (f *checkFlags) report(ctx context.Context, cmd *cobra.Command, suite string, cases int, results func(func(check.Result) bool)) error {
 	out := cmd.OutOrStdout()
-	reporter := check.NewReporter(f.output.value, out, suite, cases, wantsColor(out, f.color.value))
+	color := wantsColor(out, f.color.value)
+	if f.output.value == "text" {
+		out = folding(out)
+	}
+	reporter := check.NewReporter(f.output.value, out, suite, cases, color)
 	var tally check.Tally
 	for r := range results {
 		tally.Add(r)

@@ -107,7 +107,7 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, func(int, error) {})
 	}
 	ctx, stop := withSignals(cmd.Context())
-	trace := bothends.JoinTraces(f.results(out), f.steps(errs, captured))
+	trace := bothends.JoinTraces(f.results(out), f.steps(errs, columns(cmd.ErrOrStderr()), captured))
 	_, err = client.Exchange(bothends.WithTrace(ctx, trace), addr, f.message.octets)
 	stop() // from here on a signal ends the process, however slowly the output is read
 	out.Close(context.Background())
@@ -199,12 +199,12 @@ func (f *clientFlags) capture(dialer *net.Dialer, errs io.Writer) (*pcap, error)
 }
 
 // steps is the listener of --trace; with -o json the events are in the object.
-func (f *clientFlags) steps(errs io.Writer, captured *pcap) *bothends.Trace {
+func (f *clientFlags) steps(errs io.Writer, width int, captured *pcap) *bothends.Trace {
 	if !f.trace || f.output.value == "json" {
 		return nil
 	}
 	source, err := sourceAddr(f.source)
-	s := &transcript.Steps{Out: errs, ASCII: asciiOnly(), SourceChosen: err == nil && source.Port != 0}
+	s := &transcript.Steps{Out: errs, ASCII: asciiOnly(), Width: width, SourceChosen: err == nil && source.Port != 0}
 	if captured != nil {
 		s.Preparing = captured.prepared
 		s.Segments = func() *transcript.Ladder { return captured.ladder(asciiOnly()) }

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/explain"
@@ -114,7 +112,7 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 func (f *explainFlags) teach(ctx context.Context, cmd *cobra.Command, lessons []explain.Lesson, captured *pcap, style explain.Style) error {
 	var failed *failure
 	for i, lesson := range lessons {
-		set := explain.Setting{Port: uint16(f.port), ASCII: asciiOnly()}
+		set := explain.Setting{Port: uint16(f.port), ASCII: asciiOnly(), Width: style.Width}
 		if captured != nil {
 			set.Dialer.Control = captured.Control
 			set.Ladder = func() *transcript.Ladder { return captured.ladder(set.ASCII) }
@@ -190,7 +188,8 @@ func chosen(cmd *cobra.Command, args []string) ([]explain.Lesson, error) {
 
 func list(out io.Writer) error {
 	for _, l := range explain.Lessons() {
-		if _, err := fmt.Fprintf(out, "%-10s %s\n", l.Name, l.Title); err != nil {
+		line := transcript.FoldLine(fmt.Sprintf("%-10s %s", l.Name, l.Title), columns(out), len("exchange   "))
+		if _, err := fmt.Fprintln(out, line); err != nil {
 			return outputFailure(err)
 		}
 	}
@@ -240,14 +239,5 @@ func (f *explainFlags) print(out io.Writer, lesson explain.Lesson, steps []expla
 }
 
 func (f *explainFlags) style(out io.Writer) explain.Style {
-	var style explain.Style
-	file, ok := out.(*os.File)
-	terminal := ok && term.IsTerminal(int(file.Fd()))
-	if terminal {
-		if width, _, err := term.GetSize(int(file.Fd())); err == nil {
-			style.Width = min(width, 100)
-		}
-	}
-	style.Color = wantsColor(out, f.color.value)
-	return style
+	return explain.Style{Color: wantsColor(out, f.color.value), Width: columns(out)}
 }

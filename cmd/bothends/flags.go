@@ -17,6 +17,7 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/fault"
+	"github.com/bothends/bothends/transcript"
 )
 
 // maxMessage bounds the sizes that the command takes. The library has no bound.
@@ -316,6 +317,41 @@ func asciiOnly() bool {
 		}
 	}
 	return false
+}
+
+// maxColumns is the maximum width of what the commands print.
+const maxColumns = 80
+
+// columns returns the maximum width of a line for out: 80 columns, or the width of a
+// terminal that has fewer.
+func columns(out io.Writer) int {
+	if file, ok := out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
+			return min(width, maxColumns)
+		}
+	}
+	return maxColumns
+}
+
+// folding returns a writer to out for text in lines of up to 80 columns. It folds them
+// for a terminal that has fewer.
+func folding(out io.Writer) io.Writer {
+	if width := columns(out); width < maxColumns {
+		return &folder{out, width}
+	}
+	return out
+}
+
+type folder struct {
+	out   io.Writer
+	width int
+}
+
+func (f *folder) Write(lines []byte) (int, error) {
+	if _, err := io.WriteString(f.out, transcript.Fold(string(lines), f.width)); err != nil {
+		return 0, err
+	}
+	return len(lines), nil
 }
 
 // wantsColor is what --color says for an output.

@@ -107,5 +107,5 @@ func (f *loadFlags) print(out io.Writer, record *load.Record) error {
 	if f.output.value == "json" {
 		return json.NewEncoder(out).Encode(report.Summary(record))
 	}
-	return report.Text(out, record, report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly()})
+	return report.Text(folding(out), record, report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly()})
 }

@@ -266,20 +266,6 @@ func TestErrorLines(t *testing.T) {
 	}
 }
 
-func TestHelpFits80Columns(t *testing.T) {
-	for _, args := range []string{"", "server", "client", "explain", "check", "check client", "proxy", "load", "report", "report show", "report merge", "report compare", "report html", "version", "man"} {
-		var out, errs bytes.Buffer
-		if code := run(strings.Fields(args+" --help"), &out, &errs); code != 0 {
-			t.Errorf("%s --help: exit %d: %s", args, code, &errs)
-		}
-		for line := range strings.Lines(out.String()) {
-			if len(strings.TrimSuffix(line, "\n")) > 80 {
-				t.Errorf("%s --help, %d columns: %s", args, len(line)-1, line)
-			}
-		}
-	}
-}
-
 // What cannot be printed is no matter of usage.
 func TestFullOutput(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)

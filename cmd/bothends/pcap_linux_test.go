@@ -115,7 +115,7 @@ func TestPcap(t *testing.T) {
 		if code := run(append(strings.Fields(c.args), "--pcap", file), &out, &errs); code != c.code {
 			t.Errorf("%s: exit %d\n%s", c.args, code, &errs)
 		}
-		if !regexp.MustCompile(`SYN answered after [0-9.]+ ms \([0-9.]+ ms of it to set up the capture\); this end`).MatchString(errs.String()) {
+		if !regexp.MustCompile(`SYN answered after [0-9.]+ ms \([0-9.]+ ms of it to set up the capture\); this end`).MatchString(strings.Join(strings.Fields(errs.String()), " ")) {
 			t.Errorf("%s: whose the time of connect is, is not told:\n%s", c.args, &errs)
 		}
 		drawn := rungs(errs.String())

@@ -87,7 +87,7 @@ func (f *reportFlags) show(cmd *cobra.Command, args []string) error {
 			_, err = fmt.Fprintf(out, "%s%s:\n\n", strings.Repeat("\n\n", min(n, 1)), r.Name)
 			fallthrough
 		default:
-			err = errors.Join(err, report.Text(out, r.Record, f.style(out)))
+			err = errors.Join(err, report.Text(folding(out), r.Record, f.style(out)))
 		}
 		if err != nil {
 			return outputFailure(err)
@@ -207,7 +207,7 @@ func (f *reportCompareFlags) compare(cmd *cobra.Command, args []string) error {
 	if f.output.value == "json" {
 		err = printJSON(out, c)
 	} else {
-		_, err = io.WriteString(out, c.Text(f.style(out)))
+		_, err = io.WriteString(folding(out), c.Text(f.style(out)))
 	}
 	if err != nil {
 		failed := outputFailure(err)

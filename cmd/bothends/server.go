@@ -184,7 +184,7 @@ func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 	}
 	steps := func(net.Conn) *bothends.Trace { return nil }
 	if f.trace && f.output.value == "text" {
-		steps = (&transcript.Steps{Out: r.print.errs, ASCII: asciiOnly()}).Server
+		steps = (&transcript.Steps{Out: r.print.errs, ASCII: asciiOnly(), Width: r.print.errColumns}).Server
 	}
 	return &bothends.Server{
 		MessageSize: int(f.messageSize),
@@ -234,13 +234,14 @@ const printBuffer = 1 << 20
 
 // A printer is standard output and standard error behind queues.
 type printer struct {
-	out, errs io.Writer
-	quiet     bool
-	queues    []*transcript.Queue
+	out, errs  io.Writer
+	errColumns int // the width of lines for errs
+	quiet      bool
+	queues     []*transcript.Queue
 }
 
 func newPrinter(stdout, stderr io.Writer, quiet bool) *printer {
-	p := &printer{quiet: quiet}
+	p := &printer{quiet: quiet, errColumns: columns(stderr)}
 	errs := transcript.NewQueue(stderr, printBuffer, p.unread("standard error"))
 	p.errs, p.queues = errs, []*transcript.Queue{errs}
 	switch {

@@ -1,0 +1,81 @@
+package transcript
+
+import (
+	"cmp"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// timed matches the time at the start of a step.
+var timed = regexp.MustCompile(`^ *[0-9]+\.[0-9]+ ms `)
+
+// Fold returns text with each line that is wider than width columns broken at spaces.
+// The rest of a line is indented: to the column after its time, or by two columns more
+// than the line itself. A word that is wider than the space for it is not broken. If
+// width is 0, Fold returns text unchanged.
+func Fold(text string, width int) string {
+	if width <= 0 {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		body := strings.TrimSuffix(line, "\n")
+		indent := len(body) - len(strings.TrimLeft(body, " ")) + 2
+		if time := timed.FindString(body); time != "" {
+			indent = len(time)
+		}
+		b.WriteString(FoldLine(body, width, indent) + line[len(body):])
+	}
+	return b.String()
+}
+
+// FoldLine is Fold for one line, with a given indentation of its rest.
+func FoldLine(line string, width, indent int) string {
+	if columns(line) <= width {
+		return line
+	}
+	lead := cmp.Or(len(timed.FindString(line)), len(line)-len(strings.TrimLeft(line, " ")))
+	folded, used := line[:lead], lead
+	for n, word := range wordsOf(line[lead:]) {
+		wide := columns(word)
+		switch first := n == 0; {
+		case first && (used+wide <= width || used <= indent):
+		case used+1+wide > width:
+			folded = strings.TrimRight(folded, " ") + "\n" + strings.Repeat(" ", indent)
+			used = indent
+		case !first:
+			folded += " "
+			used++
+		}
+		folded += word
+		used += wide
+	}
+	return folded
+}
+
+// wordsOf returns the words of a line. A socket name, such as ('127.0.0.1', 1060), is
+// not broken, nor is a time, such as 0.004 ms.
+func wordsOf(line string) (words []string) {
+	for word := range strings.FieldsSeq(line) {
+		if n := len(words); n > 0 && belongs(words[n-1], word) {
+			words[n-1] += " " + word
+			continue
+		}
+		words = append(words, word)
+	}
+	return words
+}
+
+// belongs reports whether next must stay on the line of word.
+func belongs(word, next string) bool {
+	name := strings.Contains(word, "('") && strings.HasSuffix(word, "',")
+	last := word[len(word)-1]
+	return name || strings.HasPrefix(next, "ms") && '0' <= last && last <= '9'
+}
+
+// color matches what changes the color of a terminal (SGR).
+var color = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// columns returns the number of columns that s takes on a terminal.
+func columns(s string) int { return utf8.RuneCountInString(color.ReplaceAllString(s, "")) }
