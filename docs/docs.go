@@ -7,11 +7,19 @@ import (
 	"path"
 )
 
-//go:embed faults.md check
+//go:embed faults.md load-record.md load-record.schema.json proxy-api.yaml check
 var pages embed.FS
 
-// Faults returns the page about faults.
-func Faults() string { return page("faults.md") }
+// Page returns a page by its name: faults, load-record, load-record-schema or
+// proxy-api. It returns "" if there is no such page.
+func Page(name string) string {
+	return page(map[string]string{
+		"faults":             "faults.md",
+		"load-record":        "load-record.md",
+		"load-record-schema": "load-record.schema.json",
+		"proxy-api":          "proxy-api.yaml",
+	}[name])
+}
 
 // Check returns the page that lists the cases of check.
 func Check() string { return page("check/README.md") }

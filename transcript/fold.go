@@ -37,32 +37,34 @@ func FoldLine(line string, width, indent int) string {
 	}
 	lead := cmp.Or(len(timed.FindString(line)), len(line)-len(strings.TrimLeft(line, " ")))
 	folded, used := line[:lead], lead
-	for n, word := range wordsOf(line[lead:]) {
-		wide := columns(word)
-		switch first := n == 0; {
-		case first && (used+wide <= width || used <= indent):
-		case used+1+wide > width:
-			folded = strings.TrimRight(folded, " ") + "\n" + strings.Repeat(" ", indent)
-			used = indent
-		case !first:
-			folded += " "
-			used++
+	for n, w := range wordsOf(line[lead:]) {
+		switch {
+		case n == 0 && used <= indent, used+columns(w.gap+w.text) <= width:
+			folded += w.gap + w.text
+			used += columns(w.gap + w.text)
+		default:
+			folded = strings.TrimRight(folded, " ") + "\n" + strings.Repeat(" ", indent) + w.text
+			used = indent + columns(w.text)
 		}
-		folded += word
-		used += wide
 	}
 	return folded
 }
 
+// A word is a part of a line that is not broken, with the spaces before it.
+type word struct{ gap, text string }
+
+var wordPattern = regexp.MustCompile(`( *)([^ ]+)`)
+
 // wordsOf returns the words of a line. A socket name, such as ('127.0.0.1', 1060), is
-// not broken, nor is a time, such as 0.004 ms.
-func wordsOf(line string) (words []string) {
-	for word := range strings.FieldsSeq(line) {
-		if n := len(words); n > 0 && belongs(words[n-1], word) {
-			words[n-1] += " " + word
+// one word, and so is a time, such as 0.004 ms.
+func wordsOf(line string) (words []word) {
+	for _, match := range wordPattern.FindAllStringSubmatch(line, -1) {
+		next := word{match[1], match[2]}
+		if n := len(words); n > 0 && belongs(words[n-1].text, next.text) {
+			words[n-1].text += next.gap + next.text
 			continue
 		}
-		words = append(words, word)
+		words = append(words, next)
 	}
 	return words
 }

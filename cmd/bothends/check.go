@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os/exec"
 	"slices"
@@ -81,8 +80,10 @@ behind that one are skipped. A server that speaks first is checked with
 --message ''.
 
 The exit status is 0, 1 when a case failed or all were skipped, 2 when the
-command line is wrong, and 130 or 143 when a signal stopped it. docs/check has a
-page for each case, with what such bugs look like in code.`,
+command line is wrong, and 130 or 143 when a signal stopped it.
+
+"bothends help check" also lists the cases. --explain CASE prints the page about
+one of them, with what such bugs look like in code.`,
 		Example: `  bothends check 127.0.0.1
   bothends check localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'
   bothends check 127.0.0.1:1060 -- python3 server.py
@@ -278,10 +279,7 @@ func (f *checkFlags) printPage(cmd *cobra.Command, names []string) error {
 	if page == "" {
 		return noCase(cmd, f.explain, names)
 	}
-	if _, err := io.WriteString(cmd.OutOrStdout(), page); err != nil {
-		return outputFailure(err)
-	}
-	return nil
+	return printPage(cmd.OutOrStdout(), page, true)
 }
 
 // report prints the results as they come.

@@ -46,7 +46,7 @@ that begins with @ is written with \x40:
 
     \n \r \t \\ \' \" \0 \xNN \uNNNN
 
---fault makes this end misbehave in what it sends; see docs/faults.md.
+--fault makes this end misbehave in what it sends: see "bothends help faults".
 
 The exit status tells how the exchange ended:
 
@@ -57,7 +57,6 @@ The exit status tells how the exchange ended:
     3  refused, or unreachable: no route, no such host
     4  timeout
     5  short, closed or reset: the server ended the connection early
-    6  tls: the handshake failed
     130, 143  stopped by SIGINT, SIGTERM`,
 		Example: `  bothends client
   bothends client server.example:1060 --timeout 2s
@@ -135,7 +134,7 @@ func (f *clientFlags) client(args []string) (addr string, _ *net.Dialer, _ *both
 		return "", nil, nil, err
 	}
 	if port == 0 {
-		return "", nil, nil, errors.New("port 0 is no port to connect to")
+		return "", nil, nil, errors.New("cannot connect to port 0")
 	}
 	if host == "" {
 		host = "localhost"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ and --pace slow the printing alone: the lesson has run by then.`,
 		ValidArgs: lessonNames(),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usageError(cmd, fmt.Errorf("one LESSON, please, not %d", len(args)))
+				return usageError(cmd, fmt.Errorf("expected one LESSON, got %d", len(args)))
 			}
 			return nil
 		},
@@ -180,7 +181,7 @@ func chosen(cmd *cobra.Command, args []string) ([]explain.Lesson, error) {
 	lesson, ok := explain.Find(args[0])
 	if !ok {
 		failed := usageError(cmd, fmt.Errorf("unknown lesson %q", args[0]))
-		failed.hint = "bothends explain --list lists them"
+		failed.hint = cmp.Or(didYouMean(args[0], lessonNames(), "bothends explain "), "list the lessons with: bothends explain --list")
 		return nil, failed
 	}
 	return []explain.Lesson{lesson}, nil

@@ -61,9 +61,9 @@ func (f *exchangeFlags) network(host string) (string, error) {
 	case f.v4 && f.v6:
 		return "", errors.New("-4 and -6 exclude each other")
 	case f.v4 && isV6:
-		return "", fmt.Errorf("%s is no IPv4 address, and -4 is given", host)
+		return "", fmt.Errorf("%s is not an IPv4 address, and -4 is given", host)
 	case f.v6 && isV4:
-		return "", fmt.Errorf("%s is no IPv6 address, and -6 is given", host)
+		return "", fmt.Errorf("%s is not an IPv6 address, and -6 is given", host)
 	case f.v4 || isV4:
 		return "tcp4", nil
 	case f.v6:
@@ -74,7 +74,7 @@ func (f *exchangeFlags) network(host string) (string, error) {
 
 func oneHost(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
-		return usageError(cmd, fmt.Errorf("one HOST, please, not %d", len(args)))
+		return usageError(cmd, fmt.Errorf("expected one HOST, got %d", len(args)))
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func hostPort(args []string, port portFlag) (host string, _ portFlag, err error)
 	}
 	host, digits, err := net.SplitHostPort(arg)
 	if err != nil {
-		return "", 0, fmt.Errorf("HOST %q: want a name, an address, HOST:PORT or [IPv6]:PORT", arg)
+		return "", 0, fmt.Errorf("HOST %q: must be a name, an address, HOST:PORT or [IPv6]:PORT", arg)
 	}
 	if err := port.Set(digits); err != nil {
 		return "", 0, fmt.Errorf("HOST %q: port %q: %w", arg, digits, err)
@@ -105,13 +105,13 @@ func hostPort(args []string, port portFlag) (host string, _ portFlag, err error)
 func sourceAddr(s string) (*net.TCPAddr, error) {
 	host, port, err := hostPort([]string{s}, 0)
 	if err != nil {
-		return nil, fmt.Errorf("--source %q: want ADDR, ADDR:PORT or :PORT", s)
+		return nil, fmt.Errorf("--source %q: must be ADDR, ADDR:PORT or :PORT", s)
 	}
 	addr := &net.TCPAddr{Port: int(port)}
 	if host != "" {
 		ip, err := netip.ParseAddr(host)
 		if err != nil {
-			return nil, fmt.Errorf("--source %q: %q is no IP address", s, host)
+			return nil, fmt.Errorf("--source %q: %q is not an IP address", s, host)
 		}
 		addr.IP, addr.Zone = ip.Unmap().AsSlice(), ip.Zone()
 	}
@@ -125,9 +125,28 @@ func (p *portFlag) Type() string   { return "PORT" }
 func (p *portFlag) Set(s string) error {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
-		return errors.New("want a number from 0 to 65535")
+		return errors.New("must be a number from 0 to 65535")
 	}
 	*p = portFlag(n)
+	return nil
+}
+
+// A rateFlag is a number per second.
+type rateFlag struct{ to *float64 }
+
+func (f rateFlag) String() string {
+	if f.to == nil { // pflag asks the zero value
+		return "0"
+	}
+	return strconv.FormatFloat(*f.to, 'g', -1, 64)
+}
+func (f rateFlag) Type() string { return "N" }
+func (f rateFlag) Set(s string) error {
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(n >= 0 && n <= 1e9) {
+		return errors.New("must be a number from 0 to 1000000000")
+	}
+	*f.to = n
 	return nil
 }
 
@@ -139,7 +158,7 @@ func (f *sizeFlag) Type() string   { return "N" }
 func (f *sizeFlag) Set(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > maxMessage {
-		return fmt.Errorf("want a number of octets from 1 to %d", maxMessage)
+		return fmt.Errorf("must be a number of octets from 1 to %d", maxMessage)
 	}
 	*f = sizeFlag(n)
 	return nil
@@ -153,7 +172,7 @@ func (f *manyFlag) Type() string   { return "N" }
 func (f *manyFlag) Set(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > 1_000_000 {
-		return errors.New("want a whole number from 1 to 1000000")
+		return errors.New("must be a whole number from 1 to 1000000")
 	}
 	*f = manyFlag(n)
 	return nil
@@ -167,7 +186,7 @@ func (f *timeoutFlag) Type() string   { return "DURATION" }
 func (f *timeoutFlag) Set(s string) error {
 	d, err := time.ParseDuration(s)
 	if err != nil || d < 0 {
-		return errors.New("want a duration such as 1.5s, 200ms or 0")
+		return errors.New("must be a duration such as 1.5s, 200ms or 0")
 	}
 	*f = timeoutFlag(d)
 	return nil
@@ -183,7 +202,7 @@ func (f *countFlag) Type() string   { return "N" }
 func (f *countFlag) Set(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 || n > 1<<30 {
-		return errors.New("want a whole number, or 0 for no limit")
+		return errors.New("must be a whole number, 0 means no limit")
 	}
 	*f = countFlag(n)
 	return nil
@@ -215,7 +234,7 @@ func (f *choiceFlag) Set(s string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s", strings.Join(f.choices, " or "))
+	return fmt.Errorf("must be %s", strings.Join(f.choices, " or "))
 }
 
 // A textFlag is the octets of a message: TEXT with \x00, \n and friends, or @FILE
@@ -241,7 +260,7 @@ func (f *textFlag) Set(s string) (err error) {
 		return err
 	}
 	if len(octets) > maxMessage {
-		return fmt.Errorf("a message has at most %d octets", maxMessage)
+		return fmt.Errorf("must have at most %d octets", maxMessage)
 	}
 	f.octets, f.shown, f.given = octets, s, true
 	return nil
@@ -273,7 +292,7 @@ func unescape(s string) ([]byte, error) {
 		}
 		r, multibyte, tail, err := strconv.UnquoteChar(s, 0)
 		if err != nil {
-			return nil, fmt.Errorf(`%q is no escape: there are \n \r \t \\ \' \" \0 \xNN and \uNNNN`, s[:min(4, len(s))])
+			return nil, fmt.Errorf(`%q is not an escape: use \n \r \t \\ \' \" \0 \xNN or \uNNNN`, s[:min(4, len(s))])
 		}
 		if multibyte {
 			b = append(b, string(r)...)
@@ -303,13 +322,13 @@ func (f *shareFlag) Set(s string) error {
 	digits, ok := strings.CutSuffix(s, "%")
 	p, err := strconv.ParseFloat(digits, 64)
 	if !ok || err != nil || !(p >= 0 && p <= 100) {
-		return errors.New("want a percentage such as 5%")
+		return errors.New("must be a percentage such as 5%")
 	}
 	*f = shareFlag(p / 100)
 	return nil
 }
 
-// asciiOnly tells whether the locale rules out Unicode (POSIX, 8.2).
+// asciiOnly reports whether the locale rules out Unicode (POSIX, 8.2).
 func asciiOnly() bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if locale := strings.ToLower(os.Getenv(name)); locale != "" {

@@ -76,7 +76,7 @@ func (p *progress) tell(i *load.Interval) {
 		if p.ends > 0 {
 			left = fmt.Sprintf(", %v left", max(0, p.ends-i.End).Round(time.Second))
 		}
-		fmt.Fprintf(p.line, "\r\x1b[K%.0f/s, p99 %v, %d errors%s", i.EndedRate(), i.Latency.Quantile(0.99), errorsIn(i), left)
+		fmt.Fprintf(p.line, "\r\x1b[K%.0f/s, p99 %v, %d errors%s", i.EndedRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), left)
 	}
 	if p.json == nil {
 		return
@@ -94,6 +94,19 @@ func (p *progress) tell(i *load.Interval) {
 		Queued   int64            `json:"queued"`
 	}{intervalSchema, i.End.Seconds(), (i.End - i.Start).Seconds(), i.EndedRate(), i.Latency.Quantile(0.5).Seconds(), i.Latency.Quantile(0.99).Seconds(),
 		i.Latency.Max().Seconds(), i.Outcomes, errorsIn(i), i.Queued})
+}
+
+// threeDigits returns d in three significant digits, such as 3.88s, and in whole seconds
+// from a minute on.
+func threeDigits(d time.Duration) time.Duration {
+	if d >= time.Minute {
+		return d.Round(time.Second)
+	}
+	unit := time.Nanosecond
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d.Round(unit)
 }
 
 func (p *progress) end() {

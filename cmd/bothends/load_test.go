@@ -244,9 +244,16 @@ func TestLoadProgress(t *testing.T) {
 	}
 	const clear = "\r\x1b[K"
 	want := clear + "warming up for 2s" +
-		clear + "100/s, p99 1.000341503s, 2 errors, 2s left" + clear + "100/s, p99 1.000341503s, 2 errors, 1s left" + clear + "200/s, p99 1.000341503s, 2 errors, 1s left"
+		clear + "100/s, p99 1s, 2 errors, 2s left" + clear + "100/s, p99 1s, 2 errors, 1s left" + clear + "200/s, p99 1s, 2 errors, 1s left"
 	if diff := cmp.Diff(want, line.String()); diff != "" {
 		t.Error(diff)
+	}
+	for d, want := range map[time.Duration]string{
+		0: "0s", 999: "999ns", 1234: "1.23µs", 38_843_210: "38.8ms", 3_884_032_000: "3.88s", 59_990_000_000: "1m0s", 725_400_000_000: "12m5s",
+	} {
+		if got := threeDigits(d).String(); got != want {
+			t.Errorf("%d ns is %s, want %s", d, got, want)
+		}
 	}
 	type told struct{ At, Seconds, Rate float64 }
 	var got []told
@@ -484,15 +491,15 @@ func TestLoadErrors(t *testing.T) {
 	for args, want := range map[string]string{
 		"-d 0":                            "without --duration it needs a --count",
 		"-4 -6":                           "-4 and -6 exclude each other",
-		"-c 0":                            "want a whole number from 1 to 1000000",
+		"-c 0":                            "must be a whole number from 1 to 1000000",
 		"--start-at 2001-01-01T00:00:00Z": "is over",
 		"--persistent --per-connection 2": "exclude each other",
-		"-r -1":                           "--rate is no number",
+		"-r -1":                           "--rate \"-1\": must be a number from 0 to 1000000000",
 		"-r 5 --fail-if p99":              "--fail-if \"p99\": want",
 		"--arrival poisson":               "--arrival is of a --rate",
 		"-d 1s --warmup 2s":               "--warmup leaves nothing",
 		"--start-at noon":                 "--start-at \"noon\"",
-		"--fault-share 5":                 "want a percentage",
+		"--fault-share 5":                 "must be a percentage",
 		"--source here":                   "is no IP address",
 		"--expect abc --reply-size 4":     "--expect has 3 octets",
 	} {

@@ -33,7 +33,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &failed):
 	case errors.As(err, &output): // what cobra prints itself
 		failed = outputFailure(err)
-	default: // cobra's own: unknown flags and arguments
+	default: // cobra's own
 		failed = usageError(cmd, err)
 	}
 	failed.print(stderr)
@@ -90,16 +90,6 @@ func (f *failure) print(stderr io.Writer) {
 	}
 }
 
-const rootUsage = "bothends server|client [host]"
-
-func usageError(cmd *cobra.Command, err error) *failure {
-	f := &failure{code: exitUsage, err: err, usage: cmd.UseLine()}
-	if !cmd.HasParent() {
-		f.usage = rootUsage
-	}
-	return f
-}
-
 // outputFailure is what could not be printed.
 func outputFailure(err error) *failure {
 	return &failure{code: exitFailure, err: fmt.Errorf("standard output: %w", reasonOf(err))}
@@ -125,7 +115,10 @@ The client connects, sends one message, reads one reply of an agreed length, and
 both ends close. By default that is sixteen octets each way, on port 1060.
 
 Every flag can also be set in the environment: --message-size is
-BOTHENDS_MESSAGE_SIZE. The flag wins.`,
+BOTHENDS_MESSAGE_SIZE. The flag wins.
+
+"bothends help COMMAND" describes a command. "bothends help" also prints pages
+about faults, load-record, load-record-schema and proxy-api.`,
 		Example: `  bothends explain            both ends on this machine, step by step
   bothends server 127.0.0.1   answer exchanges until stopped
   bothends client 127.0.0.1   make one exchange`,
@@ -138,42 +131,19 @@ BOTHENDS_MESSAGE_SIZE. The flag wins.`,
 			return unknownCommand(cmd, args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError(cmd, errors.New("no command given; bothends help lists them"))
+			return usageError(cmd, errors.New("no command given"))
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 	}
-	root.SuggestionsMinimumDistance = 2
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
+	root.SetHelpFunc(printHelp)
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newServer(), newClient(), newExplain(), newCheck(), newProxy(), newLoad(), newReport(), newVersion(), newMan())
 	root.InitDefaultCompletionCmd()
+	describeCompletion(root)
 	return root
-}
-
-func unknownCommand(root *cobra.Command, name string) *failure {
-	f := usageError(root, fmt.Errorf("unknown command %q", name))
-	if like := root.SuggestionsFor(name); len(like) > 0 {
-		f.hint = "did you mean: bothends " + like[0]
-	}
-	return f
-}
-
-// newHelp is cobra's help command, but for a command that there is not.
-func newHelp() *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [COMMAND]",
-		Short: "Help about any command",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			target, rest, err := cmd.Root().Find(args)
-			if err != nil || len(rest) > 0 {
-				return unknownCommand(cmd.Root(), strings.Join(args, " "))
-			}
-			target.InitDefaultHelpFlag()
-			return target.Help()
-		},
-	}
 }
 
 // flagsFromEnv sets the flags that were not given from BOTHENDS_FLAG_NAME. An empty
@@ -183,7 +153,7 @@ func flagsFromEnv(cmd *cobra.Command) (err error) {
 	flags := cmd.Flags()
 	flags.Visit(func(f *pflag.Flag) {
 		if what, _ := pflag.UnquoteUsage(f); what == "FILE" && f.Value.String() == "" && err == nil {
-			err = usageError(cmd, fmt.Errorf("--%s needs a FILE", f.Name))
+			err = usageError(cmd, needsValue(f))
 		}
 	})
 	family := flags.Changed("ipv4") || flags.Changed("ipv6")
@@ -198,10 +168,7 @@ func flagsFromEnv(cmd *cobra.Command) (err error) {
 			return
 		}
 		if setErr := f.Value.Set(value); setErr != nil {
-			if f.Value.Type() == "bool" {
-				setErr = errors.New("want true or false")
-			}
-			err = usageError(cmd, fmt.Errorf("in the environment, %s: %w", name, setErr))
+			err = usageError(cmd, fmt.Errorf("%s in the environment: %w", name, badValue(f, value, setErr)))
 		}
 	})
 	return err

@@ -215,47 +215,47 @@ func TestErrorLines(t *testing.T) {
 	defer taken.Close()
 	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
 	const clientUsage, serverUsage = "usage: bothends client [HOST] [flags]\n", "usage: bothends server [HOST] [flags]\n"
-	const rootUsage = "usage: bothends server|client [host]\n"
+	const rootUsage = "usage: bothends server|client [host]\n       bothends check|completion|explain|help|load|man|proxy|report|version\n"
 	for _, c := range []struct {
 		args string
 		code int
 		want string
 	}{
-		{"", 2, "bothends: no command given; bothends help lists them\n" + rootUsage},
+		{"", 2, "bothends: no command given\n" + rootUsage},
 		{"sever", 2, "bothends: unknown command \"sever\"\nhint: did you mean: bothends server\n" + rootUsage},
-		{"--port 1", 2, "bothends: unknown flag: --port\n" + rootUsage},
-		{"client --no-such-flag", 2, "bothends: unknown flag: --no-such-flag\n" + clientUsage},
-		{"client a b", 2, "bothends: one HOST, please, not 2\n" + clientUsage},
-		{"client -p 99999", 2, "bothends: invalid argument \"99999\" for \"-p, --port\" flag: want a number from 0 to 65535\n" + clientUsage},
-		{"client -p 0", 2, "bothends: port 0 is no port to connect to\n" + clientUsage},
-		{"client 127.0.0.1:http", 2, "bothends: HOST \"127.0.0.1:http\": port \"http\": want a number from 0 to 65535\n" + clientUsage},
-		{"client [::1", 2, "bothends: HOST \"[::1\": want a name, an address, HOST:PORT or [IPv6]:PORT\n" + clientUsage},
+		{"--port 1", 2, "bothends: unknown flag --port\n" + rootUsage},
+		{"client --no-such-flag", 2, "bothends: unknown flag --no-such-flag\n" + clientUsage},
+		{"client a b", 2, "bothends: expected one HOST, got 2\n" + clientUsage},
+		{"client -p 99999", 2, "bothends: --port \"99999\": must be a number from 0 to 65535\n" + clientUsage},
+		{"client -p 0", 2, "bothends: cannot connect to port 0\n" + clientUsage},
+		{"client 127.0.0.1:http", 2, "bothends: HOST \"127.0.0.1:http\": port \"http\": must be a number from 0 to 65535\n" + clientUsage},
+		{"client [::1", 2, "bothends: HOST \"[::1\": must be a name, an address, HOST:PORT or [IPv6]:PORT\n" + clientUsage},
 		{"client -4 -6", 2, "bothends: -4 and -6 exclude each other\n" + clientUsage},
-		{"client -4 ::1", 2, "bothends: ::1 is no IPv4 address, and -4 is given\n" + clientUsage},
-		{"server -6 0.0.0.0", 2, "bothends: 0.0.0.0 is no IPv6 address, and -6 is given\n" + serverUsage},
+		{"client -4 ::1", 2, "bothends: ::1 is not an IPv4 address, and -4 is given\n" + clientUsage},
+		{"server -6 0.0.0.0", 2, "bothends: 0.0.0.0 is not an IPv6 address, and -6 is given\n" + serverUsage},
 		{"help sever", 2, "bothends: unknown command \"sever\"\nhint: did you mean: bothends server\n" + rootUsage},
-		{"client --timeout -1s", 2, "bothends: invalid argument \"-1s\" for \"--timeout\" flag: want a duration such as 1.5s, 200ms or 0\n" + clientUsage},
-		{"client --reply-size 0", 2, "bothends: invalid argument \"0\" for \"--reply-size\" flag: want a number of octets from 1 to 67108864\n" + clientUsage},
-		{"client --message @/no/such/file", 2, "bothends: invalid argument \"@/no/such/file\" for \"--message\" flag: open /no/such/file: no such file or directory\n" + clientUsage},
-		{"client --message @/dev/zero", 2, "bothends: invalid argument \"@/dev/zero\" for \"--message\" flag: a message has at most 67108864 octets\n" + clientUsage},
-		{`client --message a\q`, 2, "bothends: invalid argument \"a\\\\q\" for \"--message\" flag: \"\\\\q\" is no escape: there are \\n \\r \\t \\\\ \\' \\\" \\0 \\xNN and \\uNNNN\n" + clientUsage},
+		{"client --timeout -1s", 2, "bothends: --timeout \"-1s\": must be a duration such as 1.5s, 200ms or 0\n" + clientUsage},
+		{"client --reply-size 0", 2, "bothends: --reply-size \"0\": must be a number of octets from 1 to 67108864\n" + clientUsage},
+		{"client --message @/no/such/file", 2, "bothends: --message \"@/no/such/file\": open /no/such/file: no such file or directory\n" + clientUsage},
+		{"client --message @/dev/zero", 2, "bothends: --message \"@/dev/zero\": must have at most 67108864 octets\n" + clientUsage},
+		{`client --message a\q`, 2, "bothends: --message \"a\\\\q\": \"\\\\q\" is not an escape: use \\n \\r \\t \\\\ \\' \\\" \\0 \\xNN or \\uNNNN\n" + clientUsage},
 		{"client --expect abc --reply-size 4", 2, "bothends: --expect has 3 octets, and --reply-size is 4\n" + clientUsage},
-		{"client --source here", 2, "bothends: --source \"here\": \"here\" is no IP address\n" + clientUsage},
-		{"client -o xml", 2, "bothends: invalid argument \"xml\" for \"-o, --output\" flag: want text or json\n" + clientUsage},
+		{"client --source here", 2, "bothends: --source \"here\": \"here\" is not an IP address\n" + clientUsage},
+		{"client -o xml", 2, "bothends: --output \"xml\": must be text or json\n" + clientUsage},
 		{"client bad..name", 3, "bothends: resolve 'bad..name': no such host\nhint: check the name, or give an address\n"},
 		{"client 127.0.0.1:" + port + " --source 192.0.2.1", 3, "bothends: connect to ('127.0.0.1', " + port + "): cannot assign requested address\nhint: --source takes an address of this machine; ip address lists them\n"},
-		{"server --message-size 0", 2, "bothends: invalid argument \"0\" for \"--message-size\" flag: want a number of octets from 1 to 67108864\n" + serverUsage},
-		{"server --message-size 1073741824", 2, "bothends: invalid argument \"1073741824\" for \"--message-size\" flag: want a number of octets from 1 to 67108864\n" + serverUsage},
-		{"server --max-conns -1", 2, "bothends: invalid argument \"-1\" for \"--max-conns\" flag: want a whole number, or 0 for no limit\n" + serverUsage},
+		{"server --message-size 0", 2, "bothends: --message-size \"0\": must be a number of octets from 1 to 67108864\n" + serverUsage},
+		{"server --message-size 1073741824", 2, "bothends: --message-size \"1073741824\": must be a number of octets from 1 to 67108864\n" + serverUsage},
+		{"server --max-conns -1", 2, "bothends: --max-conns \"-1\": must be a whole number, 0 means no limit\n" + serverUsage},
 		{"server 127.0.0.1:" + port, 3, "bothends: listen at ('127.0.0.1', " + port + "): address already in use\nhint: another program listens there (who: ss -ltnp 'sport = :" + port + "'); take another port with -p\n"},
 		{"server 192.0.2.1", 3, "bothends: listen at ('192.0.2.1', 1060): cannot assign requested address\nhint: 192.0.2.1 is no address of this machine; without HOST the server listens on every interface\n"},
-		{"server 127.0.0.1]", 2, "bothends: HOST \"127.0.0.1]\": want a name, an address, HOST:PORT or [IPv6]:PORT\n" + serverUsage},
+		{"server 127.0.0.1]", 2, "bothends: HOST \"127.0.0.1]\": must be a name, an address, HOST:PORT or [IPv6]:PORT\n" + serverUsage},
 		{"server bad..name", 3, "bothends: listen at ('bad..name', 1060): no such host\nhint: check the name, or give an address of this machine\n"},
-		{"explain nothing", 2, "bothends: unknown lesson \"nothing\"\nhint: bothends explain --list lists them\nusage: bothends explain [LESSON] [flags]\n"},
+		{"explain nothing", 2, "bothends: unknown lesson \"nothing\"\nhint: list the lessons with: bothends explain --list\nusage: bothends explain [LESSON] [flags]\n"},
 		{"explain --list send", 2, "bothends: --list takes no LESSON\nusage: bothends explain [LESSON] [flags]\n"},
-		{"client --pcap=", 2, "bothends: --pcap needs a FILE\n" + clientUsage},
-		{"load --save=", 2, "bothends: --save needs a FILE\nusage: bothends load [HOST] [flags]\n"},
-		{"version now", 2, "bothends: unknown command \"now\" for \"bothends version\"\nusage: bothends version [flags]\n"},
+		{"client --pcap=", 2, "bothends: --pcap needs a value: FILE\n" + clientUsage},
+		{"load --save=", 2, "bothends: --save needs a value: FILE\nusage: bothends load [HOST] [flags]\n"},
+		{"version now", 2, "bothends: bothends version takes no arguments, got \"now\"\nusage: bothends version [flags]\n"},
 		{"man nothing", 2, "bothends: unknown command \"nothing\"\n" + rootUsage},
 	} {
 		var out, errs bytes.Buffer
@@ -296,7 +296,7 @@ func TestVersionLine(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	t.Setenv("BOTHENDS_PORT", "nine")
 	var out, errs bytes.Buffer
-	if code := run([]string{"client"}, &out, &errs); code != 2 || !strings.HasPrefix(errs.String(), "bothends: in the environment, BOTHENDS_PORT: want a number") {
+	if code := run([]string{"client"}, &out, &errs); code != 2 || !strings.HasPrefix(errs.String(), "bothends: BOTHENDS_PORT in the environment: --port \"nine\": must be a number") {
 		t.Errorf("exit %d: %s", code, &errs)
 	}
 	errs.Reset()
@@ -314,7 +314,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	errs.Reset()
 	t.Setenv("BOTHENDS_QUIET", "perhaps")
-	if code := run([]string{"client"}, &out, &errs); code != 2 || !strings.Contains(errs.String(), "BOTHENDS_QUIET: want true or false") {
+	if code := run([]string{"client"}, &out, &errs); code != 2 || !strings.Contains(errs.String(), `--quiet "perhaps": must be true or false`) {
 		t.Errorf("exit %d: %s", code, &errs)
 	}
 }

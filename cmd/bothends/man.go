@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,11 +15,11 @@ func newMan() *cobra.Command {
 		Long: `man prints the manual page of bothends, or of one of its commands, as troff
 source.`,
 		Example: `  bothends man client | man -l -`,
-		Args:    cobra.MaximumNArgs(1),
+		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			target, _, err := cmd.Root().Find(args)
-			if err != nil || len(args) > 0 && target == cmd.Root() {
-				return unknownCommand(cmd.Root(), args[0])
+			target, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(cmd.Root(), strings.Join(args, " "))
 			}
 			target.DisableAutoGenTag = true // it has the day in it
 			return doc.GenMan(target, manHeader(), cmd.OutOrStdout())

@@ -125,7 +125,7 @@ func (f *paceFlag) Type() string   { return "DURATION" }
 func (f *paceFlag) Set(s string) error {
 	d, err := time.ParseDuration(s)
 	if err != nil || d < 0 || d > time.Hour {
-		return fmt.Errorf("want a duration such as 500ms or 2s")
+		return errors.New("must be a duration such as 500ms or 2s")
 	}
 	*f = paceFlag(d)
 	return nil

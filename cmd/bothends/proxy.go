@@ -64,8 +64,8 @@ SIGHUP reads it again. A file with a mistake is refused whole, and the old rules
 stay. A change is for the connections that begin later; a proxy that is gone
 from the file stops accepting, and its open connections go on.
 
---admin lists, adds, changes and removes proxies over HTTP, while they run:
-docs/proxy-api.yaml. Who reaches that address may do so; web pages may not.
+--admin lists, adds, changes and removes proxies over HTTP, while they run: see
+"bothends help proxy-api". Who reaches that address may do so; web pages may not.
 
 SIGINT stops at once, SIGTERM lets open connections end within --drain, and a
 second one ends the program there and then. The exit status is 0, 1 when
@@ -108,7 +108,7 @@ func (f *proxyFlags) check(args []string) error {
 	one := f.spec.Listen != "" || f.spec.Requests != "" || f.spec.Replies != "" || f.spec.Connect != "" || f.spec.Seed != 0
 	switch {
 	case len(args) > 1:
-		return fmt.Errorf("one TARGET, please, not %d", len(args))
+		return fmt.Errorf("expected one TARGET, got %d", len(args))
 	case f.rules != "" && (len(args) > 0 || one):
 		return errors.New("--rules has the targets, and what goes with each")
 	case len(args) == 0 && one:

@@ -96,7 +96,7 @@ func TestProxyErrorLines(t *testing.T) {
 		{"", 2, "bothends: want a TARGET with --listen, or --rules, or --admin\n" + usage},
 		{"a:1", 2, "bothends: --listen ADDR is missing: where clients connect\n" + usage},
 		{"--listen :0", 2, "bothends: no TARGET given\n" + usage},
-		{"a:1 b:2 --listen :0", 2, "bothends: one TARGET, please, not 2\n" + usage},
+		{"a:1 b:2 --listen :0", 2, "bothends: expected one TARGET, got 2\n" + usage},
 		{"a:1 --rules f", 2, "bothends: --rules has the targets, and what goes with each\n" + usage},
 		{"--rules f --fault-replies reset", 2, "bothends: --rules has the targets, and what goes with each\n" + usage},
 		{"--rules f --seed 7", 2, "bothends: --rules has the targets, and what goes with each\n" + usage},

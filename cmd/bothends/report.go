@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"slices"
@@ -45,8 +46,8 @@ measured: outcomes, latencies from the moment due and from sending, phases, and
 whether the generator was the limit and not the server.
 
 FILE - is standard input. report FILE... is report show FILE...; the other
-subcommands add runs up, compare them, and draw them on a page. docs/load-record
-tells the format of the files.`
+subcommands add runs up, compare them, and draw them on a page. "bothends help
+load-record" describes the format of the files.`
 	cmd.Example = `  bothends report run.json
   bothends report merge one.json two.json --out both.json
   bothends report compare before.json after.json
@@ -170,7 +171,7 @@ when they cannot be compared.`,
   bothends report compare a.json b.json --least 5% -o json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 || len(args)%2 != 0 {
-				return usageError(cmd, fmt.Errorf("two FILEs, or pairs of them, please, not %d", len(args)))
+				return usageError(cmd, fmt.Errorf("expected two FILEs, or pairs of them, got %d", len(args)))
 			}
 			return nil
 		},
@@ -259,7 +260,7 @@ func (f *percentFlag) Type() string   { return "PERCENT" }
 func (f *percentFlag) Set(s string) error {
 	v, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
 	if err != nil || !(v >= 0 && v <= 1000) || math.IsInf(v, 0) {
-		return errors.New("want a number of percent, such as 5%")
+		return errors.New("must be a percentage such as 5%")
 	}
 	*f = percentFlag(v / 100)
 	return nil
@@ -282,7 +283,11 @@ func readRuns(cmd *cobra.Command, names []string) (runs []report.Run, err error)
 	for _, name := range names {
 		r, err := readRun(cmd.InOrStdin(), name)
 		if err != nil {
-			return nil, usageError(cmd, fmt.Errorf("%s: %w", name, err))
+			failed := usageError(cmd, fmt.Errorf("%s: %w", name, err))
+			if errors.Is(err, fs.ErrNotExist) {
+				failed.hint = didYouMean(name, commandNames(cmd), cmd.CommandPath()+" ")
+			}
+			return nil, failed
 		}
 		runs = append(runs, report.Run{Name: printable(name), Record: r})
 	}

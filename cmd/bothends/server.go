@@ -56,8 +56,8 @@ that begins with @ is written with \x40:
 
     \n \r \t \\ \' \" \0 \xNN \uNNNN
 
---fault makes this end misbehave in what it sends, and in whom it accepts; see
-docs/faults.md.
+--fault makes this end misbehave in what it sends, and in whom it accepts: see
+"bothends help faults".
 
 SIGINT stops the server at once, SIGTERM lets open exchanges finish within
 --drain; both print a summary, and a second one ends the program there and then.

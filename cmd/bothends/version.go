@@ -15,7 +15,7 @@ func newVersion() *cobra.Command {
 		Long: `version prints what the Go build has recorded: the module's version, the commit,
 with "modified" when the tree had changes, and the Go version. A build outside
 a checkout, or with -buildvcs=false, knows no commit.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, _ := debug.ReadBuildInfo()
 			if _, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine(info)); err != nil {

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bothends/bothends/docs"
+	"github.com/bothends/bothends/transcript"
+)
+
+// newHelp is cobra's help command, with the pages of docs.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND|PAGE]",
+		Short: "Print help about a command, or a page about a subject",
+		Long: `help prints the help of a command. For check, it also lists the cases.
+
+The pages are:
+
+    faults              the faults of --fault and of proxy
+    load-record         the file of load --save, and the JSON of load and report
+    load-record-schema  the JSON Schema of that file
+    proxy-api           the HTTP API of proxy --admin, in OpenAPI`,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return append(commandNames(cmd.Root()), helpPages()...), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			if len(args) == 1 && slices.Contains(helpPages(), args[0]) {
+				return printPage(out, docs.Page(args[0]), args[0] == "faults" || args[0] == "load-record")
+			}
+			target, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(cmd.Root(), strings.Join(args, " "), helpPages()...)
+			}
+			target.InitDefaultHelpFlag()
+			if err := target.Help(); err != nil || target.CommandPath() != "bothends check" {
+				return err
+			}
+			return printPage(out, "\n"+docs.Check(), true)
+		},
+	}
+}
+
+// printPage prints a page of docs, in Markdown or as it is.
+func printPage(out io.Writer, page string, markdown bool) error {
+	if markdown {
+		page = pageText(page, columns(out))
+	}
+	if _, err := io.WriteString(out, page); err != nil {
+		return outputFailure(err)
+	}
+	return nil
+}
+
+// printHelp is the help of a command, for cobra.
+func printHelp(cmd *cobra.Command, _ []string) {
+	out := cmd.OutOrStdout()
+	if _, err := io.WriteString(out, helpText(cmd, columns(out))); err != nil {
+		cmd.PrintErrln(err)
+	}
+}
+
+func helpText(cmd *cobra.Command, width int) string {
+	if help := cmd.Flags().Lookup("help"); help != nil {
+		help.Usage = "this help"
+	}
+	var b strings.Builder
+	b.WriteString(reflow(cmd.Long, width))
+	section := func(title, body string) {
+		if body != "" {
+			fmt.Fprintf(&b, "\n%s:\n%s", title, body)
+		}
+	}
+	var usage string
+	if cmd.Runnable() && cmd.HasParent() {
+		usage = "  " + cmd.UseLine() + "\n"
+	}
+	if cmd.HasAvailableSubCommands() {
+		usage += "  " + cmd.CommandPath() + " COMMAND\n"
+	}
+	section("Usage", transcript.Fold(usage, width))
+	if cmd.HasExample() {
+		section("Examples", transcript.Fold(cmd.Example+"\n", width))
+	}
+	section("Commands", commandList(cmd, width))
+	if width >= maxColumns {
+		width = 0 // the lines fit
+	}
+	section("Flags", cmd.LocalFlags().FlagUsagesWrapped(width))
+	return b.String()
+}
+
+func commandList(cmd *cobra.Command, width int) string {
+	var b strings.Builder
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() || c.Name() == "help" {
+			line := fmt.Sprintf("  %-*s %s", c.NamePadding(), c.Name(), c.Short)
+			b.WriteString(transcript.FoldLine(line, width, c.NamePadding()+3) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// reflow returns text, whose lines fit 80 columns, in lines of width columns. Lines
+// that are indented are not joined.
+func reflow(text string, width int) string {
+	var b strings.Builder
+	paragraph := ""
+	flush := func() {
+		if paragraph != "" {
+			b.WriteString(transcript.FoldLine(paragraph, width, 0) + "\n")
+		}
+		paragraph = ""
+	}
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+		switch {
+		case width >= maxColumns, line == "", strings.HasPrefix(line, " "):
+			flush()
+			b.WriteString(transcript.Fold(line+"\n", width))
+		default:
+			paragraph = strings.TrimPrefix(paragraph+" "+line, " ")
+		}
+	}
+	flush()
+	return b.String()
+}
+
+// describeCompletion replaces cobra's texts.
+func describeCompletion(root *cobra.Command) {
+	completion, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	completion.Short = "Print a script that completes commands and flags in a shell"
+	completion.Long = "completion prints a script for a shell. With it, the Tab key completes commands,\nflags and lessons."
+	completion.Use = "completion SHELL"
+	completion.Args = cobra.ArbitraryArgs
+	completion.RunE = func(cmd *cobra.Command, args []string) error {
+		failed := usageError(cmd, fmt.Errorf("expected a shell: %s", strings.Join(commandNames(cmd), ", ")))
+		if len(args) > 0 {
+			failed.hint = didYouMean(args[0], commandNames(cmd), "bothends completion ")
+		}
+		return failed
+	}
+	how := map[string]string{
+		"bash":       "  bothends completion bash > /etc/bash_completion.d/bothends",
+		"fish":       "  bothends completion fish > ~/.config/fish/completions/bothends.fish",
+		"powershell": "  bothends completion powershell | Out-String | Invoke-Expression",
+		"zsh":        `  bothends completion zsh > "${fpath[1]}/_bothends"`,
+	}
+	for _, name := range slices.Sorted(maps.Keys(how)) {
+		c, _, err := completion.Find([]string{name})
+		if err != nil || c == completion {
+			continue
+		}
+		c.Short = "Print the script for " + name
+		c.Long = name + " prints the completion script for " + name + ". Start a new shell to use it."
+		c.Example = how[name]
+		c.Args = noArgs
+	}
+}
+
+// noArgs is cobra.NoArgs, with our error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError(cmd, fmt.Errorf("%s takes no arguments, got %q", cmd.CommandPath(), args[0]))
+	}
+	return nil
+}
