@@ -121,7 +121,7 @@ func didYouMean(name string, names []string, prefix string) string {
 		switch {
 		case len(name) > 1 && strings.HasPrefix(n, name):
 			d = min(d, 1)
-		case len(n) > 2 && strings.HasPrefix(name, n):
+		case len(n) > 2 && strings.HasPrefix(name, n) && !strings.Contains(name, " "):
 			d = min(d, 2)
 		}
 		if d < least {
