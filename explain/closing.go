@@ -15,8 +15,8 @@ import (
 
 var closing = Lesson{
 	Name:     "close",
-	Title:    "Who closes first, what close() may destroy, and why SO_REUSEADDR",
-	Remember: "Each end closes its own direction, with a FIN; the end that is first keeps the connection's name for a while, and an end that closes on unread octets breaks the connection instead.",
+	Title:    "Who closes first, what close() can destroy, and why SO_REUSEADDR",
+	Remember: "Each end closes its own direction with FIN. The end that closes first stays in TIME_WAIT. An end that closes with unread octets resets the connection.",
 	Function: "s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1), and the close() that it does not call",
 	run:      runClose,
 }
@@ -27,12 +27,12 @@ func runClose(ctx context.Context, set Setting) ([]Step, error) {
 }
 
 func serverFirst(ctx context.Context, s *stage) error {
-	return s.closeInTurn(ctx, "server", s.server, s.client, "The FIN is an end of file for the client: its recv() returned 0. It closed then, and was second.")
+	return s.closeInTurn(ctx, "server", s.server, s.client, "The client's recv() returned 0, because of the server's FIN. Then the client closed too.")
 }
 
 func clientFirst(ctx context.Context, s *stage) error {
-	return s.closeInTurn(ctx, "client", s.client, s.server, "The same, exchanged. A client that makes many connections and is first each time "+
-		"has that many ports in TIME_WAIT, and may run out of them: one reason to let the server be first.")
+	return s.closeInTurn(ctx, "client", s.client, s.server, "The same with the ends exchanged. A client that makes many connections and closes first "+
+		"has one port in TIME_WAIT for each of them, and can run out of ports. This is one reason to let the server close first.")
 }
 
 // closeInTurn closes one end, and the other when it has noticed.
@@ -63,7 +63,7 @@ func (s *stage) closeInTurn(ctx context.Context, end string, first, second *net.
 		{true, false}: "the server's end", {false, true}: "the client's end", {true, true}: "both ends", {}: "neither end",
 	}[[2]bool{serverWaits, clientWaits}]
 	s.step("kernel", fmt.Sprintf("in TIME_WAIT: %s", kept),
-		"Who closed first waits there, so that nothing late can get into a new connection of the same name: for twice the longest life of a segment, says RFC 9293, 3.6; for a minute, says Linux.")
+		"The end that closed first stays in TIME_WAIT, so that late segments cannot get into a new connection with the same addresses and ports. RFC 9293, section 3.6, requires twice the maximum lifetime of a segment. On Linux it is one minute.")
 	s.claim(kept == "the "+end+"'s end", "it would be the %s's end", end)
 	return nil
 }
@@ -84,12 +84,12 @@ func halfClose(ctx context.Context, s *stage) error {
 	if err := s.client.CloseWrite(); err != nil {
 		return err
 	}
-	s.step("client", "send(16), shutdown(SHUT_WR)", "A half-close: the FIN says that nothing more will be sent. Receiving goes on.")
+	s.step("client", "send(16), shutdown(SHUT_WR)", "A half-close: with FIN, the client will not send more, but it can still receive.")
 	request, err := io.ReadAll(s.server)
 	if err != nil {
 		return err
 	}
-	s.step("server", fmt.Sprintf("recv() to the end: %s", transcript.Quote(request)), "The server knows that it has everything: no length needs to be agreed on for that.")
+	s.step("server", fmt.Sprintf("recv() to the end: %s", transcript.Quote(request)), "The FIN shows the server that the request is complete, without a length that both ends agree on.")
 	s.claim(string(request) == bothends.DefaultRequest, "it would be %q", bothends.DefaultRequest)
 	if err := bothends.WriteMessage(s.server, []byte(bothends.DefaultReply)); err != nil {
 		return err
@@ -101,7 +101,7 @@ func halfClose(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	s.step("client", fmt.Sprintf("recv() to the end: %s", transcript.Quote(reply)), "The other direction was still open, and the reply came. A program, or a proxy, that takes the FIN for the end of all loses it.")
+	s.step("client", fmt.Sprintf("recv() to the end: %s", transcript.Quote(reply)), "The other direction was still open, and the reply arrived. A program or proxy that treats FIN as the end of the connection loses the reply.")
 	s.claim(string(reply) == bothends.DefaultReply, "it would be %q", bothends.DefaultReply)
 	return nil
 }
@@ -123,7 +123,7 @@ func closeOnUnread(ctx context.Context, s *stage) error {
 		return err
 	}
 	s.step("server", fmt.Sprintf("recv(%d), then close() with %d unread", bothends.DefaultMessageSize, left),
-		"The client had sent one octet too many. To close now is to throw it away, and the kernel says so: not FIN, but RST (RFC 1122, 4.2.2.13).")
+		"The client had sent one octet more than the server read, and close() discards it. Then the kernel sends RST, not FIN (RFC 1122, section 4.2.2.13).")
 	s.claim(left == 1, "one octet would be unread")
 	n, err := s.client.Read(make([]byte, 16))
 	if ctx.Err() != nil {
@@ -134,7 +134,7 @@ func closeOnUnread(ctx context.Context, s *stage) error {
 		got = outcome.String()
 	}
 	s.step("client", "recv(16): "+got,
-		"The client sees a failure. Had a reply been on its way, the RST could have destroyed it: so read what comes, until the peer's FIN, before you close.")
+		"The client sees an error. An RST can also destroy a reply that the client has not read. To prevent this, read until the peer's FIN before you close.")
 	s.claim(outcome == bothends.Reset, "it would be reset%s", butWas(err))
 	return nil
 }
@@ -151,8 +151,8 @@ func reuse(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	s.step("server", fmt.Sprintf("at %s: one connection, closed first; then it ends", transcript.SocketName(addr)),
-		"The server's program is gone. Its last connection is still there, in TIME_WAIT, and has the server's port.")
+	s.step("server", fmt.Sprintf("close() of a connection at %s, then of the listener", transcript.SocketName(addr)),
+		"The server no longer listens. Its last connection is still in TIME_WAIT, with the server's port.")
 	s.claim(waits, "its connection would still be there, in TIME_WAIT, and have the server's port")
 	if !waits {
 		return nil // so the port is free in any case
@@ -162,9 +162,9 @@ func reuse(ctx context.Context, s *stage) error {
 		if err != nil && !errno.AddrInUse.Has(err) {
 			return err
 		}
-		line, why := "bind() again, without SO_REUSEADDR", "The kernel does not give the port away while a connection has it: for a minute, the server could not be started."
+		line, why := "bind() again, without SO_REUSEADDR", "The kernel does not give out the port while a connection has it. Without the option, a server cannot be restarted while its connections are in TIME_WAIT."
 		if on {
-			line, why = "bind() again, with SO_REUSEADDR", "The option says: connections in TIME_WAIT may keep it, I want to listen there all the same. So every server sets it, and Go's does unasked."
+			line, why = "bind() again, with SO_REUSEADDR", "With the option, the kernel allows it although connections in TIME_WAIT have the port. Servers set it for this reason. Go's net.Listen sets it by default."
 		}
 		s.step("server", line+": "+said(err), why)
 		s.claim((err == nil) == on, "it would work with SO_REUSEADDR, and only so")

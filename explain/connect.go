@@ -15,7 +15,7 @@ import (
 var connect = Lesson{
 	Name:     "connect",
 	Title:    "What connect() does: a real operation on the network, which can fail",
-	Remember: "A connect() that succeeds says that the other kernel has answered, not that a program has; one that fails says how: with an answer, or with none.",
+	Remember: "If connect() succeeds, the kernel of the other machine has answered, but perhaps not a program. If it fails, the error shows whether there was an answer.",
 	Function: "s.connect(), the client's first call that can fail",
 	run:      runConnect,
 }
@@ -40,9 +40,9 @@ func connectRefused(ctx context.Context, s *stage) error {
 		return ctx.Err()
 	}
 	s.step("client", fmt.Sprintf("connect(%s): %v after %s", transcript.SocketName(ln.Addr()), bothends.Classify(err), millis(took)),
-		"Nobody listens on that port. A kernel answers the SYN all the same, with RST (a firewall may, with an ICMP message), and so the failure is known at once.")
+		"No program listens on that port. connect() fails with ECONNREFUSED if the answer to the SYN is RST, or an ICMP message from a firewall. It does not wait for a timeout.")
 	s.claim(bothends.Classify(err) == bothends.Refused, "it would be refused%s", butWas(err))
-	s.claim(took < atOnce, "it would be known within %s", millis(atOnce))
+	s.claim(took < atOnce, "it would fail within %s", millis(atOnce))
 	return nil
 }
 
@@ -56,7 +56,7 @@ func connectBeforeAccept(ctx context.Context, s *stage) error {
 		return err
 	}
 	defer ln.Close()
-	s.step("server", "listen(), and no accept()", "The server's program does nothing more for now.")
+	s.step("server", "listen(), and no accept()", "The server program does nothing else for now.")
 	conn, took, err := s.dial(ctx, "tcp", ln.Addr().String(), dialLimit)
 	if err != nil {
 		return err
@@ -67,8 +67,8 @@ func connectBeforeAccept(ctx context.Context, s *stage) error {
 		return err
 	}
 	s.step("client", fmt.Sprintf("connect(): ok after %s; send(%d): returned %d", millis(took), len(bothends.DefaultRequest), n),
-		"The kernel completed the handshake by itself and put the connection into the listening socket's queue, the backlog. "+
-			"The client can even send: to it the server looks alive.")
+		"The server's kernel completed the handshake without the program, and put the connection into the queue of the "+
+			"listening socket (the backlog). The client can already send. It cannot see that no program has accepted.")
 	began := time.Now()
 	accepted, err := acceptFrom(ctx, ln, conn.LocalAddr().String())
 	if err != nil {
@@ -77,9 +77,17 @@ func connectBeforeAccept(ctx context.Context, s *stage) error {
 	defer accepted.Close()
 	took = time.Since(began)
 	s.step("server", fmt.Sprintf("accept(): returned after %s", millis(took)),
-		"The connection was there already; accept() only took it out of the queue.")
+		"The connection was already complete. accept() only took it out of the queue.")
 	s.claim(took < atOnce, "it would return within %s", millis(atOnce))
 	return nil
+}
+
+// connections is "1 connection is", or as many as n are.
+func connections(n int) string {
+	if n == 1 {
+		return "1 connection is"
+	}
+	return fmt.Sprintf("%d connections are", n)
 }
 
 // hanging is how long the lesson waits for a connect that gets no answer.
@@ -110,9 +118,9 @@ func connectHangs(ctx context.Context, s *stage) error {
 			return ctx.Err()
 		}
 		s.step("client", fmt.Sprintf("connect() number %d: %v after %s", queued+1, bothends.Classify(err), millis(took)),
-			fmt.Sprintf("The server had called listen() with a backlog of 0, which was full after %d. Its kernel now drops each "+
-				"SYN without an answer. The client's kernel would ask again a few times (Linux: net.ipv4.tcp_syn_retries); the "+
-				"lesson gave it %s.", queued, millis(hanging)))
+			fmt.Sprintf("No answer came within %s, the time limit of this lesson. The server had called listen() with a backlog of "+
+				"0, and %s in its queue. On Linux, the kernel drops a SYN if the queue is full, and the client's kernel sends it "+
+				"again several times (net.ipv4.tcp_syn_retries).", millis(hanging), connections(queued)))
 		s.claim(bothends.Classify(err) == bothends.Timeout, "there would be no answer%s", butWas(err))
 		return nil
 	}
@@ -133,7 +141,7 @@ func connectUnreachable(ctx context.Context, s *stage) error {
 		return ctx.Err()
 	}
 	s.step("client", fmt.Sprintf("connect(%s): %v after %s", transcript.HostPortName(addr), bothends.Classify(err), millis(took)),
-		"This kernel found no way to that address (it is a group, and TCP connects two ends), so it sent nothing: the failure is its own.")
+		"This error comes from the client's own kernel. The address is that of a multicast group, and TCP connects exactly two ends.")
 	s.claim(bothends.Classify(err) == bothends.Unreachable, "it would be unreachable%s", butWas(err))
 	return nil
 }
@@ -174,7 +182,7 @@ func connectUDP(ctx context.Context, s *stage) error {
 		return ctx.Err()
 	}
 	s.step("client", fmt.Sprintf("UDP connect(%s): ok after %s", transcript.HostPortName(addr.String()), millis(took)),
-		"A socket is there, and in "+millis(listening)+" nothing has come to it: for UDP the call sends nothing. It notes the other address, for sends that name none, and as a filter on what comes in.")
+		"The other socket received nothing within "+millis(listening)+": for UDP, connect() sends nothing. It stores the address. Later calls send to this address and receive only from it.")
 	s.claim(errors.Is(err, os.ErrDeadlineExceeded), "nothing would come to the other end")
 	packets.Close()
 	return udpFindsOut(ctx, s, conn)
@@ -195,10 +203,10 @@ func udpFindsOut(ctx context.Context, s *stage, conn net.Conn) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	s.step("client", fmt.Sprintf("that socket closed; UDP send(14): %s, then recv(): %v", sentUDP(n, sendErr), bothends.Classify(err)),
-		"The send is the first that could find out, and does not wait for it: the kernel there answers with an ICMP message, which the next call reports.")
+	s.step("client", fmt.Sprintf("UDP send(14) after the other socket is closed: %s, then recv(): %v", sentUDP(n, sendErr), bothends.Classify(err)),
+		"send() does not wait for an answer, so it cannot report the error. The other kernel answers with an ICMP message, and the next call reports that as ECONNREFUSED.")
 	s.claim(sendErr == nil, "the send would be taken%s", butWas(sendErr))
-	s.claim(bothends.Classify(err) == bothends.Refused, "the answer would be that nobody is there%s", butWas(err))
+	s.claim(bothends.Classify(err) == bothends.Refused, "recv() would be refused%s", butWas(err))
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 var deadlock = Lesson{
 	Name:     "deadlock",
 	Title:    "Two ends that both send more than the buffers hold, and do not read",
-	Remember: "Buffers only put a deadlock off: an end that sends without limit must read meanwhile, or agree with the other one on who goes first.",
+	Remember: "Buffers only delay a deadlock. An end that sends more than the buffers hold must read at the same time, or both ends must agree on who sends first.",
 	Function: "sendall() and then recv_all(), in this order at one end and in the other at the other",
 	run:      runDeadlock,
 }
@@ -75,10 +75,10 @@ func stuck(ctx context.Context, s *stage) error {
 		}
 		s.step(end.name, fmt.Sprintf("send(%d): %d taken, %s", much, end.n, end.ended()), "")
 	}
-	s.steps[len(s.steps)-1].Why = "Each end waits in send() for room in the other's receive buffer, and the room only comes " +
-		"when the other calls recv(), which it will do once its own send() is done. This is a deadlock; no timeout of TCP " +
-		"ends it. Had the messages been smaller than the buffers, nobody would have noticed."
-	s.claim(waiting == 2, "the buffers would not hold that much, and both ends would wait until somebody gives up")
+	s.steps[len(s.steps)-1].Why = "Each end waits in send() until the other end calls recv(), and the other end calls recv() only after its own " +
+		"send(). This is a deadlock. The lesson ended it after " + millis(patience) + ": TCP has no time limit for it. With messages " +
+		"that fit into the buffers, both calls would have returned."
+	s.claim(waiting == 2, "the buffers would not hold that much, and both ends would wait until one gives up")
 	return nil
 }
 
@@ -117,7 +117,7 @@ func cured(ctx context.Context, s *stage) error {
 	}
 	s.step("client", fmt.Sprintf("send(%d) while another goroutine reads", much), "")
 	s.step("server", fmt.Sprintf("send(%d) while another goroutine reads: done in %s", much, millis(time.Since(began))),
-		"As much, on a new connection. But each end reads while it sends, so room comes free, and both messages arrive whole.")
+		"The same messages on a new connection. Each end reads while it sends, so the buffers get room again, and both messages arrive completely.")
 	s.claim(whole == 4, "all octets would arrive both ways")
 	return nil
 }

@@ -39,7 +39,7 @@ func TestLessonsInDocs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if *update && l.Name == "exchange" && strings.Contains(steps[0].Why, "was taken") {
+		if *update && l.Name == "exchange" && strings.Contains(steps[0].Why, "was in use") {
 			t.Fatalf("port %d is taken", port)
 		}
 		var out bytes.Buffer

@@ -12,7 +12,7 @@ import (
 var eof = Lesson{
 	Name:     "eof",
 	Title:    "How a connection ends before its message: closed, cut short, reset",
-	Remember: "recv() returning 0 is the peer's FIN, and not an error. Whether it is a clean end, only the count of octets before it can tell.",
+	Remember: "If recv() returns 0, the peer has sent FIN. This is not an error. Only the number of octets before it shows whether the message is complete.",
 	Function: "the EOFError of recv_all(), and its two numbers",
 	run:      runEOF,
 }
@@ -25,12 +25,12 @@ func runEOF(ctx context.Context, set Setting) ([]Step, error) {
 		want   bothends.Outcome
 		why    string
 	}{
-		{0, false, bothends.Closed, "recv() returned 0 at the first call: the client's FIN. It came before the message " +
-			"began, so nothing is missing. A server sees this from whoever connects only to see whether the port is open."},
-		{7, false, bothends.Short, "recv() returned 7, and then 0: the FIN came inside the message. To the kernel this is the " +
-			"same clean end as before; only who knows how long the message should be can see the difference."},
-		{7, true, bothends.Reset, "recv() returned 7, and then failed with ECONNRESET: an RST. The client did not finish, it " +
-			"broke off; octets that it had handed to its kernel may be lost as well."},
+		{0, false, bothends.Closed, "recv() returned 0, which means the client's FIN. It arrived before the first octet, so no part of a message " +
+			"is missing. A server also sees this when a program connects only to test whether the port is open."},
+		{7, false, bothends.Short, "7 octets arrived, and then recv() returned 0: the FIN came inside the message. The kernel reports the same " +
+			"end as before. Only a program that knows the length of the message can see the difference."},
+		{7, true, bothends.Reset, "7 octets arrived, and then recv() failed with ECONNRESET: an RST. The client aborted the connection. With " +
+			"an RST, octets that the client has passed to its kernel can be lost too."},
 	} {
 		err := connected(func(ctx context.Context, s *stage) error {
 			return endAfter(ctx, s, end.octets, end.reset, end.want, end.why)

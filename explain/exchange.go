@@ -3,7 +3,9 @@ package explain
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -18,9 +20,9 @@ import (
 
 var exchange = Lesson{
 	Name:  "exchange",
-	Title: "One exchange, both ends of it on this machine",
-	Remember: "TCP carries octets and knows no messages. Both ends had agreed on " +
-		strconv.Itoa(bothends.DefaultMessageSize) + " octets; nothing else told either of them when to stop reading.",
+	Title: "One exchange, with both ends on this machine",
+	Remember: "TCP carries octets, not messages. Both ends stop reading after " +
+		strconv.Itoa(bothends.DefaultMessageSize) + " octets only because they agreed on this length.",
 	Function: "the whole program, both its branches, server and client",
 	run:      runExchange,
 }
@@ -83,12 +85,12 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 
 // drawn is the step that shows the ladder.
 func (b *board) drawn(s Setting, ladder *transcript.Ladder) Step {
-	step := Step{End: "client", Line: "The same as a ladder"}
-	step.Why = "An arrow stands where the client handed its kernel something, or had something from it."
+	step := Step{End: "client", Line: "the same exchange as a ladder"}
+	step.Why = "The times are those of the client's calls: when it passed something to its kernel, or got something from it. Segments on the network have other times."
 	if s.Ladder != nil {
 		if l := s.Ladder(); l != nil {
 			l.Start, ladder = b.start, l
-			step.Why = "Each arrow is a segment that was captured, with its sequence numbers counted from each end's first."
+			step.Why = "Each arrow is a captured segment. Sequence numbers count from the first one of each end."
 		}
 	}
 	ladder.Width = s.Width
@@ -142,6 +144,7 @@ type board struct {
 	connect     time.Duration // how long it took
 	local, peer net.Addr      // the client's view
 	found       bool          // the server has the client's connection
+	clientFIN   bool          // the server has received the client's FIN
 	request     transfers
 	reply       transfers
 }
@@ -149,7 +152,8 @@ type board struct {
 // transfers are one message's sends at one end and receives at the other.
 type transfers struct {
 	sentAt   time.Time
-	sent     []int
+	sending  time.Duration // in calls of send()
+	octets   []int         // that each of them took
 	asked    []int
 	received []int
 }
@@ -206,18 +210,27 @@ func (b *board) server() *bothends.Trace {
 		Received: func(t bothends.Transfer) {
 			if t.Want > 0 {
 				b.received(&b.request, t)
+			} else if errors.Is(t.Err, io.EOF) {
+				b.sawFIN()
 			}
 		},
 	}
 }
 
+func (b *board) sawFIN() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clientFIN = true
+}
+
 func (b *board) sent(m *transfers, t bothends.Transfer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(m.sent) == 0 {
+	if len(m.octets) == 0 {
 		m.sentAt = t.Start
 	}
-	m.sent = append(m.sent, t.N)
+	m.sending += t.End.Sub(t.Start)
+	m.octets = append(m.octets, t.N)
 }
 
 func (b *board) received(m *transfers, t bothends.Transfer) {
@@ -253,67 +266,70 @@ func (b *board) explained() ([]Step, error) {
 }
 
 const (
-	whyAccepted = "accept() is called only now, and finds the connection complete: it takes it from " +
-		"the kernel's queue and returns a new socket for it."
-	whyAgain = "The listening socket was never part of the exchange. It is as it was, ready for the next client."
+	whyAccepted = "The server calls accept() only now. The connection is already complete: accept() takes it " +
+		"from the kernel's queue and returns a new socket for it."
+	whyAgain = "The listening socket was not part of the exchange. It is ready for the next client."
 )
 
 func (b *board) whyListening() string {
-	why := "bind() and listen() reserve the address. This socket will never carry data; " +
-		"the kernel now answers whoever connects to it. Nothing has been sent yet."
+	why := "bind() and listen() reserve the address. This socket never carries data. From now on, " +
+		"the kernel completes connections to it. Nothing has been sent yet."
 	if b.freePort {
-		why = "The port asked for was taken, so the kernel gave a free one. " + why
+		why = "The requested port was in use, so the kernel chose a free one. " + why
 	}
 	return why
 }
 
 func (b *board) whyName() string {
-	return fmt.Sprintf("connect() sent a SYN and was back with the kernel's answer after %s, before the server called accept(). "+
-		"The client never chose port %d: %s.", millis(b.connect), port(b.local), portRange())
+	return fmt.Sprintf("connect() returned after %s, before the server called accept(). The two kernels completed the handshake. "+
+		"The client did not choose port %d: %s.", millis(b.connect), port(b.local), portRange())
 }
 
 func (b *board) whyPair() string {
-	return fmt.Sprintf("The new socket has the server's own port, %d, like all its connections. Only both names together "+
-		"tell one connection from another.", port(b.peer))
+	return fmt.Sprintf("The new socket has the server's port, %d, as all connections of this server. Only both addresses "+
+		"together identify a connection.", port(b.peer))
 }
 
 func (b *board) whyRequest() string {
-	return "The client's " + b.request.sending(b.start) + " The server's " + b.request.receiving()
+	return "The client's " + b.request.sent(b.start) + " The server's " + b.request.receiving()
 }
 
 func (b *board) whyReply() string {
-	return "The server's " + b.reply.sending(b.start) + " The client's " + b.reply.receiving()
+	return "The server's " + b.reply.sent(b.start) + " The client's " + b.reply.receiving()
 }
 
 func (b *board) whyClosed() string {
-	why := "The server sent its FIN right behind the reply, waited for the client's, and closed."
+	why := "The server sent its FIN after the reply, and then waited for the client's FIN."
+	if b.clientFIN {
+		why = "The server sent its FIN after the reply, received the client's FIN, and closed the socket."
+	}
 	switch server, client, err := timeWait(b.peer, b.local); {
 	case err != nil:
 		return why
 	case server && client:
-		return why + " The two FINs crossed, so the kernel now keeps both ends in TIME_WAIT, in case a late segment comes."
+		return why + " Both ends are in TIME_WAIT, because the two FINs crossed."
 	case server:
-		return why + " It was first, so its end now stays in TIME_WAIT for a while, in case a late segment comes."
+		return why + " The server's end is in TIME_WAIT, because its FIN was first."
 	case client:
-		return why + " But the client, once it had its octets, was faster: its end now stays in TIME_WAIT for a while."
+		return why + " But the client's end is in TIME_WAIT: its FIN was first."
 	default:
 		return why
 	}
 }
 
-// sending tells how a message was handed to the kernel.
-func (m *transfers) sending(start time.Time) string {
-	return fmt.Sprintf("send() at %s handed the kernel %s octets and returned without waiting for the other end.",
-		millis(m.sentAt.Sub(start)), sum(m.sent))
+// sent describes how a message was passed to the kernel.
+func (m *transfers) sent(start time.Time) string {
+	return fmt.Sprintf("send() at %s passed %s octets to the kernel and returned after %s.",
+		millis(m.sentAt.Sub(start)), sum(m.octets), millis(m.sending))
 }
 
-// receiving tells how it was read.
+// receiving describes how it was read.
 func (m *transfers) receiving() string {
 	if len(m.received) == 1 {
-		return fmt.Sprintf("recv() asked for %d and got %d; had it got fewer, it would have asked again for the rest.",
+		return fmt.Sprintf("recv() requested %d octets and returned %d. If it had returned fewer, it would be called again for the rest.",
 			m.asked[0], m.received[0])
 	}
-	return fmt.Sprintf("recv() asked for %d and got %d, so it asked again until there was nothing missing: %s.",
+	return fmt.Sprintf("recv() requested %d octets and returned %d, so it was called again for the rest: %s.",
 		m.asked[0], m.received[0], sum(m.received))
 }
 

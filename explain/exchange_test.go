@@ -63,7 +63,7 @@ func TestExchange(t *testing.T) {
 			"client: The server said 'Farewell, client'",
 			"server: Reply sent, socket closed",
 			"server: Listening at " + here,
-			"client: The same as a ladder",
+			"client: the same exchange as a ladder",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)
@@ -80,10 +80,11 @@ func TestExchange(t *testing.T) {
 			t.Errorf("the ladder:\n%s", cmp.Diff(want, rungs))
 		}
 		for i, says := range map[int]string{
-			1: "The client never chose port " + client,
-			3: "the server's own port, " + server,
-			4: "handed the kernel 16 octets",
-			5: "asked for 16 and got 16",
+			1: "The client did not choose port " + client,
+			3: "the server's port, " + server,
+			4: "passed 16 octets to the kernel and returned after ",
+			6: "received the client's FIN",
+			5: "requested 16 octets and returned 16",
 		} {
 			if !strings.Contains(steps[i].Why, says) {
 				t.Errorf("%q does not say %q: %s", steps[i].Line, says, steps[i].Why)
@@ -103,7 +104,7 @@ func TestPortThatIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(steps[0].Why, "The port asked for was taken") || strings.HasSuffix(steps[0].Line, strconv.Itoa(taken)+")") {
+	if !strings.Contains(steps[0].Why, "The requested port was in use") || strings.HasSuffix(steps[0].Line, strconv.Itoa(taken)+")") {
 		t.Errorf("%q: %s", steps[0].Line, steps[0].Why)
 	}
 }

@@ -8,8 +8,8 @@ import (
 
 var recv = Lesson{
 	Name:     "recv",
-	Title:    "What recv() does: waits, gives what was asked for, or gives less",
-	Remember: "recv() returns as soon as there is anything, be it one octet. Who needs sixteen must go on asking until there are sixteen.",
+	Title:    "What recv() does: it waits, returns all octets requested, or returns fewer",
+	Remember: "recv() can return fewer octets than requested. To read a message of 16 octets, call recv() until you have 16.",
 	Function: "sock.recv() inside recv_all(), and why there is a loop around it",
 	run:      runRecv,
 }
@@ -31,8 +31,8 @@ func recvWaits(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	s.step("server", fmt.Sprintf("recv(16) that may not wait: %s", returned(n, wouldBlock)),
-		"Nothing has been sent, so the receive buffer is empty. A call that may not wait is told so at once (EAGAIN).")
+	s.step("server", fmt.Sprintf("recv(16), nonblocking: %s", returned(n, wouldBlock)),
+		"The client has not sent anything, so the receive buffer is empty. A nonblocking call does not wait. It fails with EAGAIN.")
 	s.claim(wouldBlock, "the kernel would have no octets, and it had %d", n)
 
 	sent := make(chan time.Time, 1)
@@ -46,9 +46,9 @@ func recvWaits(ctx context.Context, s *stage) error {
 		return err
 	}
 	took := time.Since(began)
-	s.step("server", fmt.Sprintf("recv(16) that may wait: returned %d after %s", n, millis(took)),
-		fmt.Sprintf("The program stood still until the client sent %d octets, %s after the call began. recv() did not "+
-			"wait for the other %d: it returns as soon as there is anything.", n, millis((<-sent).Sub(began)), 16-n))
+	s.step("server", fmt.Sprintf("recv(16), blocking: returned %d after %s", n, millis(took)),
+		fmt.Sprintf("The call waited until the client sent %d octets, %s after the call started. It did not wait for the other "+
+			"%d. A blocking recv() returns when at least 1 octet is available.", n, millis((<-sent).Sub(began)), 16-n))
 	s.claim(n == 7 && took >= pause, "it would wait %s and return 7", millis(pause))
 	return nil
 }
@@ -61,15 +61,15 @@ func recvPlenty(ctx context.Context, s *stage) error {
 	if err := arrived(ctx, s.server, 100); err != nil {
 		return err
 	}
-	s.step("client", "send(100): returned 100", "A hundred octets are now in the server's receive buffer; its program has not asked for them.")
+	s.step("client", "send(100): returned 100", "100 octets are now in the server's receive buffer. The server program has not read them.")
 	n, wouldBlock, err := recvOnce(s.server, make([]byte, 16))
 	if err != nil {
 		return err
 	}
 	left := unread(s.server)
 	s.step("server", fmt.Sprintf("recv(16): %s", returned(n, wouldBlock)),
-		fmt.Sprintf("Plenty is there, so the call got all that it asked for. The other %d octets stay in the buffer for the next one.", left))
-	s.claim(n == 16 && left == 84, "it would get 16 and leave 84")
+		fmt.Sprintf("More than 16 octets were available, so the call returned 16. The other %d stay in the buffer for the next call.", left))
+	s.claim(n == 16 && left == 84, "it would return 16 and leave 84")
 	return nil
 }
 
@@ -80,16 +80,16 @@ func recvLess(_ context.Context, s *stage) error {
 		return err
 	}
 	s.step("server", fmt.Sprintf("recv(1000): %s", returned(n, wouldBlock)),
-		fmt.Sprintf("Fewer are there than were asked for, and the call does not wait for more: it got the %d there were, and "+
-			"did not fail. A program that takes this for its whole message is wrong, and will seem right in most tests.", n))
-	s.claim(n == 84, "it would get the 84 that were left")
+		fmt.Sprintf("Only %d octets were available. The call returned them and did not wait for more. This is not an error. "+
+			"A program that treats them as a whole message is wrong, but most tests pass.", n))
+	s.claim(n == 84, "it would return the 84 that were left")
 	return nil
 }
 
-// returned is the result of a call that may not wait.
+// returned is the result of a nonblocking recv.
 func returned(n int, wouldBlock bool) string {
 	if wouldBlock {
-		return "it would have to wait"
+		return "no octets available (EAGAIN)"
 	}
 	return fmt.Sprintf("returned %d", n)
 }

@@ -13,8 +13,8 @@ import (
 
 var send = Lesson{
 	Name:     "send",
-	Title:    "What send() does: takes all, takes a part, or waits",
-	Remember: "send() hands octets to this machine's kernel, and no further; it may take only some of them, and then the rest is yours to send again.",
+	Title:    "What send() does: it takes all octets, takes some, or waits",
+	Remember: "send() passes octets to the kernel of this machine, not to the other program. The kernel can take only some of them. Then send the rest again.",
 	Function: "s.send(), one call of it; the program uses sendall(), which is a loop over it",
 	run:      runSend,
 }
@@ -55,11 +55,19 @@ func sendAll(s *stage, message []byte) error {
 		return err
 	}
 	took := time.Since(began)
-	s.step("client", fmt.Sprintf("send(16): %s after %s", returned(n, wouldBlock), millis(took)),
-		"The kernel had room for all of it, copied it, and let the program go on. The server has not called recv(); "+
-			"send() did not wait for that, and says nothing about it.")
+	s.step("client", fmt.Sprintf("send(16): %s after %s", taken(n, wouldBlock), millis(took)),
+		"The kernel had room for the whole message, copied it, and returned. The server has not called recv(). send() does "+
+			"not wait for that, and reports nothing about it.")
 	s.claim(n == 16, "the kernel would take 16")
 	return nil
+}
+
+// taken is the result of a nonblocking send.
+func taken(n int, wouldBlock bool) string {
+	if wouldBlock {
+		return "no room (EAGAIN)"
+	}
+	return fmt.Sprintf("returned %d", n)
 }
 
 // much is more than both ends' buffers hold together.
@@ -72,10 +80,9 @@ func sendPart(s *stage, message []byte) (rest []byte, err error) {
 		return nil, err
 	}
 	rest = message[n:]
-	s.step("client", fmt.Sprintf("send(%d): %s", much, returned(n, wouldBlock)),
-		fmt.Sprintf("The server does not read, so the octets can only go to its receive buffer and the client's send buffer. "+
-			"The kernel took what had room, %d of %d. The other %d are not lost and not sent; the program has to send them "+
-			"again.", n, much, len(rest)))
+	s.step("client", fmt.Sprintf("send(%d): %s", much, taken(n, wouldBlock)),
+		fmt.Sprintf("The server does not read, so the octets can only go to its receive buffer and to the client's send buffer. "+
+			"The kernel took %d of %d, as many as it had room for. The program must send the other %d with another call.", n, much, len(rest)))
 	s.claim(0 < n && n < much, "the kernel would take some of %d octets, and not all", much)
 	return rest, nil
 }
@@ -91,18 +98,18 @@ func fill(s *stage, rest []byte) (left []byte, err error) {
 		}
 		left = left[n:]
 	}
-	line := fmt.Sprintf("send(%d) without waiting: took %d", len(rest), len(rest)-len(left))
+	line := fmt.Sprintf("send(%d), nonblocking: took %d", len(rest), len(rest)-len(left))
 	if wouldBlock {
-		line += ", then it would have to wait"
+		line += ", then no room (EAGAIN)"
 	}
 	s.step("client", line,
-		fmt.Sprintf("Call number %d found no room in the client's send buffer. A call that may not wait is told so (EAGAIN); "+
-			"one that may waits here, until there is some.", calls))
+		fmt.Sprintf("Call %d found no room in the client's send buffer. A nonblocking call fails with EAGAIN. A blocking call "+
+			"waits here until there is room.", calls))
 	s.claim(wouldBlock, "there would be no room for so much")
 	return left, nil
 }
 
-// sendWaits: calls that may wait do so until the server reads.
+// sendWaits: blocking calls wait until the server reads.
 func sendWaits(ctx context.Context, s *stage, all, rest []byte) error {
 	reader := readAfter(pause, s.server, all)
 	began := time.Now()
@@ -116,13 +123,14 @@ func sendWaits(ctx context.Context, s *stage, all, rest []byte) error {
 	}
 	if len(rest) > 0 {
 		still, waited := loop.stillAt(read.began)
-		s.step("client", fmt.Sprintf("send(%d) that may wait, again and again: %d in %s", len(rest), loop.taken, millis(loop.took)),
-			fmt.Sprintf("It stood still for %s: until the server began to read, %s after the first call. Then it went on as room "+
-				"came free. Go's Write is such a loop, as sendall() is in Python.", millis(still), millis(read.began.Sub(began))))
-		s.claim(waited, "it would stand still until the server reads")
+		s.step("client", fmt.Sprintf("send(%d), blocking, in a loop: %d in %s", len(rest), loop.taken, millis(loop.took)),
+			fmt.Sprintf("The server started to read %s after the first call. One call was blocked at that time, for %s in all. "+
+				"When the server reads, the buffers get room again. Go's Write is such a loop, and so is sendall() in Python.",
+				millis(read.began.Sub(began)), millis(still)))
+		s.claim(waited, "it would be blocked when the server starts to read")
 	}
 	s.step("server", fmt.Sprintf("recv() to the end: %d octets in all%s", read.n, read.unlike()),
-		fmt.Sprintf("16 + %d = %d: every octet that the kernel took has arrived, once and in its place; none that it did not take.", much, len(all)))
+		fmt.Sprintf("16 + %d = %d: each octet that the kernel took arrived once and in order.", much, len(all)))
 	s.claim(read.whole, "%d octets would arrive, as they were sent", len(all))
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 
 var sendall = Lesson{
 	Name:     "sendall",
-	Title:    "The two loops: sends until all is taken, receives until all is there",
-	Remember: "One message is as many calls as the kernel makes of it. Write both loops, or use those that are written: and only ever believe the count.",
+	Title:    "The two loops: send until all is taken, receive until all is there",
+	Remember: "One message can take any number of calls. Write both loops, or use the loops of a library, and rely only on the count of octets.",
 	Function: "s.sendall(), which hides its loop, and recv_all(), which has to be written",
 	run:      runSendall,
 }
@@ -50,14 +50,14 @@ func sendLoop(ctx context.Context, s *stage) error {
 		return cmp.Or(ctx.Err(), err)
 	}
 	s.step("client", fmt.Sprintf("%d calls in %s: %d octets taken", loop.calls, millis(loop.took), loop.taken),
-		fmt.Sprintf("The loop ends when the counts add up to %d. It stood still %d times, %s in all, until the kernel said that "+
-			"there was room again.", large, len(loop.stood), millis(loop.waited())))
+		fmt.Sprintf("The loop ends when the counts add up to %d. It waited for room %d times, %s in total.",
+			large, len(loop.stood), millis(loop.waited())))
 	s.claim(len(loop.stood) > 0, "it would have to wait for room")
 	s.step("client", fmt.Sprintf("another goroutine meanwhile: %d rounds of SHA-256", rounds),
-		"That many while the loop stood still. To wait for room stops only who waits: the rest of the program goes on, as "+
+		"These are the rounds while the loop waited. Only the caller of send() waits. The rest of the program continues, as "+
 			"other threads do in Python while sendall() runs.")
-	s.claim(rounds > 0, "it would get on with its work")
-	s.step("server", fmt.Sprintf("recv() to the end: %d octets%s", read.n, read.unlike()), "Each of them is the one that was sent in its place: nothing is missing, nothing came twice.")
+	s.claim(rounds > 0, "it would continue its work")
+	s.step("server", fmt.Sprintf("recv() to the end: %d octets%s", read.n, read.unlike()), "The octets are the same as those sent, in the same order: none is missing, and none arrived twice.")
 	s.claim(read.whole, "%d octets would arrive, as they were sent", large)
 	return nil
 }
@@ -66,7 +66,7 @@ func sendLoop(ctx context.Context, s *stage) error {
 type sendingLoop struct {
 	calls, taken int
 	took         time.Duration
-	stood        []span // when it stood still
+	stood        []span // when it waited
 }
 
 // A span is a piece of time.
@@ -81,7 +81,7 @@ func (l sendingLoop) waited() (all time.Duration) {
 	return all
 }
 
-// stillAt tells for how long the loop stood still at that time.
+// stillAt returns how long the loop waited in the call that was blocked at that time.
 func (l sendingLoop) stillAt(at time.Time) (time.Duration, bool) {
 	for _, s := range l.stood {
 		if s.has(at) {
@@ -116,9 +116,9 @@ func sendUntilTaken(conn *net.TCPConn, message []byte, each func(call, asked, to
 }
 
 var whyIteration = []string{
-	"There is room for a part of it. send() returned that part's length and forgot the rest: the program must not.",
-	"So it asks again, with what is left, from where the kernel stopped.",
-	"And again; a call that finds no room at all waits until there is some.",
+	"There was room for a part of the message. send() returned the length of that part. The rest is still the program's to send.",
+	"The loop calls send() again, with the octets that are left.",
+	"And again. If there is no room at all, the loop waits until there is some.",
 }
 
 // iteration tells the first calls of the loop.
@@ -190,9 +190,9 @@ func recvLoop(ctx context.Context, s *stage) error {
 		asked := len(p) - done
 		done += n
 		s.step("server", fmt.Sprintf("call %d: recv(%d): %s, %d still to come", call+1, asked, returned(n, wouldBlock), len(p)-done), []string{
-			"The message came in three pieces, and the first one is all that is there. recv() gives it, and fails in nothing.",
-			"The loop asks for what is missing, and for no more: what is behind the message belongs to the next one.",
-			"Now the count is whole, and the loop ends: not because the octets have stopped coming, but because sixteen were agreed on.",
+			"The client sent the message in three pieces, and only the first has arrived. recv() returns it. This is not an error.",
+			"The loop requests only the octets that are missing. Octets after the message would belong to the next one.",
+			"The loop ends because 16 octets have arrived, the length that both ends agreed on. It does not end because no more octets arrive.",
 		}[call])
 		s.claim(n == piece, "it would get %d", piece)
 	}
@@ -201,7 +201,7 @@ func recvLoop(ctx context.Context, s *stage) error {
 
 // writtenLoops does it all with the library's loops.
 func (s *stage) writtenLoops(got string) error {
-	s.step("server", "the message says "+transcript.Quote([]byte(got)), "Three receives, one message; how it was cut on the way is not to be seen in it.")
+	s.step("server", "the message says "+transcript.Quote([]byte(got)), "Three calls of recv(), one message. The message does not show how it was split.")
 	s.claim(got == bothends.DefaultRequest, "it would be %q", bothends.DefaultRequest)
 	if err := bothends.WriteMessage(s.server, []byte(bothends.DefaultReply)); err != nil {
 		return err
@@ -212,7 +212,7 @@ func (s *stage) writtenLoops(got string) error {
 		return err
 	}
 	s.step("client", "ReadMessage(): "+transcript.Quote(reply),
-		"This library's WriteMessage and ReadMessage are these two loops. Go's net.Conn.Write has its own, and io.ReadFull is the other.")
+		"WriteMessage and ReadMessage of this library are these two loops. In Go's own library, net.Conn.Write is the first and io.ReadFull the second.")
 	s.claim(string(reply) == bothends.DefaultReply, "it would be %q", bothends.DefaultReply)
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 var sockets = Lesson{
 	Name:     "sockets",
 	Title:    "One listening socket, and one more for each connection, on one port",
-	Remember: "A listening socket never carries data: it makes connected sockets, which share its port and are told apart by the other end's name; each is closed on its own.",
+	Remember: "A listening socket never carries data. For each connection there is a new socket on the same port. The address of the client distinguishes them, and each is closed separately.",
 	Function: "s.accept(), which returns sc, a new socket, and leaves s listening",
 	run:      runSockets,
 }
@@ -151,7 +151,7 @@ func (g *gathering) listens(ctx context.Context) error {
 		return err
 	}
 	return g.show(ctx, "server", "bind(), listen()",
-		"One socket in the kernel's table. It has a name of its own, and no peer: nobody can send it anything.",
+		"One socket in the kernel's table. It has a local address, but no peer, so it cannot carry data.",
 		states{"LISTEN": 1}, states{})
 }
 
@@ -186,8 +186,8 @@ func (g *gathering) connects(ctx context.Context) error {
 	}
 	g.waiting = together
 	return g.show(ctx, "client", fmt.Sprintf("connect(), %d times", together),
-		"The kernel made a socket at each end of each connection. The server's program has none of them yet: they wait for it "+
-			"behind the listening socket, which is as it was.",
+		"The kernel created a socket at each end of each connection. The server program has none of them yet. They wait in "+
+			"the queue of the listening socket.",
 		states{"LISTEN": 1, "ESTABLISHED": together}, states{"ESTABLISHED": together})
 }
 
@@ -209,8 +209,8 @@ func (g *gathering) accepts(ctx context.Context) error {
 		return g.number(uint16(port(a.RemoteAddr()))) - g.number(uint16(port(b.RemoteAddr())))
 	})
 	return g.show(ctx, "server", fmt.Sprintf("accept(), %d times: %d new sockets", together, together),
-		"No new rows, but nothing waits any more: accept() has handed the program its sockets. All have the same port as the "+
-			"listening one; what tells them apart is the client's name.",
+		"There are no new rows, but the queue is empty: accept() has returned the sockets to the program. All have the same "+
+			"port as the listening socket. The address of the client distinguishes them.",
 		states{"LISTEN": 1, "ESTABLISHED": together}, states{"ESTABLISHED": together})
 }
 
@@ -224,8 +224,8 @@ func (g *gathering) serverCloses(ctx context.Context) error {
 		return err
 	}
 	err := g.show(ctx, "server", "close() of the first client's socket",
-		"The server's program is done with it; its kernel is not. Its FIN has been acknowledged (FIN_WAIT2), and the client's "+
-			"end can still send, until it closes too (CLOSE_WAIT).",
+		"The server program has closed the socket, but the kernel keeps it. The server's FIN is acknowledged (FIN_WAIT2). The "+
+			"client's end has received the FIN (CLOSE_WAIT), and can send until it closes too.",
 		states{"LISTEN": 1, "ESTABLISHED": 2, "FIN_WAIT2": 1}, states{"ESTABLISHED": 2, "CLOSE_WAIT": 1})
 	if err != nil {
 		return err
@@ -233,8 +233,8 @@ func (g *gathering) serverCloses(ctx context.Context) error {
 	if err := g.clients[0].Close(); err != nil {
 		return err
 	}
-	return g.show(ctx, "client", "close() of the first connection, at its other end",
-		"The client's end is gone. The server's end was closed first, and so it is the one that waits (TIME_WAIT), in case a late segment comes.",
+	return g.show(ctx, "client", "close() of the first connection at the other end",
+		"The client's end is gone. The server's end closed first, so it is the one in TIME_WAIT, in case a late segment arrives.",
 		states{"LISTEN": 1, "ESTABLISHED": 2, "TIME_WAIT": 1}, states{"ESTABLISHED": 2})
 }
 
@@ -243,7 +243,7 @@ func (g *gathering) clientCloses(ctx context.Context) error {
 		return err
 	}
 	err := g.show(ctx, "client", "close() of the second connection",
-		"The same with the ends exchanged. A server that does not notice, because it does not read, may keep its socket in CLOSE_WAIT for as long as it runs.",
+		"The same with the ends exchanged. A server that does not read does not notice the FIN, and its socket can stay in CLOSE_WAIT as long as the server runs.",
 		states{"LISTEN": 1, "ESTABLISHED": 1, "TIME_WAIT": 1, "CLOSE_WAIT": 1}, states{"ESTABLISHED": 1, "FIN_WAIT2": 1})
 	if err != nil {
 		return err
@@ -252,7 +252,7 @@ func (g *gathering) clientCloses(ctx context.Context) error {
 		return err
 	}
 	return g.show(ctx, "server", "close() of the second client's socket",
-		"Now a client's end is in TIME_WAIT, and its port is in use for as long.",
+		"Now a client's end is in TIME_WAIT, and keeps its port for that time.",
 		states{"LISTEN": 1, "ESTABLISHED": 1, "TIME_WAIT": 1}, states{"ESTABLISHED": 1, "TIME_WAIT": 1})
 }
 
@@ -261,7 +261,7 @@ func (g *gathering) stopsListening(ctx context.Context) error {
 		return err
 	}
 	err := g.show(ctx, "server", "close() of the listening socket",
-		"Nobody can connect any more. The third connection was made by the listening socket, and does not need it.",
+		"No client can connect now. The third connection does not need the listening socket.",
 		states{"ESTABLISHED": 1, "TIME_WAIT": 1}, states{"ESTABLISHED": 1, "TIME_WAIT": 1})
 	if err != nil {
 		return err
@@ -273,7 +273,7 @@ func (g *gathering) stopsListening(ctx context.Context) error {
 	if err := bothends.ReadMessage(g.servers[2], request); err != nil {
 		return err
 	}
-	g.step("server", "the third client says "+transcript.Quote(request), "It goes on as before.")
+	g.step("server", "the third client says "+transcript.Quote(request), "The third connection works as before.")
 	g.claim(string(request) == bothends.DefaultRequest, "it would say %q", bothends.DefaultRequest)
 	return nil
 }
@@ -289,6 +289,6 @@ func (g *gathering) allClose(ctx context.Context) error {
 		return err
 	}
 	return g.show(ctx, "server", "close() of the third, and then the client's",
-		"No program has a socket now, and the kernel still has three, for a minute on Linux: each at the end that was closed first.",
+		"No program has a socket of these connections now. The kernel still has three, each at the end that closed first. On Linux, it keeps them for one minute.",
 		states{"TIME_WAIT": 2}, states{"TIME_WAIT": 1})
 }

@@ -13,12 +13,12 @@ func portRange() string {
 	var low, high int
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
-		return "the kernel took a free one"
+		return "its kernel chose a free one"
 	}
 	if _, err := fmt.Sscan(string(text), &low, &high); err != nil {
-		return "the kernel took a free one"
+		return "its kernel chose a free one"
 	}
-	return fmt.Sprintf("the kernel took a free one of its ephemeral range, %d to %d", low, high)
+	return fmt.Sprintf("its kernel chose a free one from the range %d to %d", low, high)
 }
 
 // timeWait looks both ends of a connection up in the kernel's table of sockets: by

@@ -4,7 +4,7 @@ package explain
 
 import "net"
 
-func portRange() string { return "the kernel took a free one" }
+func portRange() string { return "its kernel chose a free one" }
 
 // timeWait: not looked up on this system.
 func timeWait(_, _ net.Addr) (serverWaits, clientWaits bool, err error) {
