@@ -35,13 +35,16 @@ func newExplain() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "explain [LESSON]",
-		Short: "Show what TCP does at each step, on real sockets here",
-		Long: `explain runs a lesson: real sockets on this machine's loopback, what each end
-did and when, and what happened there in plain words. Without LESSON it lists
-the lessons and runs exchange: both ends of one exchange; all runs every lesson.
+		Short: "Show what TCP does at each step, on real sockets",
+		Long: `explain runs a lesson on real sockets on the loopback interface. It shows what
+each end did, when, and why. Without LESSON, it lists the lessons and runs the
+lesson "exchange". LESSON "all" runs every lesson.
 
-The times are milliseconds since the lesson began, measured in this run. --step
-and --pace slow the printing alone: the lesson has run by then.`,
+Times are in milliseconds since the start of the lesson and are measured in this
+run. --step and --pace only delay the printing.
+
+"In the chapter" names the part of a program that a lesson is about: the first
+TCP program of the book Foundations of Python Network Programming.`,
 		Example: `  bothends explain
   bothends explain send --step
   bothends explain all -o json`,
@@ -56,13 +59,13 @@ and --pace slow the printing alone: the lesson has run by then.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.BoolVar(&f.list, "list", false, "list the lessons, and run none")
-	flags.VarP(&f.port, "port", "p", "if taken, any free one")
-	flags.BoolVar(&f.step, "step", false, "wait for a key between two steps; q ends")
-	flags.Var(&f.pace, "pace", "wait so long between two steps")
-	flags.VarP(&f.output, "output", "o", "words, or a JSON line a lesson")
-	flags.Var(&f.color, "color", "auto obeys NO_COLOR")
-	flags.StringVar(&f.pcap, "pcap", "", "write the packets to `FILE` (pcapng)")
+	flags.BoolVar(&f.list, "list", false, "list of the lessons, none is run")
+	flags.VarP(&f.port, "port", "p", "TCP port, a free one if it is in use")
+	flags.BoolVar(&f.step, "step", false, "wait for a key after each step, q ends")
+	flags.Var(&f.pace, "pace", "time between steps")
+	flags.VarP(&f.output, "output", "o", "format, json prints one object per lesson")
+	flags.Var(&f.color, "color", "colors, auto obeys NO_COLOR")
+	flags.StringVar(&f.pcap, "pcap", "", "`FILE` for the packets (pcapng)")
 	return cmd
 }
 
@@ -108,8 +111,7 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 	return f.teach(ctx, cmd, lessons, captured, style)
 }
 
-// teach runs one lesson after the other. One that fails does not keep the others from
-// running.
+// teach runs one lesson after the other. If one fails, the others still run.
 func (f *explainFlags) teach(ctx context.Context, cmd *cobra.Command, lessons []explain.Lesson, captured *pcap, style explain.Style) error {
 	var failed *failure
 	for i, lesson := range lessons {
@@ -144,7 +146,7 @@ func (f *explainFlags) teach(ctx context.Context, cmd *cobra.Command, lessons []
 	return nil
 }
 
-// A lessonError is what kept a lesson from going on.
+// A lessonError is the error that ended a lesson.
 type lessonError struct {
 	lesson string
 	err    error
@@ -156,15 +158,15 @@ func (e *lessonError) Error() string {
 
 func (e *lessonError) Unwrap() error { return e.err }
 
-// hint is what may be wrong with this machine, since there is no other.
+// hint returns what to check on this machine.
 func (e *lessonError) hint() string {
 	switch {
 	case errno.Unreachable.Has(e.err):
-		return "the loopback interface may be down, or have no free port: ip link set lo up; sysctl net.ipv4.ip_local_port_range"
+		return "check that the loopback interface is up (ip link set lo up) and has free ports (sysctl net.ipv4.ip_local_port_range)"
 	case errors.Is(e.err, syscall.EMFILE):
-		return "this process may not open enough files; see: ulimit -n"
+		return "raise the limit of open files (ulimit -n)"
 	case bothends.Classify(e.err) == bothends.Timeout:
-		return "this machine did not answer itself: a firewall may drop it, or net.core.somaxconn is too small"
+		return "check that no firewall drops packets on the loopback interface, and that net.core.somaxconn is not too small"
 	}
 	return ""
 }
@@ -197,7 +199,7 @@ func list(out io.Writer) error {
 	return nil
 }
 
-// show runs a lesson and prints it, behind another one or not.
+// show runs a lesson and prints it. next reports whether it follows another one.
 func (f *explainFlags) show(ctx context.Context, out io.Writer, lesson explain.Lesson, set explain.Setting, style explain.Style, next bool) error {
 	began := time.Now()
 	steps, err := lesson.Run(ctx, set)

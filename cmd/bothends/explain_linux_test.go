@@ -22,7 +22,7 @@ func TestExplainAllGoesOn(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(errs.String(), "\n"), "\n")
 	lessons := len(lessonNames()) - 1 // without all
 	if cmd.ProcessState.ExitCode() != 1 || len(lines) != lessons+1 || strings.Count(errs.String(), "bothends: lesson ") != lessons ||
-		!strings.HasPrefix(lines[lessons], "hint: the loopback interface may be down") {
+		!strings.HasPrefix(lines[lessons], "hint: check that the loopback interface is up") {
 		t.Errorf("%v\n%s", cmd.ProcessState, &errs)
 	}
 }

@@ -92,10 +92,7 @@ func helpText(cmd *cobra.Command, width int) string {
 		section("Examples", transcript.Fold(cmd.Example+"\n", width))
 	}
 	section("Commands", commandList(cmd, width))
-	if width >= maxColumns {
-		width = 0 // the lines fit
-	}
-	section("Flags", cmd.LocalFlags().FlagUsagesWrapped(width))
+	section("Flags", cmd.LocalFlags().FlagUsagesWrapped(width+1)) // fewer than that
 	return b.String()
 }
 

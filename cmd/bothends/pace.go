@@ -74,7 +74,7 @@ func (p *pacer) read(ctx context.Context) (byte, error) {
 	file, ok := p.in.(*os.File)
 	terminal := ok && term.IsTerminal(int(file.Fd()))
 	if terminal && p.keys == nil {
-		fmt.Fprintln(p.prompt, "(a key for the next step, q to end)")
+		fmt.Fprintln(p.prompt, "(press a key for the next step, q to end)")
 	}
 	if terminal {
 		if old, err := term.MakeRaw(int(file.Fd())); err == nil {
