@@ -11,9 +11,8 @@ import (
 var timed = regexp.MustCompile(`^ *[0-9]+\.[0-9]+ ms `)
 
 // Fold returns text with each line that is wider than width columns broken at spaces.
-// The rest of a line is indented: to the column after its time, or by two columns more
-// than the line itself. A word that is wider than the space for it is not broken. If
-// width is 0, Fold returns text unchanged.
+// The rest of a line is indented by two columns more than its text. A word that is
+// wider than the space for it is not broken. If width is 0, Fold returns text unchanged.
 func Fold(text string, width int) string {
 	if width <= 0 {
 		return text
@@ -23,7 +22,7 @@ func Fold(text string, width int) string {
 		body := strings.TrimSuffix(line, "\n")
 		indent := len(body) - len(strings.TrimLeft(body, " ")) + 2
 		if time := timed.FindString(body); time != "" {
-			indent = len(time)
+			indent = len(time) + 2
 		}
 		b.WriteString(FoldLine(body, width, indent) + line[len(body):])
 	}

@@ -15,11 +15,11 @@ func TestFold(t *testing.T) {
 	}{
 		{0, "a line of any length\n", "a line of any length\n"},
 		{11, "exactly  11\n", "exactly  11\n"},
-		{10, "    0.491 ms connect: SYN answered\n", "    0.491 ms connect:\n             SYN\n             answered\n"},
-		{30, "    0.491 ms connect: SYN answered\n", "    0.491 ms connect: SYN\n             answered\n"},
+		{10, "    0.491 ms connect: SYN answered\n", "    0.491 ms connect:\n               SYN\n               answered\n"},
+		{30, "    0.491 ms connect: SYN answered\n", "    0.491 ms connect: SYN\n               answered\n"},
 		{12, "  state ESTABLISHED, MSS 1\nshort\n", "  state\n    ESTABLISHED,\n    MSS 1\nshort\n"},
 		{24, "this end is ('127.0.0.1', 5) here", "this end is\n  ('127.0.0.1', 5) here"},
-		{18, "    0.4 ms sent after 5.004 ms; and", "    0.4 ms sent\n           after\n           5.004 ms;\n           and"},
+		{18, "    0.4 ms sent after 5.004 ms; and", "    0.4 ms sent\n             after\n             5.004 ms;\n             and"},
 		{20, "  whole         one exchange", "  whole         one\n    exchange"},
 		{6, "\x1b[32mpass\x1b[0m a b\n", "\x1b[32mpass\x1b[0m a\n  b\n"},
 		{5, "│││││\n◀─── ▶\n", "│││││\n◀───\n  ▶\n"},
@@ -43,7 +43,7 @@ func TestLadderWidth(t *testing.T) {
 	l.Width = 40
 	want := `    0.000 ms client to server: SYN
     1.000 ms server to client: SYN, ACK
-             seq 0 ack 1
+               seq 0 ack 1
     2.000 ms client: closed
 `
 	if got := l.String(); got != want {
