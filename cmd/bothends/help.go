@@ -61,12 +61,10 @@ func printPage(out io.Writer, page string, markdown bool) error {
 	return nil
 }
 
-// printHelp is the help of a command, for cobra.
+// printHelp is the help of a command, for cobra, which takes no error of it.
 func printHelp(cmd *cobra.Command, _ []string) {
 	out := cmd.OutOrStdout()
-	if _, err := io.WriteString(out, helpText(cmd, columns(out))); err != nil {
-		cmd.PrintErrln(err)
-	}
+	io.WriteString(out, helpText(cmd, columns(out)))
 }
 
 func helpText(cmd *cobra.Command, width int) string {
