@@ -234,7 +234,13 @@ func (f *choiceFlag) Set(s string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("must be %s", strings.Join(f.choices, " or "))
+	return fmt.Errorf("must be %s", either(f.choices))
+}
+
+// either returns choices as "a, b or c".
+func either(choices []string) string {
+	last := len(choices) - 1
+	return strings.Join(choices[:last], ", ") + " or " + choices[last]
 }
 
 // A textFlag is the octets of a message: TEXT with \x00, \n and friends, or @FILE

@@ -140,7 +140,7 @@ func describeCompletion(root *cobra.Command) {
 	completion.Use = "completion SHELL"
 	completion.Args = cobra.ArbitraryArgs
 	completion.RunE = func(cmd *cobra.Command, args []string) error {
-		failed := usageError(cmd, fmt.Errorf("expected a shell: %s", strings.Join(commandNames(cmd), ", ")))
+		failed := usageError(cmd, fmt.Errorf("expected a shell: %s", either(commandNames(cmd))))
 		if len(args) > 0 {
 			failed.hint = didYouMean(args[0], commandNames(cmd), "bothends completion ")
 		}

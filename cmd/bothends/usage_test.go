@@ -29,8 +29,8 @@ func TestUsageErrors(t *testing.T) {
 		{"", "man sever", "unknown command \"sever\"\nhint: did you mean: bothends server"},
 		{"", "man server more", "unknown command \"server more\""},
 		{"", "--verison", "unknown flag --verison"},
-		{"completion", "", "expected a shell: bash, fish, powershell, zsh"},
-		{"completion", "zhs", "expected a shell: bash, fish, powershell, zsh\nhint: did you mean: bothends completion zsh"},
+		{"completion", "", "expected a shell: bash, fish, powershell or zsh"},
+		{"completion", "zhs", "expected a shell: bash, fish, powershell or zsh\nhint: did you mean: bothends completion zsh"},
 		{"completion bash", "now", "bothends completion bash takes no arguments, got \"now\""},
 		{"version", "now", "bothends version takes no arguments, got \"now\""},
 
@@ -64,7 +64,7 @@ func TestUsageErrors(t *testing.T) {
 		{"explain", "dedlock", "unknown lesson \"dedlock\"\nhint: did you mean: bothends explain deadlock"},
 		{"explain", "udp", "unknown lesson \"udp\"\nhint: list the lessons with: bothends explain --list"},
 		{"explain", "--pace fast", "--pace \"fast\": must be a duration such as 500ms or 2s"},
-		{"explain", "--color maybe", "--color \"maybe\": must be auto or always or never"},
+		{"explain", "--color maybe", "--color \"maybe\": must be auto, always or never"},
 		{"explain", "--setp", "unknown flag --setp\nhint: did you mean: --step"},
 
 		{"check", "", "expected one HOST, got 0"},
