@@ -1,5 +1,5 @@
-// Package explain holds the lessons: each runs real sockets on this machine, and
-// says in plain words what happened. Every number in it was measured in that run.
+// Package explain contains the lessons. Each lesson uses real sockets on this machine
+// and explains what happened. All numbers are measured in that run.
 package explain
 
 import (
@@ -24,7 +24,7 @@ type Lesson struct {
 	run func(context.Context, Setting) ([]Step, error)
 }
 
-// Lessons returns all lessons, in the order to take them in.
+// Lessons returns all lessons, in the order in which to read them.
 func Lessons() []Lesson {
 	return []Lesson{exchange, connect, sockets, send, recv, sendall, eof, closing, deadlock}
 }
@@ -41,14 +41,14 @@ func Find(name string) (Lesson, bool) {
 
 // A Setting is what a user may choose for a lesson. The zero value works.
 type Setting struct {
-	// Port is where the server of lesson exchange listens. When it is taken, the
-	// server takes any free one. 0 takes any free one at once.
+	// Port is the port of the server in lesson exchange. If it is in use, or 0, the
+	// server listens on a free one.
 	Port uint16
 	// Dialer makes the connections of a lesson. Its Control sees them before they
 	// exist.
 	Dialer net.Dialer
-	// Ladder, if set, draws the ladder of lesson exchange, from its segments; nil
-	// for none. Otherwise it is drawn from what the client's calls told.
+	// Ladder, if set, returns the ladder of lesson exchange, from captured segments.
+	// If it is nil or returns nil, the ladder shows the client's calls.
 	Ladder func() *transcript.Ladder
 	// ASCII draws without Unicode's lines and arrows.
 	ASCII bool
