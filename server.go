@@ -43,8 +43,9 @@ type Server struct {
 	// accepted). 0 means 10,000; negative means no limit.
 	MaxConns int
 
-	// TraceConn, if not nil, is called with each accepted connection, by its own
-	// goroutine, and returns the Trace for it, or nil.
+	// TraceConn, if not nil, is called with each accepted connection, in the
+	// connection's goroutine. It returns a Trace or nil. It may read from the
+	// connection: the deadline of the exchange and Close apply to it.
 	TraceConn func(net.Conn) *Trace
 
 	// Log is told what belongs to no exchange: accept errors, and panics of

@@ -675,3 +675,53 @@ func TestLargeMessagesBackToBack(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TraceConn may read from the connection, and so may a wrapper that is asked for its
+// address: the deadline applies to them, and Close reaches them.
+func TestDeadlineAndCloseReachTraceConn(t *testing.T) {
+	for name, setUp := range map[string]func(*bothends.Server, net.Listener) net.Listener{
+		"TraceConn": func(s *bothends.Server, ln net.Listener) net.Listener {
+			s.TraceConn = func(c net.Conn) *bothends.Trace {
+				c.Read(make([]byte, 1))
+				return nil
+			}
+			return ln
+		},
+		"RemoteAddr": func(s *bothends.Server, ln net.Listener) net.Listener {
+			return wrapping{ln, func(c net.Conn) net.Conn { return asksFirst{c} }}
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ln := memnet.Listen()
+			s := &bothends.Server{Timeout: time.Minute}
+			served := make(chan error, 1)
+			wrapped := setUp(s, ln)
+			go func() { served <- s.Serve(wrapped) }()
+
+			start := time.Now()
+			conn, _ := ln.Dial(t.Context(), "tcp", "")
+			conn.Read(make([]byte, 1))
+			conn.Close()
+			if d := time.Since(start); d != time.Minute {
+				t.Errorf("%s: a deadline of a minute took %v", name, d)
+			}
+			conn, _ = ln.Dial(t.Context(), "tcp", "")
+			defer conn.Close()
+			synctest.Wait()
+			start = time.Now()
+			s.Close()
+			<-served
+			if d := time.Since(start); d != 0 {
+				t.Errorf("%s: Close took %v", name, d)
+			}
+		})
+	}
+}
+
+// asksFirst reads before it knows its address, as a wrapper for the PROXY protocol does.
+type asksFirst struct{ net.Conn }
+
+func (c asksFirst) RemoteAddr() net.Addr {
+	c.Read(make([]byte, 1))
+	return c.Conn.RemoteAddr()
+}
