@@ -19,10 +19,9 @@ import (
 // expects a reply of sixteen octets within ten seconds. Its methods may be called
 // from several goroutines; its fields must not be changed meanwhile.
 type Client struct {
-	// Dial opens a connection; network is "tcp". Nil uses a net.Dialer, which
-	// tries a name's addresses after one another and in parallel (RFC 8305). The
-	// Trace's Resolved is called when a net.Dialer or net.Resolver looks a name up
-	// under the context given.
+	// Dial opens a connection. The network is "tcp". If Dial is nil, the function
+	// [Dial] is used, with a zero net.Dialer. The Trace's Resolved is called when a
+	// net.Dialer or net.Resolver looks a name up under the context given.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// TLS, if not nil, secures the connection before the message is sent. Its
@@ -139,7 +138,9 @@ func (c *Client) talk(ctx context.Context, trace *Trace, conn net.Conn, request 
 func (c *Client) connect(ctx context.Context, trace *Trace, addr string) (net.Conn, error) {
 	dial := c.Dial
 	if dial == nil {
-		dial = new(net.Dialer).DialContext
+		dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return Dial(ctx, new(net.Dialer), network, addr)
+		}
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
