@@ -173,11 +173,13 @@ func connectError(addr string, err error) error {
 	found := errors.As(err, &op)
 	switch {
 	case errors.As(err, &call) && call.Syscall == "bind":
-		source := "the source address"
-		if found && op.Source != nil {
-			source = op.Source.String()
+		for found && op.Source == nil { // a Control may have bound the socket
+			found = errors.As(op.Err, &op)
 		}
-		return &ExchangeError{"bind", source, err}
+		if !found {
+			return &ExchangeError{"bind", "the source address", err}
+		}
+		return &ExchangeError{"bind", op.Source.String(), err}
 	case found && op.Addr != nil:
 		addr = op.Addr.String()
 	}

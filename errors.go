@@ -45,10 +45,7 @@ type ExchangeError struct {
 
 // Error is the operation, the peer and the reason: "receive from
 // 127.0.0.1:1060: connection reset by peer 10 bytes into a 16-byte message".
-func (e *ExchangeError) Error() string { return e.Describe(e.Peer) }
-
-// Describe is Error with another spelling of the peer.
-func (e *ExchangeError) Describe(peer string) string {
+func (e *ExchangeError) Error() string {
 	phrase, ok := map[string]string{
 		"bind": "bind to", "connect": "connect to", "secure": "TLS handshake with", "send": "send to",
 		"receive": "receive from", "reply": "reply to",
@@ -56,7 +53,7 @@ func (e *ExchangeError) Describe(peer string) string {
 	if !ok {
 		phrase = e.Op
 	}
-	return fmt.Sprintf("%s %s: %s", phrase, peer, Reason(e.Err))
+	return fmt.Sprintf("%s %s: %s", phrase, e.Peer, Reason(e.Err))
 }
 
 // Unwrap returns the cause.

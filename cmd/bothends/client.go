@@ -8,6 +8,8 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +54,7 @@ The exit status tells how the exchange ended:
 
     0  ok: the whole reply came
     1  mismatch: the reply is not the one that --expect names; or it could not
-       be printed, or --fault ended the exchange
+       be printed, or --fault ended the exchange, or --pcap could not be done
     2  the command line is wrong
     3  refused, or unreachable: no route, no such host
     4  timeout
@@ -90,7 +92,7 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	captured, err := f.capture(dialer, cmd.ErrOrStderr())
+	captured, err := f.capture(dialer)
 	if err != nil {
 		return err
 	}
@@ -116,14 +118,15 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	if captured != nil {
 		pcapErr = captured.save(context.Background(), cmd.ErrOrStderr())
 	}
-	if err != nil {
-		return f.failed(ctx, err)
-	}
-	if pcapErr != nil {
+	switch {
+	case err != nil:
+		return f.failed(ctx, args, err)
+	case pcapErr != nil:
 		return pcapErr
-	}
-	if writeErr != nil {
+	case writeErr != nil:
 		return outputFailure(writeErr)
+	case captured != nil && captured.incomplete:
+		return &failure{code: exitFailure} // save has said what is missing
 	}
 	return nil
 }
@@ -160,7 +163,7 @@ func (f *clientFlags) client(args []string) (addr string, _ *net.Dialer, _ *both
 		ReplySize: noneIfZero(int(f.replySize)),
 		Timeout:   f.timeout.orNone(),
 		Dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
+			conn, err := bothends.Dial(ctx, dialer, network, addr)
 			if err != nil {
 				return nil, err
 			}
@@ -185,13 +188,13 @@ func (f *clientFlags) results(out io.Writer) *bothends.Trace {
 	return transcript.Client(out)
 }
 
-// capture begins the capture of --pcap. It binds the socket in the dialer's place.
-func (f *clientFlags) capture(dialer *net.Dialer, errs io.Writer) (*pcap, error) {
+// capture starts the capture of --pcap. It binds the socket in the dialer's place.
+func (f *clientFlags) capture(dialer *net.Dialer) (*pcap, error) {
 	var options capture.Options
 	if source, ok := dialer.LocalAddr.(*net.TCPAddr); ok {
 		options.Source = source.AddrPort()
 	}
-	p, err := newPcap(f.pcap, options, errs)
+	p, err := newPcap(f.pcap, options)
 	if p != nil {
 		dialer.LocalAddr, dialer.Control = nil, p.Control
 	}
@@ -213,7 +216,7 @@ func (f *clientFlags) steps(errs io.Writer, captured *pcap) *bothends.Trace {
 }
 
 // failed turns the error of an exchange into what the user gets.
-func (f *clientFlags) failed(ctx context.Context, err error) *failure {
+func (f *clientFlags) failed(ctx context.Context, args []string, err error) *failure {
 	outcome := bothends.Classify(err)
 	code := map[bothends.Outcome]int{
 		bothends.Mismatch: 1, bothends.Refused: exitNetwork, bothends.Unreachable: exitNetwork, bothends.Timeout: 4,
@@ -226,10 +229,10 @@ func (f *clientFlags) failed(ctx context.Context, err error) *failure {
 	case errors.As(err, &own), outcome == bothends.Canceled: // by this end's own --fault
 		code = exitFailure
 	}
-	return &failure{code: code, err: errors.New(transcript.ErrorText(err)), hint: f.hint(outcome, err)}
+	return &failure{code: code, err: errors.New(transcript.ErrorText(err)), hint: f.hint(outcome, args, err)}
 }
 
-func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
+func (f *clientFlags) hint(outcome bothends.Outcome, args []string, err error) string {
 	var at bothends.ExchangeError
 	if e := (*bothends.ExchangeError)(nil); errors.As(err, &e) {
 		at = *e
@@ -239,14 +242,18 @@ func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
 		short = *e
 	}
 	switch {
+	case at.Op == "bind":
+		return bindHint(err)
+	case at.Op == "connect" && (outcome == bothends.Unreachable || outcome == bothends.Timeout) && addressHint(args) != "":
+		return addressHint(args)
+	case f.source != "" && errors.As(err, new(*net.AddrError)):
+		return "--source must be of the same family, IPv4 or IPv6, as the server's address"
 	case errors.Is(err, net.ErrClosed) && at.Op == "receive":
 		return "this end's own --fault has closed the connection"
 	case outcome == bothends.Refused:
 		return "nothing listens there, or a firewall refuses; start a server with: " + startServer(at.Peer)
 	case at.Op == "resolve":
 		return "check the name, or give an address"
-	case errno.AddrNotAvail.Has(err) && f.source != "":
-		return "--source takes an address of this machine; ip address lists them"
 	case outcome == bothends.Timeout && at.Op == "connect":
 		return fmt.Sprintf("no answer within %v: a firewall may drop it, or the server's queue is full", &f.timeout)
 	case outcome == bothends.Timeout && at.Op == "receive" && short.Done == 0:
@@ -257,6 +264,49 @@ func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
 		return fmt.Sprintf("the server may want a message of another size than the %d octets that were sent", len(f.message.octets))
 	}
 	return ""
+}
+
+// bindHint is for a --source that cannot be bound.
+func bindHint(err error) string {
+	switch {
+	case errno.AddrNotAvail.Has(err):
+		return "--source must be an address of this machine; ip address lists them"
+	case errno.NotPermitted.Has(err):
+		return "a port below 1024 needs a privilege; use another one for --source"
+	case errno.AddrInUse.Has(err):
+		return "the port is in use, or was until a minute ago; use another one for --source"
+	}
+	return ""
+}
+
+// addressHint is for a HOST that is an address, but probably not the one that was meant.
+func addressHint(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	host := strings.TrimSuffix(strings.TrimPrefix(args[0], "["), "]")
+	if h, _, err := net.SplitHostPort(args[0]); err == nil {
+		host = h
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return ""
+	}
+	if (ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast()) && ip.Is6() && ip.Zone() == "" {
+		return fmt.Sprintf("a link-local address needs the name of an interface, as in %s%%eth0; ip link lists them", ip)
+	}
+	colon := strings.LastIndexByte(args[0], ':')
+	if !ip.Is6() || host != args[0] {
+		return ""
+	}
+	address, port := args[0][:colon], args[0][colon+1:]
+	if _, err := netip.ParseAddr(address); err != nil {
+		return ""
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s is an IPv6 address; if %s is the port, use [%s]:%s", args[0], port, address, port)
 }
 
 // startServer is the command that would have listened at peer.
