@@ -88,7 +88,7 @@ func TestClassify(t *testing.T) {
 		{secure(os.ErrDeadlineExceeded), bothends.Timeout},
 		{tls.RecordHeaderError{Msg: "not TLS"}, bothends.TLS},
 		{&tls.CertificateVerificationError{Err: errors.New("expired")}, bothends.TLS},
-		{short(0, errors.New("tls: no renegotiation")), bothends.TLS},
+		{short(0, errors.New("tls: received unexpected handshake message of type *tls.clientHelloMsg when waiting for *tls.helloRequestMsg")), bothends.TLS}, // TLS 1.2, a client that renegotiates
 		{short(3, fmt.Errorf("layer: %w", errors.New("tls: first record does not look like a TLS handshake"))), bothends.TLS},
 		{&bothends.ExchangeError{Op: "connect", Err: errors.New("tls: server selected unsupported protocol version 301")}, bothends.TLS},
 		{&bothends.ShortError{Op: "write", Err: io.ErrClosedPipe}, bothends.Reset}, // net.Pipe's EPIPE

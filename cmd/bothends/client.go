@@ -226,7 +226,7 @@ func (f *clientFlags) failed(ctx context.Context, args []string, err error) *fai
 	switch sig := signalOf(ctx); {
 	case outcome == bothends.Canceled && sig != nil:
 		code = exitCode(sig)
-	case errors.As(err, &own), outcome == bothends.Canceled: // by this end's own --fault
+	case errors.As(err, &own), outcome == bothends.Canceled, code == 0: // by this end's own --fault, or what has no code
 		code = exitFailure
 	}
 	return &failure{code: code, err: errors.New(transcript.ErrorText(err)), hint: f.hint(outcome, args, err)}
