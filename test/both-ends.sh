@@ -38,7 +38,7 @@ server() {
 	"$bothends" server "$@" >"$dir/$name.out" 2>"$dir/$name.err" &
 	pids+=($!)
 	for ((i = 0; i < 500; i++)); do
-		! grep -q 'istening' "$dir/$name.out" || return 0
+		! grep -sq 'istening' "$dir/$name.out" || return 0
 		sleep 0.01
 	done
 	cat "$dir/$name.err" >&2
@@ -81,6 +81,10 @@ says "use another one for --source" 3 user "$bothends" client 127.0.0.1 --source
 says "capturing packets needs CAP_NET_RAW" 1 user "$bothends" client 127.0.0.1 --pcap "$dir/none.pcapng"
 says "bind to 127.0.0.1:1060: address already in use" 3 "$bothends" client 198.51.100.2 --source 127.0.0.1:1060 --pcap "$dir/none.pcapng"
 
+# What was asked for and cannot be printed.
+says "no space left on device" 1 sh -c 'exec "$1" client 127.0.0.1 >/dev/full' - "$bothends"
+says "The server said" 1 sh -c 'exec "$1" client 127.0.0.1 --trace 2>/dev/full' - "$bothends"
+
 # A server that runs out of descriptors says so in one line that counts, and goes on.
 (
 	ulimit -n 20
@@ -89,7 +93,7 @@ says "bind to 127.0.0.1:1060: address already in use" 3 "$bothends" client 198.5
 pids+=($!)
 few=$!
 for ((i = 0; i < 500; i++)); do
-	! grep -q istening "$dir/few.out" || break
+	! grep -sq istening "$dir/few.out" || break
 	sleep 0.01
 done
 for ((i = 0; i < 40; i++)); do

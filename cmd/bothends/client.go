@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,17 +97,16 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	var writeErr error
-	// The exchange does not wait for who reads the output, but the command does:
+	var writeErr, traceErr error
+	keep := func(last *error) func(int, error) { // also if a later line is written
+		return func(_ int, err error) { *last = cmp.Or(err, *last) }
+	}
+	// The exchange does not wait until the output has been read, but the command does:
 	// nothing is dropped.
-	out := transcript.NewQueue(cmd.OutOrStdout(), math.MaxInt, func(_ int, err error) {
-		if err != nil { // lines that come through later do not bring back the lost ones
-			writeErr = err
-		}
-	})
+	out := transcript.NewQueue(cmd.OutOrStdout(), math.MaxInt, keep(&writeErr))
 	errs := out // in one file the lines keep their order
 	if !sameFile(cmd.OutOrStdout(), cmd.ErrOrStderr()) {
-		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, func(int, error) {})
+		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, keep(&traceErr))
 	}
 	ctx, stop := withSignals(cmd.Context())
 	trace := bothends.JoinTraces(f.results(out), f.steps(errs, captured))
@@ -125,6 +125,8 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 		return pcapErr
 	case writeErr != nil:
 		return outputFailure(writeErr)
+	case traceErr != nil:
+		return &failure{code: exitFailure, err: fmt.Errorf("standard error: %w", reasonOf(traceErr))}
 	case captured != nil && captured.incomplete:
 		return &failure{code: exitFailure} // save has said what is missing
 	}
