@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,8 @@ type Steps struct {
 	Out io.Writer
 	// ASCII draws the ladder without Unicode's lines and arrows.
 	ASCII bool
+	// Taker is what takes the octets that are sent. If empty, it is "the kernel".
+	Taker string
 	// SourceChosen: the client's port was requested, and not left to the kernel.
 	SourceChosen bool
 	// Preparing, if set, is how much of the time of connect went into what the client
@@ -38,14 +41,14 @@ type Steps struct {
 
 // Client returns the Trace for one exchange of a client.
 func (s *Steps) Client() *bothends.Trace {
-	c := &climb{Steps: s, taker: "the kernel", start: time.Now()}
+	c := &climb{Steps: s, taker: cmp.Or(s.Taker, "the kernel"), start: time.Now()}
 	c.ladder = &Ladder{ASCII: s.ASCII, Start: c.start}
 	return bothends.JoinTraces(c.ladder.TraceClient(), c.trace())
 }
 
 // Server is for the TraceConn of a bothends.Server. Each line names its connection.
 func (s *Steps) Server(conn net.Conn) *bothends.Trace {
-	c := &climb{Steps: s, taker: "the kernel", start: time.Now(), name: address(conn.RemoteAddr()) + " "}
+	c := &climb{Steps: s, taker: cmp.Or(s.Taker, "the kernel"), start: time.Now(), name: address(conn.RemoteAddr()) + " "}
 	c.ladder = &Ladder{ASCII: s.ASCII, Start: c.start}
 	return bothends.JoinTraces(c.ladder.TraceServer(), c.trace())
 }

@@ -209,7 +209,7 @@ func (f *clientFlags) steps(errs io.Writer, captured *pcap) *bothends.Trace {
 		return nil
 	}
 	source, err := sourceAddr(f.source)
-	s := &transcript.Steps{Out: errs, ASCII: asciiOnly(), SourceChosen: err == nil && source.Port != 0}
+	s := &transcript.Steps{Out: errs, ASCII: asciiOnly(), Taker: f.taker(), SourceChosen: err == nil && source.Port != 0}
 	if captured != nil {
 		s.Preparing = captured.prepared
 		s.Segments = func() *transcript.Ladder { return captured.ladder(asciiOnly()) }

@@ -231,7 +231,7 @@ func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 	}
 	steps := func(net.Conn) *bothends.Trace { return nil }
 	if f.trace && f.output.value == "text" {
-		steps = (&transcript.Steps{Out: r.print.errs, ASCII: asciiOnly()}).Server
+		steps = (&transcript.Steps{Out: r.print.errs, ASCII: asciiOnly(), Taker: f.taker()}).Server
 	}
 	return &bothends.Server{
 		MessageSize: int(f.messageSize),
