@@ -283,7 +283,7 @@ func (f *acceptFailures) report() {
 	if f.count == 0 {
 		return
 	}
-	f.log.Warn("accept failed, trying again", "err", f.last, "failures", f.count)
+	f.log.Warn("accept failed", "err", f.last, "failures", f.count)
 	f.count, f.logged = 0, time.Now()
 }
 

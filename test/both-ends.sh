@@ -102,7 +102,7 @@ done
 says "The server said 'Farewell, client'" 0 "$bothends" client 127.0.0.1:1070 --timeout 20s
 kill "$few"
 wait "$few" || true
-lines=$(grep -c '^bothends: accept failed, trying again: too many open files (failures [0-9]*)$' "$dir/few.err")
+lines=$(grep -c '^bothends: accept failed: too many open files (failures [0-9]*)$' "$dir/few.err")
 if [ "$lines" -lt 1 ] || [ "$lines" -gt 3 ] || grep -q 'level=' "$dir/few.err"; then
 	echo "$lines lines about accept:" >&2
 	cat "$dir/few.err" >&2
