@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/bothends/bothends/internal/errno"
@@ -18,10 +19,9 @@ import (
 // expects a reply of sixteen octets within ten seconds. Its methods may be called
 // from several goroutines; its fields must not be changed meanwhile.
 type Client struct {
-	// Dial opens a connection; network is "tcp". Nil uses a net.Dialer, which
-	// tries a name's addresses after one another and in parallel (RFC 8305). The
-	// Trace's Resolved is called when a net.Dialer or net.Resolver looks a name up
-	// under the context given.
+	// Dial opens a connection. The network is "tcp". If Dial is nil, the function
+	// [Dial] is used, with a zero net.Dialer. The Trace's Resolved is called when a
+	// net.Dialer or net.Resolver looks a name up under the context given.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// TLS, if not nil, secures the connection before the message is sent. Its
@@ -67,14 +67,12 @@ func (c *Client) exchange(ctx context.Context, trace *Trace, addr string, reques
 	if err != nil {
 		return nil, err
 	}
-	// One way out for the deadline and for cancelling: what blocks on the
-	// connection is woken by a deadline in the past.
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
+	defer wakeAtEnd(ctx, conn)()
 	secured, err := c.secure(ctx, trace, conn, addr)
 	if err != nil {
 		tell(trace.Closing, secured)
 		conn.Close()
-		return nil, &ExchangeError{"secure", conn.RemoteAddr().String(), withCause(ctx, err)}
+		return nil, failedIn(ctx, "secure", conn, err)
 	}
 	reply, err := c.talk(ctx, trace, secured, request)
 	tell(trace.Closing, secured)
@@ -83,24 +81,33 @@ func (c *Client) exchange(ctx context.Context, trace *Trace, addr string, reques
 }
 
 // ExchangeConn makes one exchange on a connection that is open, and leaves it open:
-// many of them on one connection is what a Server with Persistent answers. Dial and
-// TLS are not used. It tells the Trace of ctx as Exchange does, but for connecting and
-// closing, and for Done, which is the caller's to tell.
+// a Server with Persistent answers any number of them on one connection. Dial is not
+// used. If TLS is set, conn must be a *tls.Conn, or have a NetConn method that leads to
+// one; any other connection is an error, and nothing is sent. ExchangeConn reports to
+// the Trace of ctx as Exchange does, except for connecting, closing and Done.
 //
-// It sets the deadlines of conn. After an error the connection cannot be used again:
-// what is still to come belongs to no exchange.
+// It sets the deadlines of conn, and clears them before it returns. After an error the
+// connection cannot be used again, because the rest of a message may still arrive.
 func (c *Client) ExchangeConn(ctx context.Context, conn net.Conn, request []byte) (reply []byte, err error) {
 	trace := ContextTrace(ctx)
 	if trace == nil {
 		trace = new(Trace)
+	}
+	secured := tlsConn(conn)
+	if c.TLS != nil && secured == nil {
+		return nil, failedIn(ctx, "secure", conn, errors.New("Client.TLS is set, and the connection does not use TLS"))
 	}
 	var deadline time.Time
 	if timeout := orDefault(c.Timeout, DefaultTimeout); timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
 	conn.SetDeadline(deadline)
-	if ctx.Done() != nil { // its end, by its own deadline too, wakes what blocks
-		defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
+	defer conn.SetDeadline(time.Time{}) // after the next line's, which may set one
+	defer wakeAtEnd(ctx, conn)()
+	if secured != nil { // does nothing after the first exchange
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return nil, failedIn(ctx, "secure", conn, err)
+		}
 	}
 	reply, err = c.talk(ctx, trace, conn, request)
 	return reply, c.expected(reply, err)
@@ -115,41 +122,34 @@ func (c *Client) expected(reply []byte, err error) error {
 
 func (c *Client) talk(ctx context.Context, trace *Trace, conn net.Conn, request []byte) ([]byte, error) {
 	if err := send(conn, request, trace.Sent); err != nil {
-		return nil, &ExchangeError{"send", conn.RemoteAddr().String(), withCause(ctx, err)}
+		return nil, failedIn(ctx, "send", conn, err)
 	}
 	reply, err := receive(conn, nil, max(0, orDefault(c.ReplySize, DefaultMessageSize)), trace.Received)
 	if err != nil {
-		return nil, &ExchangeError{"receive", conn.RemoteAddr().String(), withCause(ctx, err)}
+		return nil, failedIn(ctx, "receive", conn, err)
 	}
 	tell(trace.Exchanged, Exchange{request, reply})
 	return reply, nil
 }
 
-// connect resolves and connects. Its two events are told here, and not where net
-// calls back, because net also calls back when an attempt has lost its race.
+// connect resolves and connects. It calls the hook for the connection itself, and not
+// where net calls back, because net also calls back for an attempt that has lost its
+// race.
 func (c *Client) connect(ctx context.Context, trace *Trace, addr string) (net.Conn, error) {
 	dial := c.Dial
 	if dial == nil {
-		dial = new(net.Dialer).DialContext
+		dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return Dial(ctx, new(net.Dialer), network, addr)
+		}
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, &ExchangeError{"connect", addr, err}
 	}
-	start := time.Now()
-	resolving := ctx
-	if _, err := netip.ParseAddr(host); err != nil { // a name, to be looked up
-		resolving = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			DNSDone: func(info httptrace.DNSDoneInfo) {
-				tell(trace.Resolved, Resolution{start, host, addrs(info.Addrs), info.Err})
-				start = time.Now()
-			},
-		})
-	}
-	conn, err := dial(resolving, "tcp", addr)
-	if err == nil && conn.LocalAddr().String() == conn.RemoteAddr().String() {
-		// TCP lets a port connect to itself (RFC 9293, section 3.5, simultaneous
-		// open); then there is no server.
+	r := resolving{host: host, resolved: trace.Resolved, start: time.Now()}
+	conn, err := dial(r.watch(ctx), "tcp", addr)
+	start := r.stop()
+	if err == nil && selfConnected(conn) {
 		conn.Close()
 		err = os.NewSyscallError("connect", errno.Refused[0])
 	}
@@ -162,11 +162,66 @@ func (c *Client) connect(ctx context.Context, trace *Trace, addr string) (net.Co
 		return nil, &ExchangeError{"resolve", host, err}
 	}
 	tell(trace.Connected, Connection{Start: start, Err: err})
+	return nil, connectError(addr, err)
+}
+
+// connectError names the step that failed, and the address behind the name. With a
+// source address, connecting includes bind.
+func connectError(addr string, err error) error {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Addr != nil {
-		addr = op.Addr.String() // the address behind the name
+	var call *os.SyscallError
+	found := errors.As(err, &op)
+	switch {
+	case errors.As(err, &call) && call.Syscall == "bind":
+		for found && op.Source == nil { // a Control may have bound the socket
+			found = errors.As(op.Err, &op)
+		}
+		if !found {
+			return &ExchangeError{"bind", "the source address", err}
+		}
+		return &ExchangeError{"bind", op.Source.String(), err}
+	case found && op.Addr != nil:
+		addr = op.Addr.String()
 	}
-	return nil, &ExchangeError{"connect", addr, err}
+	return &ExchangeError{"connect", addr, err}
+}
+
+// resolving calls a Trace's Resolved for what Dial looks up. Dial may do that in
+// several goroutines, and leave some of them behind when it returns. So the hook is
+// called by one at a time, and by none after stop.
+type resolving struct {
+	host     string
+	resolved func(Resolution)
+
+	mu      sync.Mutex
+	stopped bool
+	start   time.Time // of the look-up, and then of connecting
+}
+
+// watch returns the context for Dial. An address needs no look-up.
+func (r *resolving) watch(ctx context.Context) context.Context {
+	if _, err := netip.ParseAddr(r.host); err == nil {
+		return ctx
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{DNSDone: r.done})
+}
+
+func (r *resolving) done(info httptrace.DNSDoneInfo) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return
+	}
+	tell(r.resolved, Resolution{r.start, r.host, addrs(info.Addrs), info.Err})
+	r.start = time.Now()
+}
+
+// stop ends the calls, and returns when connecting started.
+func (r *resolving) stop() (start time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+	return r.start
 }
 
 func (c *Client) secure(ctx context.Context, trace *Trace, conn net.Conn, addr string) (net.Conn, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http/httptrace"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -633,5 +634,177 @@ func TestSelfConnect(t *testing.T) {
 	_, err := (&bothends.Client{Dial: d.DialContext}).Exchange(t.Context(), addr.String(), []byte(sixteen))
 	if bothends.Classify(err) != bothends.Refused {
 		t.Errorf("%v is %v", err, bothends.Classify(err))
+	}
+}
+
+// slowToEnd is a connection where a deadline in the past is late: it has to be waited
+// for, or it strikes the next exchange.
+type slowToEnd struct{ *memnet.Conn }
+
+func (c slowToEnd) SetDeadline(t time.Time) error {
+	if !t.IsZero() && t.Before(time.Now()) {
+		time.Sleep(time.Second)
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+// A context that ends just as an exchange succeeds does not touch the next exchange, and
+// no deadline is left on the connection.
+func TestExchangeConnLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		var peer sync.WaitGroup
+		peer.Go(func() {
+			for range 2 {
+				if bothends.ReadMessage(far, make([]byte, 16)) != nil {
+					return
+				}
+				time.Sleep(5 * time.Second)
+				far.Write([]byte(farewell))
+			}
+			time.Sleep(time.Hour)
+			far.Write([]byte("x"))
+		})
+		conn := slowToEnd{near}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := bothends.WithTrace(ctx, &bothends.Trace{Exchanged: func(bothends.Exchange) { cancel() }})
+		for i, ctx := range []context.Context{ended, t.Context()} {
+			if _, err := new(bothends.Client).ExchangeConn(ctx, conn, []byte(sixteen)); err != nil {
+				t.Errorf("exchange %d: %v", i+1, err)
+			}
+		}
+		if _, err := conn.Read(make([]byte, 1)); err != nil {
+			t.Errorf("a read after the exchanges: %v", err)
+		}
+		near.Close()
+		peer.Wait()
+	})
+}
+
+// With TLS set nothing goes out in the clear; over a connection that uses TLS it works,
+// also if its handshake is still to come.
+func TestExchangeConnWithTLS(t *testing.T) {
+	cert, pool := certificate(t)
+	ln := loopback(t)
+	serve(t, &bothends.Server{Persistent: true}, tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}}))
+	c := &bothends.Client{TLS: &tls.Config{RootCAs: pool}}
+
+	near, far := memnet.Pipe()
+	_, err := c.ExchangeConn(t.Context(), near, []byte(sixteen))
+	if bothends.Classify(err) != bothends.TLS {
+		t.Errorf("a connection without TLS: %v", err)
+	}
+	near.Close()
+	if got, _ := io.ReadAll(far); len(got) > 0 {
+		t.Errorf("sent in the clear: %q", got)
+	}
+
+	secured := tls.Client(dial(t, ln), &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
+	for range 2 {
+		if reply, err := c.ExchangeConn(t.Context(), secured, []byte(sixteen)); string(reply) != farewell || err != nil {
+			t.Errorf("%q, %v", reply, err)
+		}
+	}
+	distrusting := tls.Client(dial(t, ln), &tls.Config{ServerName: "127.0.0.1"})
+	_, err = c.ExchangeConn(t.Context(), distrusting, []byte(sixteen))
+	var ex *bothends.ExchangeError
+	if bothends.Classify(err) != bothends.TLS || !errors.As(err, &ex) || ex.Op != "secure" {
+		t.Errorf("a handshake that fails: %v", err)
+	}
+}
+
+// Addresses that are equal are a connection to oneself in TCP alone: the ends of a
+// net.Pipe, and of a Unix socket without names, have one address.
+func TestDialOfOtherNetworks(t *testing.T) {
+	for name, dial := range map[string]func() (near, far net.Conn){
+		"net.Pipe":               net.Pipe,
+		"addresses without port": func() (near, far net.Conn) { n, f := net.Pipe(); return addressed{n, &net.TCPAddr{}}, f },
+		"no addresses":           func() (near, far net.Conn) { n, f := net.Pipe(); return addressed{n, nil}, f },
+	} {
+		var far net.Conn
+		c := &bothends.Client{Dial: func(context.Context, string, string) (near net.Conn, _ error) {
+			near, far = dial()
+			go answerOnce(far)
+			return near, nil
+		}}
+		mustExchange(t, c, "pipe:1060")
+
+		c.Dial = func(context.Context, string, string) (near net.Conn, _ error) {
+			near, far = dial()
+			return near, far.Close()
+		}
+		if _, err := c.Exchange(t.Context(), "pipe:1060", []byte(sixteen)); bothends.Classify(err) != bothends.Reset {
+			t.Errorf("%s, closed: %v is %v", name, err, bothends.Classify(err))
+		}
+	}
+
+	path := t.TempDir() + "/socket"
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, new(bothends.Server), ln)
+	mustExchange(t, &bothends.Client{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}, "unix:1060")
+}
+
+func answerOnce(conn net.Conn) {
+	defer conn.Close()
+	if bothends.ReadMessage(conn, make([]byte, 16)) == nil {
+		conn.Write([]byte(farewell))
+	}
+}
+
+type addressed struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (a addressed) LocalAddr() net.Addr  { return a.addr }
+func (a addressed) RemoteAddr() net.Addr { return a.addr }
+
+// A Dial that looks names up in the background: Resolved is called by one goroutine at a
+// time, at the same time as no other hook, and not after Done.
+func TestResolvedInTheBackground(t *testing.T) {
+	ln := memnet.Listen()
+	serve(t, new(bothends.Server), ln)
+	var list []string // without a lock: the race detector sees what is concurrent
+	var looksUp sync.WaitGroup
+	left, finish := make(chan struct{}), make(chan struct{})
+	c := &bothends.Client{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		lookUp := func() { httptrace.ContextClientTrace(ctx).DNSDone(httptrace.DNSDoneInfo{}) }
+		looksUp.Go(lookUp)
+		looksUp.Go(lookUp)
+		looksUp.Wait()
+		looksUp.Go(func() { // left behind by Dial
+			<-left
+			lookUp()
+		})
+		return ln.Dial(ctx, network, addr)
+	}}
+	ctx := bothends.WithTrace(t.Context(), bothends.JoinTraces(events(&list), &bothends.Trace{
+		Sent: func(bothends.Transfer) { close(left) },
+		Done: func(error) { close(finish) },
+	}))
+	if _, err := c.Exchange(ctx, "name:1060", []byte(sixteen)); err != nil {
+		t.Fatal(err)
+	}
+	<-finish
+	looksUp.Wait()
+	want := []string{"resolved name", "resolved name", "connected", "sent " + sixteen, "received " + farewell,
+		"exchanged " + sixteen + "/" + farewell, "closing", "done ok"}
+	if !reflect.DeepEqual(list, want) {
+		t.Errorf("%s", strings.Join(list, "\n"))
+	}
+}
+
+// A source address that cannot be bound is not an error of connect.
+func TestBindThatFails(t *testing.T) {
+	ln := loopback(t)
+	d := net.Dialer{LocalAddr: ln.Addr()}
+	_, err := (&bothends.Client{Dial: d.DialContext}).Exchange(t.Context(), "127.0.0.1:1", nil)
+	if want := "bind to " + ln.Addr().String() + ": address already in use"; bothends.Classify(err) != bothends.Unreachable || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }

@@ -12,6 +12,56 @@ import (
 // longAgo, as a deadline, wakes whoever blocks on a connection.
 var longAgo = time.Unix(1, 0)
 
+// wakeAtEnd wakes whatever blocks on conn when ctx ends, by a deadline in the past.
+// After stop has returned, conn is not touched any more.
+func wakeAtEnd(ctx context.Context, conn net.Conn) (stop func()) {
+	if ctx.Done() == nil {
+		return func() {}
+	}
+	woken := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		conn.SetDeadline(longAgo)
+	})
+	return func() {
+		if !cancel() { // it has started, and may not have set the deadline yet
+			<-woken
+		}
+	}
+}
+
+// tlsConn returns the TLS connection that conn is or wraps, and nil if there is none.
+func tlsConn(conn net.Conn) *tls.Conn {
+	for {
+		switch c := conn.(type) {
+		case *tls.Conn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// selfConnected reports whether a TCP connection leads from a port to itself, as TCP
+// allows (RFC 9293, section 3.5, simultaneous open). Then there is no server. Networks
+// other than TCP may have one address for both ends.
+func selfConnected(conn net.Conn) bool {
+	local, ok1 := conn.LocalAddr().(*net.TCPAddr)
+	peer, ok2 := conn.RemoteAddr().(*net.TCPAddr)
+	return ok1 && ok2 && local != nil && peer != nil && local.Port != 0 && local.AddrPort() == peer.AddrPort()
+}
+
+// peerOf returns the address of a connection's peer as text. A connection that is not
+// the kernel's may have none.
+func peerOf(conn net.Conn) string {
+	if addr := conn.RemoteAddr(); addr != nil {
+		return addr.String()
+	}
+	return "unknown address"
+}
+
 func handshake(ctx context.Context, trace *Trace, conn *tls.Conn) error {
 	start := time.Now()
 	err := conn.HandshakeContext(ctx)

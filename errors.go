@@ -35,31 +35,34 @@ func excerpt(p []byte) string {
 	return fmt.Sprintf("%q... (%d octets)", bytes.ToValidUTF8(p[:most], nil), len(p))
 }
 
-// An ExchangeError says in which step an exchange failed, with whom, and why.
+// An ExchangeError contains the step in which an exchange failed, the peer, and the
+// cause.
 type ExchangeError struct {
-	Op   string // "resolve", "connect", "secure", "send", "receive" or "reply"
-	Peer string // the other end as host:port; while resolving, the name
+	Op   string // "resolve", "bind", "connect", "secure", "send", "receive" or "reply"
+	Peer string // the other end as host:port; for "resolve" the name, for "bind" the local address
 	Err  error
 }
 
 // Error is the operation, the peer and the reason: "receive from
 // 127.0.0.1:1060: connection reset by peer 10 bytes into a 16-byte message".
-func (e *ExchangeError) Error() string { return e.Describe(e.Peer) }
-
-// Describe is Error with another spelling of the peer.
-func (e *ExchangeError) Describe(peer string) string {
+func (e *ExchangeError) Error() string {
 	phrase, ok := map[string]string{
-		"connect": "connect to", "secure": "TLS handshake with", "send": "send to",
+		"bind": "bind to", "connect": "connect to", "secure": "TLS handshake with", "send": "send to",
 		"receive": "receive from", "reply": "reply to",
 	}[e.Op]
 	if !ok {
 		phrase = e.Op
 	}
-	return fmt.Sprintf("%s %s: %s", phrase, peer, Reason(e.Err))
+	return fmt.Sprintf("%s %s: %s", phrase, e.Peer, Reason(e.Err))
 }
 
 // Unwrap returns the cause.
 func (e *ExchangeError) Unwrap() error { return e.Err }
+
+// failedIn returns the error of a step on conn. ctx is what may have ended it.
+func failedIn(ctx context.Context, op string, conn net.Conn, err error) error {
+	return &ExchangeError{op, peerOf(conn), withCause(ctx, err)}
+}
 
 // withCause adds to the error of an operation that ctx stopped why ctx ended.
 // The operation itself only noticed a deadline in the past.

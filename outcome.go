@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/bothends/bothends/internal/errno"
 )
@@ -27,9 +28,9 @@ const (
 	Closed                     // the peer closed before the first octet of a message
 	Reset                      // the peer reset the connection
 	Mismatch                   // a whole reply came, and it was not the expected one
-	TLS                        // the handshake failed, or the peer sent a TLS alert
+	TLS                        // TLS failed: its handshake, or later a record or an alert
 	Denied                     // turned away by an allow list or a limit
-	Canceled                   // stopped by the user, by shutdown, or because Reply gave none
+	Canceled                   // this end gave up: stopped by the user or by shutdown, no reply from Reply, or an error that is none of the others
 )
 
 var outcomeNames = [...]string{
@@ -74,9 +75,9 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 
 // Classify returns the outcome of the exchange that returned err.
 //
-// It knows the errors of this package, of net, crypto/tls, context and the
-// system. What none of the other outcomes covers is [Unreachable] when it came
-// from connecting, and [Canceled] otherwise: this end gave up, not the peer.
+// It knows the errors of this package, of net, crypto/tls, context and the system.
+// An error that it does not know is [Unreachable] if it came from connecting, TLS if it
+// came from a TLS handshake, and [Canceled] otherwise: this end gave up, not the peer.
 func Classify(err error) Outcome {
 	if err == nil {
 		return OK
@@ -87,12 +88,12 @@ func Classify(err error) Outcome {
 		outcome Outcome
 	}{
 		{isDenied, Denied},
-		{is[*MismatchError], Mismatch},
 		{isCanceled, Canceled},
 		{isTimeout, Timeout},
 		{inReply, Canceled}, // whatever Reply ran into, it was not this peer
+		{is[*MismatchError], Mismatch},
 		{errno.Refused.Has, Refused},
-		{errno.Reset.Has, Reset},
+		{isReset, Reset},
 		{isUnreachable, Unreachable},
 		{isTLS, TLS},
 		{isDial, Unreachable},
@@ -128,6 +129,14 @@ func isTimeout(err error) bool {
 
 func inReply(err error) bool { return inStep(err, "reply") }
 
+// isReset also knows net.Pipe's error: a write to a pipe that the peer has closed is
+// what EPIPE is on a socket. A read returns it only after this end has closed.
+func isReset(err error) bool {
+	var short *ShortError
+	return errno.Reset.Has(err) ||
+		errors.Is(err, io.ErrClosedPipe) && !(errors.As(err, &short) && short.Op == "read")
+}
+
 func isUnreachable(err error) bool {
 	return errno.Unreachable.Has(err) || is[*net.DNSError](err) || is[*net.AddrError](err)
 }
@@ -139,7 +148,25 @@ func isTLS(err error) bool {
 	// crypto/tls wraps an alert's own type, which is not exported, in one of these.
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error") ||
-		is[tls.RecordHeaderError](err) || is[*tls.CertificateVerificationError](err)
+		is[tls.RecordHeaderError](err) || is[*tls.CertificateVerificationError](err) ||
+		isPlainTLS(err)
+}
+
+// isPlainTLS reports whether err is, or wraps, one of the many errors of crypto/tls that
+// have no type of their own, and are not exported. Their text is all they have: each of
+// them starts with the package's name.
+func isPlainTLS(err error) bool {
+	if strings.HasPrefix(err.Error(), "tls: ") {
+		return true
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		inner := e.Unwrap()
+		return inner != nil && isPlainTLS(inner)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), func(inner error) bool { return inner != nil && isPlainTLS(inner) })
+	}
+	return false
 }
 
 func isShort(err error) bool {

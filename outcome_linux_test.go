@@ -2,6 +2,7 @@ package bothends_test
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,18 +15,10 @@ import (
 // A connect that hangs: the listener's queue is full, and the kernel drops the SYN
 // (listen(2)).
 func TestConnectThatGetsNoAnswer(t *testing.T) {
-	ln := loopback(t)
-	raw, err := ln.(*net.TCPListener).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	dial(t, ln) // a backlog of 0 has room for one
+	addr := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	silent(t, addr)
 	c := &bothends.Client{Timeout: 50 * time.Millisecond}
-	_, err = c.Exchange(t.Context(), ln.Addr().String(), nil)
+	_, err := c.Exchange(t.Context(), addr, nil)
 	if bothends.Classify(err) != bothends.Timeout || !strings.HasSuffix(err.Error(), ": timed out") {
 		t.Errorf("%v is %v", err, bothends.Classify(err))
 	}

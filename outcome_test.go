@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/memnet"
 )
 
 func TestOutcomeNames(t *testing.T) {
@@ -87,11 +88,19 @@ func TestClassify(t *testing.T) {
 		{secure(os.ErrDeadlineExceeded), bothends.Timeout},
 		{tls.RecordHeaderError{Msg: "not TLS"}, bothends.TLS},
 		{&tls.CertificateVerificationError{Err: errors.New("expired")}, bothends.TLS},
+		{short(0, errors.New("tls: received unexpected handshake message of type *tls.clientHelloMsg when waiting for *tls.helloRequestMsg")), bothends.TLS}, // TLS 1.2, a client that renegotiates
+		{short(3, fmt.Errorf("layer: %w", errors.New("tls: first record does not look like a TLS handshake"))), bothends.TLS},
+		{&bothends.ExchangeError{Op: "connect", Err: errors.New("tls: server selected unsupported protocol version 301")}, bothends.TLS},
+		{&bothends.ShortError{Op: "write", Err: io.ErrClosedPipe}, bothends.Reset}, // net.Pipe's EPIPE
+		{short(0, io.ErrClosedPipe), bothends.Canceled},                            // closed by this end
+		{secure(io.ErrClosedPipe), bothends.Reset},
 		{bothends.ErrServerClosed, bothends.Canceled},
 		{&bothends.ExchangeError{Op: "reply", Err: io.EOF}, bothends.Canceled}, // Reply's own trouble
 		{&bothends.ExchangeError{Op: "reply", Err: syscall.ECONNREFUSED}, bothends.Canceled},
 		{&bothends.ExchangeError{Op: "reply", Err: context.DeadlineExceeded}, bothends.Timeout},
 		{&bothends.ExchangeError{Op: "reply", Err: bothends.ErrDenied}, bothends.Denied},
+		{&bothends.ExchangeError{Op: "reply", Err: &bothends.MismatchError{}}, bothends.Canceled},
+		{&bothends.ExchangeError{Op: "reply", Err: errors.New("tls: bad certificate of another server")}, bothends.Canceled},
 		{&bothends.ExchangeError{Op: "connect", Err: io.EOF}, bothends.Unreachable},
 		{errors.New("something else"), bothends.Canceled},
 	} {
@@ -139,5 +148,35 @@ func TestMismatchShowsTheBeginning(t *testing.T) {
 	err := &bothends.MismatchError{Got: []byte(strings.Repeat("é", 1000)), Want: []byte("ok")}
 	if got := err.Error(); len(got) > 200 || !strings.Contains(got, "2000 octets") {
 		t.Error(got)
+	}
+}
+
+// What crypto/tls itself says where both ends have no protocol version in common, and
+// where the peer does not use TLS; the errors have no types.
+func TestClassifyRealTLSErrors(t *testing.T) {
+	cert, pool := certificate(t)
+	near, far := memnet.Pipe()
+	served := make(chan error, 1)
+	go func() {
+		served <- tls.Server(far, &tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12}).Handshake()
+		far.Close()
+	}()
+	client := &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13}
+	if err := tls.Client(near, client).Handshake(); bothends.Classify(err) != bothends.TLS {
+		t.Errorf("client: %v is %v", err, bothends.Classify(err))
+	}
+	if err := <-served; bothends.Classify(err) != bothends.TLS {
+		t.Errorf("server: %v is %v", err, bothends.Classify(err))
+	}
+
+	near, far = memnet.Pipe()
+	far.Write([]byte(farewell))
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		secured := tls.Client(near, client)
+		return secured, secured.Handshake()
+	}
+	_, err := (&bothends.Client{Dial: dial}).Exchange(t.Context(), "127.0.0.1:1060", nil)
+	if bothends.Classify(err) != bothends.TLS {
+		t.Errorf("a Dial that makes the handshake: %v is %v", err, bothends.Classify(err))
 	}
 }

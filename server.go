@@ -43,12 +43,13 @@ type Server struct {
 	// accepted). 0 means 10,000; negative means no limit.
 	MaxConns int
 
-	// TraceConn, if not nil, is called with each accepted connection, by its own
-	// goroutine, and returns the Trace for it, or nil.
+	// TraceConn, if not nil, is called with each accepted connection, in the
+	// connection's goroutine. It returns a Trace or nil. It may read from the
+	// connection: the deadline of the exchange and Close apply to it.
 	TraceConn func(net.Conn) *Trace
 
-	// Log is told what belongs to no exchange: accept errors, and panics of
-	// Reply. Nil uses slog.Default.
+	// Log receives what is not part of an exchange: accept errors, panics of Reply,
+	// and once that MaxConns is reached. If nil, slog.Default is used.
 	Log *slog.Logger
 
 	mu        sync.Mutex
@@ -56,6 +57,7 @@ type Server struct {
 	listeners map[*net.Listener]struct{} // by pointer: a net.Listener need not be comparable
 	conns     map[*serverConn]struct{}
 	slots     chan struct{} // nil without a limit
+	full      sync.Once     // the limit has been reached
 	serving   int           // calls of Serve that have not returned
 
 	closing chan struct{} // closed by Shutdown and Close
@@ -68,8 +70,9 @@ type Server struct {
 // or an error that ln does not recover from. It closes ln, and returns when the
 // last of its connections has ended: [ErrServerClosed], or the error of ln.
 //
-// Accept errors that pass, such as EMFILE when the process has no descriptors
-// left, are logged and tried again after a pause of 5 ms up to 1 s.
+// After a temporary accept error, such as EMFILE when the process has no descriptors
+// left, Serve pauses for 5 ms to 1 s and tries again. It logs the first error, and then
+// at most one every 10 s, with the number of failures since the one before.
 func (s *Server) Serve(ln net.Listener) error {
 	defer ln.Close()
 	if !s.enter(&ln) {
@@ -79,7 +82,8 @@ func (s *Server) Serve(ln net.Listener) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 
-	pause := backoff{}
+	failures := acceptFailures{log: s.log()}
+	defer failures.report()
 	for {
 		// Room first, and the slot only for a connection: a listener where nobody
 		// connects takes none from the others.
@@ -94,12 +98,11 @@ func (s *Server) Serve(ln net.Listener) error {
 			if !passes(err) {
 				return err
 			}
-			pause.wait(s.closing, func(d time.Duration) {
-				s.log().Warn("accept failed, trying again", "err", err, "pause", d)
-			})
+			failures.add(err)
+			failures.wait(s.closing)
 			continue
 		}
-		pause.reset()
+		failures.pause = 0
 		taken := s.takeSlot()
 		conns.Go(func() {
 			if taken {
@@ -226,6 +229,14 @@ func (s *Server) takeSlot() bool {
 	select {
 	case s.slots <- struct{}{}:
 		return true
+	default:
+	}
+	s.full.Do(func() {
+		s.log().Warn("connection limit reached, further connections wait", "limit", cap(s.slots))
+	})
+	select {
+	case s.slots <- struct{}{}:
+		return true
 	case <-s.closing:
 		return false
 	}
@@ -240,21 +251,46 @@ func (s *Server) log() *slog.Logger {
 	return slog.Default()
 }
 
-// passes tells whether a listener still works after this error of Accept.
+// passes reports whether a listener can still be used after Accept returned err.
 func passes(err error) bool {
 	var ne net.Error
 	return errno.Passing.Has(err) || errors.As(err, &ne) && ne.Timeout()
 }
 
-// A backoff is a pause that doubles, from 5 ms to 1 s, and can be interrupted.
-type backoff struct{ last time.Duration }
+// acceptLogInterval is the least time between two log records of accept errors.
+const acceptLogInterval = 10 * time.Second
 
-func (b *backoff) reset() { b.last = 0 }
+// acceptFailures are the temporary accept errors of a listener: they are counted, and
+// each is followed by a pause.
+type acceptFailures struct {
+	log    *slog.Logger
+	last   error
+	count  int       // since the last record
+	logged time.Time // when that was
+	pause  time.Duration
+}
 
-func (b *backoff) wait(stop <-chan struct{}, say func(time.Duration)) {
-	b.last = min(max(2*b.last, 5*time.Millisecond), time.Second)
-	say(b.last)
-	timer := time.NewTimer(b.last)
+func (f *acceptFailures) add(err error) {
+	f.last = err
+	f.count++
+	if time.Since(f.logged) >= acceptLogInterval {
+		f.report()
+	}
+}
+
+// report logs the failures since the last record, if there are any.
+func (f *acceptFailures) report() {
+	if f.count == 0 {
+		return
+	}
+	f.log.Warn("accept failed", "err", f.last, "failures", f.count)
+	f.count, f.logged = 0, time.Now()
+}
+
+// wait pauses, each time twice as long, from 5 ms to 1 s, until stop is closed.
+func (f *acceptFailures) wait(stop <-chan struct{}) {
+	f.pause = min(max(2*f.pause, 5*time.Millisecond), time.Second)
+	timer := time.NewTimer(f.pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

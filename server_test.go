@@ -675,3 +675,111 @@ func TestLargeMessagesBackToBack(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TraceConn may read from the connection, and so may a wrapper that is asked for its
+// address: the deadline applies to them, and Close reaches them.
+func TestDeadlineAndCloseReachTraceConn(t *testing.T) {
+	for name, setUp := range map[string]func(*bothends.Server, net.Listener) net.Listener{
+		"TraceConn": func(s *bothends.Server, ln net.Listener) net.Listener {
+			s.TraceConn = func(c net.Conn) *bothends.Trace {
+				c.Read(make([]byte, 1))
+				return nil
+			}
+			return ln
+		},
+		"RemoteAddr": func(s *bothends.Server, ln net.Listener) net.Listener {
+			return wrapping{ln, func(c net.Conn) net.Conn { return asksFirst{c} }}
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ln := memnet.Listen()
+			s := &bothends.Server{Timeout: time.Minute}
+			served := make(chan error, 1)
+			wrapped := setUp(s, ln)
+			go func() { served <- s.Serve(wrapped) }()
+
+			start := time.Now()
+			conn, _ := ln.Dial(t.Context(), "tcp", "")
+			conn.Read(make([]byte, 1))
+			conn.Close()
+			if d := time.Since(start); d != time.Minute {
+				t.Errorf("%s: a deadline of a minute took %v", name, d)
+			}
+			conn, _ = ln.Dial(t.Context(), "tcp", "")
+			defer conn.Close()
+			synctest.Wait()
+			start = time.Now()
+			s.Close()
+			<-served
+			if d := time.Since(start); d != 0 {
+				t.Errorf("%s: Close took %v", name, d)
+			}
+		})
+	}
+}
+
+// asksFirst reads before it knows its address, as a wrapper for the PROXY protocol does.
+type asksFirst struct{ net.Conn }
+
+func (c asksFirst) RemoteAddr() net.Addr {
+	c.Read(make([]byte, 1))
+	return c.Conn.RemoteAddr()
+}
+
+// Temporary accept errors are logged at once, and then every 10 s with their number.
+func TestAcceptErrorsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		errs := make([]error, 30)
+		for i := range errs {
+			errs[i] = syscall.EMFILE
+		}
+		ln := &failingListener{Listener: memnet.Listen(), errs: errs}
+		var logged bytes.Buffer
+		s := &bothends.Server{Log: testLogger(&logged)}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ln) }()
+		mustExchange(t, &bothends.Client{Dial: ln.Dial, Timeout: time.Hour}, "localhost:1060")
+		s.Close()
+		<-served
+		// 8 pauses take 1.275 s, and each of the other 22 a second.
+		var counts []string
+		for line := range strings.Lines(logged.String()) {
+			if !strings.Contains(line, "too many open files") {
+				t.Errorf("%s", line)
+			}
+			_, count, _ := strings.Cut(strings.TrimSpace(line), "failures=")
+			counts = append(counts, count)
+		}
+		if got := strings.Join(counts, " "); got != "1 17 10 2" {
+			t.Errorf("failures in each line: %s\n%s", got, &logged)
+		}
+	})
+}
+
+// The limit of connections is logged when it is first reached, and not again.
+func TestConnectionLimitIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		var logged bytes.Buffer
+		s := &bothends.Server{MaxConns: 2, Log: testLogger(&logged)}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ln) }()
+		mustExchange(t, memClient(ln), "localhost:1060")
+		synctest.Wait()
+		if logged.Len() > 0 {
+			t.Errorf("below the limit: %s", &logged)
+		}
+		for range 2 {
+			for range 3 {
+				silent, _ := ln.Dial(t.Context(), "tcp", "")
+				defer silent.Close()
+			}
+			time.Sleep(time.Hour) // all of them have ended
+		}
+		s.Close()
+		<-served
+		if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "limit=2") {
+			t.Errorf("%s", got)
+		}
+	})
+}

@@ -30,18 +30,16 @@ type serverConn struct {
 
 func (s *Server) serveConn(conn net.Conn) {
 	c := &serverConn{server: s, conn: conn, trace: new(Trace)}
-	if s.TraceConn != nil {
-		if t := s.TraceConn(conn); t != nil {
-			c.trace = t
-		}
-	}
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 
-	// Deferred, because a Reply may end its goroutine (runtime.Goexit).
-	err := error(&ExchangeError{"reply", conn.RemoteAddr().String(), errors.New("no return from Reply")})
+	// Deferred, because a Reply may end its goroutine.
+	err := errGoexit
 	defer func() {
+		if err == errGoexit {
+			err = c.failed("reply", err)
+		}
 		tell(c.trace.Closing, conn)
 		closeConn(conn, err)
 		s.mu.Lock()
@@ -49,15 +47,19 @@ func (s *Server) serveConn(conn net.Conn) {
 		s.mu.Unlock()
 		tell(c.trace.Done, err)
 	}()
-	tell(c.trace.Accepted, Connection{Local: conn.LocalAddr(), Peer: conn.RemoteAddr()})
 	err = c.run()
 }
+
+// errGoexit is the error of an exchange while it has no other.
+var errGoexit = errors.New("the goroutine has ended (runtime.Goexit)")
 
 // run makes one exchange, or as many as the peer wants on a persistent connection.
 func (c *serverConn) run() error {
 	size := orDefault(c.server.MessageSize, DefaultMessageSize)
 	persistent := c.server.Persistent && size > 0
-	if !c.begin(false) {
+	begun := c.begin(false)
+	c.accepted()
+	if !begun {
 		return c.failed("receive", &ShortError{"read", 0, max(0, size), ErrServerClosed})
 	}
 	if err := c.handshake(); err != nil {
@@ -84,9 +86,20 @@ func (c *serverConn) run() error {
 	}
 }
 
-// begin starts an exchange: its deadline, and whether Shutdown may end the
-// connection instead, because it is between two exchanges. It tells whether there
-// is to be an exchange at all.
+// accepted calls TraceConn and the first hook. The deadline has been set before: both
+// may read from the connection, and so may a wrapper that is asked for its addresses.
+func (c *serverConn) accepted() {
+	if c.server.TraceConn != nil {
+		if t := c.server.TraceConn(c.conn); t != nil {
+			c.trace = t
+		}
+	}
+	tell(c.trace.Accepted, Connection{Local: c.conn.LocalAddr(), Peer: c.conn.RemoteAddr()})
+}
+
+// begin starts an exchange: it sets its deadline, and whether Shutdown may end the
+// connection instead, because it is between two exchanges. It reports whether there
+// is to be an exchange at all. If not, the deadline is in the past after Close.
 func (c *serverConn) begin(between bool) bool {
 	c.deadline = time.Time{}
 	if timeout := orDefault(c.server.Timeout, DefaultTimeout); timeout > 0 {
@@ -94,7 +107,11 @@ func (c *serverConn) begin(between bool) bool {
 	}
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
-	if c.server.base.Err() != nil || between && c.server.isClosing() {
+	if c.server.base.Err() != nil {
+		c.conn.SetDeadline(longAgo)
+		return false
+	}
+	if between && c.server.isClosing() {
 		return false
 	}
 	c.between = between
@@ -219,5 +236,5 @@ func (c *serverConn) waitUntil(t time.Time) bool {
 }
 
 func (c *serverConn) failed(op string, err error) error {
-	return &ExchangeError{op, c.conn.RemoteAddr().String(), withCause(c.server.base, err)}
+	return failedIn(c.server.base, op, c.conn, err)
 }

@@ -12,11 +12,12 @@ import (
 // A Trace is a set of hooks that are told what happens on one connection, at
 // either end. A nil hook is skipped; a nil Trace is a Trace without hooks.
 //
-// The hooks of a connection are called one at a time, in the order in which
-// things happened to it, by the goroutine that runs its exchange. That goroutine
-// waits for them, so a hook must be quick; and the hooks of different connections
-// run at the same time, so what they share needs a lock. Done is called exactly
-// once, and last.
+// The hooks of a connection are called one at a time, in the order in which things
+// happened to it. The exchange waits for them, so a hook must be quick. Hooks of
+// different connections run concurrently, so what they share needs a lock. Done is
+// called exactly once, and last. All hooks are called by the goroutine that runs the
+// exchange, except Resolved: if a Dial of the user's looks names up in a goroutine,
+// Resolved is called there, and not after Dial has returned.
 //
 //	client: Resolved, Connected, Secured, Sent..., Received..., Exchanged, Closing, Done
 //	server: Accepted, Secured, Received..., Sent..., Exchanged, Received..., Closing, Done
@@ -86,7 +87,7 @@ type Transfer struct {
 	Err     error     // what the call returned, io.EOF for the peer's FIN
 }
 
-// Whole tells whether this call completed the message.
+// Whole reports whether this call completed the message.
 func (t Transfer) Whole() bool { return t.Want > 0 && t.N > 0 && len(t.Message) == t.Want }
 
 type traceKey struct{}

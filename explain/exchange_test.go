@@ -76,7 +76,7 @@ func TestExchange(t *testing.T) {
 │─── 16 octets ─────────────────────────────▶│
 │◀───────────────────────────── 16 octets ───│
 │  closed                                    │
-`, there, 46-len(there), here); rungs != want {
+`, "127.0.0.1:"+client, 46-len("127.0.0.1:"+client), "127.0.0.1:"+server); rungs != want {
 			t.Errorf("the ladder:\n%s", cmp.Diff(want, rungs))
 		}
 		for i, says := range map[int]string{

@@ -36,10 +36,10 @@ func recvWaits(ctx context.Context, s *stage) error {
 	s.claim(wouldBlock, "the kernel would have no octets, and it had %d", n)
 
 	sent := make(chan time.Time, 1)
-	began := time.Now()
+	began, client := time.Now(), s.client // the stage may go on without the timer's end
 	timer := time.AfterFunc(pause, func() {
 		sent <- time.Now()
-		s.client.Write([]byte("Hi ther"))
+		client.Write([]byte("Hi ther"))
 	})
 	defer timer.Stop()
 	if n, err = s.server.Read(p); err != nil {

@@ -17,7 +17,7 @@ start() {
 	"$dir/bothends" "$@" >"$dir/$name.out" 2>"$dir/$name.err" &
 	pids+=($!)
 	for ((i = 0; i < 500; i++)); do
-		at=$(sed -n "s/.*istening at ('127.0.0.1', \([0-9]*\)).*/127.0.0.1:\1/p" "$dir/$name.out" "$dir/$name.err" | head -1)
+		at=$(sed -n "s/.*istening at \(('127.0.0.1', \|127.0.0.1:\)\([0-9]*\).*/127.0.0.1:\2/p" "$dir/$name.out" "$dir/$name.err" | head -1)
 		[ -z "$at" ] || return 0
 		sleep 0.01
 	done

@@ -18,6 +18,18 @@ import (
 // ExchangeSchema names the form of an Exchange as JSON.
 const ExchangeSchema = "bothends.exchange/v1"
 
+// ListeningSchema names the form of a Listening as JSON.
+const ListeningSchema = "bothends.listening/v1"
+
+// A Listening is where a server listens, as one line of JSON before those of its
+// exchanges.
+type Listening struct {
+	Schema string    `json:"schema"`
+	Time   time.Time `json:"time"`
+	Local  string    `json:"local"`          // host:port; the host is [::] or 0.0.0.0 for all interfaces
+	Port   int       `json:"port,omitempty"` // of TCP
+}
+
 // An Exchange is what happened in one exchange, as one line of JSON.
 type Exchange struct {
 	Schema  string           `json:"schema"`
@@ -99,8 +111,8 @@ func (p Phases) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// A JSON writes an Exchange for each exchange, one line in one Write. Out must be
-// set.
+// A JSON writes a Listening for a server, if asked to, and an Exchange for each exchange:
+// one line in one Write. Out must be set.
 type JSON struct {
 	Out io.Writer
 	// RequestSize and ReplySize are the octets that the messages should have, told
@@ -114,6 +126,28 @@ type JSON struct {
 	Events bool
 
 	mu sync.Mutex // one Write at a time
+}
+
+// Listening writes where a server listens.
+func (j *JSON) Listening(addr net.Addr) {
+	l := Listening{Schema: ListeningSchema, Time: time.Now(), Local: address(addr)}
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		l.Port = tcp.Port
+	}
+	j.line(l)
+}
+
+// line writes one object.
+func (j *JSON) line(object any) {
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	if e.Encode(object) != nil { // it has no value that JSON lacks
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.Out.Write(line.Bytes())
 }
 
 // Client returns the Trace for one exchange of a client.
@@ -131,7 +165,7 @@ func (j *JSON) trace(role string) *bothends.Trace {
 	r.begin()
 	connection := func(c bothends.Connection) {
 		if c.Err == nil {
-			r.local, r.peer = c.Local.String(), c.Peer.String()
+			r.local, r.peer = address(c.Local), address(c.Peer)
 		}
 	}
 	return bothends.JoinTraces(r.timing.Trace(), r.events(), &bothends.Trace{
@@ -211,15 +245,7 @@ func (r *recorder) write(err error) {
 	for name, spent := range r.timing.Phases() {
 		x.Seconds = append(x.Seconds, Phase{name, spent})
 	}
-	var line bytes.Buffer
-	e := json.NewEncoder(&line)
-	e.SetEscapeHTML(false)
-	if e.Encode(x) != nil { // it has no value that JSON lacks
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.Out.Write(line.Bytes())
+	r.line(x)
 }
 
 // mostEvents bounds what a peer that sends octet by octet can make of one line.

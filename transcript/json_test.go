@@ -3,12 +3,16 @@ package transcript_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/internal/memnet"
@@ -80,12 +84,12 @@ func TestJSONOfBothEnds(t *testing.T) {
 		checkLines(t, &server,
 			head+`50000","outcome":"ok",`+request+`,"seconds":{"wait":0,"receive":0,"reply":0,"send":0,"close":0}}`,
 			head+`50001","outcome":"short","request":{"hex":"fffe3c263e","octets":5,"want":16},`+none+
-				`,"seconds":{"wait":0,"receive":0,"close":0},"error":"receive from ('127.0.0.1', 50001): socket closed 5 bytes into a 16-byte message"}`,
+				`,"seconds":{"wait":0,"receive":0,"close":0},"error":"receive from 127.0.0.1:50001: socket closed 5 bytes into a 16-byte message"}`,
 			head+`50002","outcome":"closed","request":{"text":"","octets":0,"want":16},`+none+
-				`,"seconds":{"wait":0,"close":0},"error":"receive from ('127.0.0.1', 50002): socket closed 0 bytes into a 16-byte message"}`,
+				`,"seconds":{"wait":0,"close":0},"error":"receive from 127.0.0.1:50002: socket closed 0 bytes into a 16-byte message"}`,
 			head+`50003","outcome":"ok",`+request+`,"surplus":2,"seconds":{"wait":0,"receive":0,"reply":0,"send":0,"close":0}}`,
 			head+`50004","outcome":"timeout","request":{"text":"","octets":0,"want":16},`+none+
-				`,"seconds":{"wait":60,"close":0},"error":"receive from ('127.0.0.1', 50004): timed out 0 bytes into a 16-byte message"}`)
+				`,"seconds":{"wait":60,"close":0},"error":"receive from 127.0.0.1:50004: timed out 0 bytes into a 16-byte message"}`)
 	})
 }
 
@@ -98,7 +102,7 @@ func TestJSONOfFailedConnect(t *testing.T) {
 	c.Exchange(bothends.WithTrace(t.Context(), j.Client()), "localhost:1060", []byte(hello))
 	got := lines(t, &out)
 	if len(got) != 1 || !strings.Contains(got[0], `"role":"client","peer":"127.0.0.1:1060","outcome":"refused","request":{"text":"","octets":0,"want":16}`) ||
-		!strings.Contains(got[0], `"error":"connect to ('127.0.0.1', 1060): connection refused"`) {
+		!strings.Contains(got[0], `"error":"connect to 127.0.0.1:1060: connection refused"`) {
 		t.Errorf("%s", got)
 	}
 }
@@ -147,9 +151,13 @@ func TestJSONPersistent(t *testing.T) {
 
 func TestTally(t *testing.T) {
 	var tally transcript.Tally
-	if got := tally.String(); got != "0 connections, 0 exchanges" {
-		t.Error(got)
+	check := func(connections, exchanges string) {
+		t.Helper()
+		if tally.Connections() != connections || tally.Exchanges() != exchanges {
+			t.Errorf("%s\n%s", tally.Connections(), tally.Exchanges())
+		}
 	}
+	check("0 connections", "0 exchanges")
 	for _, err := range []error{nil, io.EOF, nil} {
 		trace := tally.Trace(nil)
 		trace.Accepted(bothends.Connection{})
@@ -159,8 +167,52 @@ func TestTally(t *testing.T) {
 		trace.Done(err)
 	}
 	tally.Trace(nil).Accepted(bothends.Connection{})
-	if got := tally.String(); got != "4 connections, 2 exchanges: 2 ok, 1 closed, 1 open" || tally.Open() != 1 {
+	check("4 connections: 2 ok, 1 closed, 1 open", "3 exchanges: 2 ok, 1 closed")
+	if tally.Open() != 1 {
+		t.Errorf("%d open", tally.Open())
+	}
+}
+
+// On persistent connections connections and exchanges are different numbers, and each
+// of the two lines adds up. Exchanges are as many as the JSON's lines.
+func TestTallyOfPersistentConnections(t *testing.T) {
+	var tally transcript.Tally
+	var out bytes.Buffer
+	j := &transcript.JSON{Out: &out, Persistent: true}
+	for _, end := range []error{nil, nil, syscall.ECONNRESET} {
+		trace := bothends.JoinTraces(tally.Trace(nil), j.Server(nil))
+		trace.Accepted(bothends.Connection{Local: serverAddr, Peer: serverAddr})
+		for range 2 {
+			trace.Exchanged(bothends.Exchange{})
+		}
+		trace.Done(end)
+	}
+	if got := tally.Connections(); got != "3 connections: 2 ok, 1 reset" {
 		t.Error(got)
+	}
+	if got := tally.Exchanges(); got != "7 exchanges: 6 ok, 1 reset" {
+		t.Error(got)
+	}
+	if lines := strings.Count(out.String(), "\n"); lines != 7 {
+		t.Errorf("%d lines of JSON", lines)
+	}
+}
+
+// The first object of a server says where it listens.
+func TestJSONOfListening(t *testing.T) {
+	var out bytes.Buffer
+	(&transcript.JSON{Out: &out}).Listening(serverAddr)
+	var got map[string]any
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := time.Parse(time.RFC3339, fmt.Sprint(got["time"])); err != nil {
+		t.Error(err)
+	}
+	delete(got, "time")
+	want := map[string]any{"schema": "bothends.listening/v1", "local": "127.0.0.1:1060", "port": 1060.0}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -166,7 +166,7 @@ func (l *Ladder) String() string {
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "%sclient%*s\n", margin, inside-len("client")+2, "server")
-	left, right := SocketName(l.Client), SocketName(l.Server)
+	left, right := address(l.Client), address(l.Server)
 	if gap := inside + 2 - len(left) - len(right); gap > 0 {
 		fmt.Fprintf(&out, "%s%s%s%s\n", margin, left, strings.Repeat(" ", gap), right)
 	} else {

@@ -26,8 +26,8 @@ func SocketName(addr net.Addr) string {
 	return HostPortName(addr.String())
 }
 
-// HostPortName is SocketName for a host:port, whose host may be a name. What is
-// no host:port is quoted as it stands.
+// HostPortName is SocketName for a host:port, whose host may be a name. A text that is
+// not a host:port is quoted as it is.
 func HostPortName(hostport string) string {
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -43,13 +43,23 @@ func HostPortName(hostport string) string {
 	return fmt.Sprintf("(%s, %s)", Quote([]byte(host)), port)
 }
 
-// ErrorText is err's text with socket names in the chapter's form.
+// address returns an address as host:port, the form for everything but the chapter's
+// lines.
+func address(addr net.Addr) string {
+	if addr == nil {
+		return "unknown address"
+	}
+	return addr.String()
+}
+
+// ErrorText returns the text of the ExchangeError in err, without what wraps it. If
+// there is none, it returns err's own text.
 func ErrorText(err error) string {
 	var e *bothends.ExchangeError
-	if !errors.As(err, &e) {
-		return err.Error()
+	if errors.As(err, &e) {
+		return e.Error()
 	}
-	return e.Describe(HostPortName(e.Peer))
+	return err.Error()
 }
 
 // Quote writes octets as a quoted string, with \xNN for those that do not print:

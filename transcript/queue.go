@@ -27,11 +27,14 @@ type Queue struct {
 	emptied chan struct{} // closed when the goroutine has ended
 }
 
-// NewQueue returns a Queue that writes to w and lets limit octets wait. A line
-// longer than that waits only alone. The writing goroutine calls report after lines
-// were lost and the next one got through, with their number; and when w fails, with
-// the error, once until it works again. A line that w does not take is lost.
+// NewQueue returns a Queue that writes to w and lets limit octets wait. A longer line
+// waits only alone. The writing goroutine calls report, unless it is nil: with the
+// number of lost lines when the next line was written, and with the error when w
+// fails, once until it works again. A line that w does not take is lost.
 func NewQueue(w io.Writer, limit int, report func(lines int, err error)) *Queue {
+	if report == nil {
+		report = func(int, error) {}
+	}
 	q := &Queue{w: w, limit: limit, report: report, wake: make(chan struct{}, 1), emptied: make(chan struct{})}
 	go q.run()
 	return q

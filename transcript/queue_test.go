@@ -162,3 +162,21 @@ func TestQueueOfAWriterThatFails(t *testing.T) {
 		}
 	})
 }
+
+// Without a report what is lost is not reported, and nothing else changes.
+func TestQueueWithoutReport(t *testing.T) {
+	r := &slowReader{reads: make(chan struct{}), fails: errors.New("no reader")}
+	q := transcript.NewQueue(r, 10, nil)
+	fmt.Fprintln(q, "a line that fails")
+	fmt.Fprintln(q, "a line that is dropped")
+	close(r.reads)
+	if lost := q.Close(t.Context()); lost != 2 {
+		t.Errorf("%d lines lost", lost)
+	}
+	works := &slowReader{reads: r.reads}
+	q = transcript.NewQueue(works, 0, nil)
+	fmt.Fprintln(q, "a line")
+	if lost := q.Close(t.Context()); lost != 0 || works.got.String() != "a line\n" {
+		t.Errorf("%d lines lost, %q", lost, works.got.String())
+	}
+}

@@ -1,11 +1,13 @@
 package transcript
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -13,18 +15,22 @@ import (
 	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
-// Steps writes one line for each step of a connection: the time since it began,
-// what was asked of the kernel, what the kernel did, and what that means. Behind
-// the last one come a ladder of the exchange and the kernel's own view.
+// Steps writes one entry for each step of a connection: the time since it started, the
+// call, what it returned, and what that means. After the last one come a ladder of the
+// exchange and the kernel's own view. Times are those of
+// this end's calls: when one returned, and how long it took. They are not the times of
+// segments, which only a capture can see.
 type Steps struct {
 	// Out gets each line, and at the end the ladder with the view, in one Write.
 	// The connections of a server write at the same time.
 	Out io.Writer
 	// ASCII draws the ladder without Unicode's lines and arrows.
 	ASCII bool
-	// Width is the maximum number of columns, 0 means no limit.
+	// Width is the maximum number of columns, 0 means 80.
 	Width int
-	// SourceChosen: the client's port was asked for, and not left to the kernel.
+	// Taker is what takes the octets that are sent. If empty, it is "the kernel".
+	Taker string
+	// SourceChosen: the client's port was requested, and not left to the kernel.
 	SourceChosen bool
 	// Preparing, if set, is how much of the time of connect went into what the client
 	// did before: the setting up of a capture.
@@ -36,14 +42,14 @@ type Steps struct {
 
 // Client returns the Trace for one exchange of a client.
 func (s *Steps) Client() *bothends.Trace {
-	c := &climb{Steps: s, taker: "the kernel", start: time.Now()}
+	c := &climb{Steps: s, taker: cmp.Or(s.Taker, "the kernel"), start: time.Now()}
 	c.ladder = &Ladder{ASCII: s.ASCII, Start: c.start}
 	return bothends.JoinTraces(c.ladder.TraceClient(), c.trace())
 }
 
 // Server is for the TraceConn of a bothends.Server. Each line names its connection.
 func (s *Steps) Server(conn net.Conn) *bothends.Trace {
-	c := &climb{Steps: s, taker: "the kernel", start: time.Now(), name: SocketName(conn.RemoteAddr()) + " "}
+	c := &climb{Steps: s, taker: cmp.Or(s.Taker, "the kernel"), start: time.Now(), name: address(conn.RemoteAddr()) + " "}
 	c.ladder = &Ladder{ASCII: s.ASCII, Start: c.start}
 	return bothends.JoinTraces(c.ladder.TraceServer(), c.trace())
 }
@@ -83,7 +89,7 @@ func (c *climb) sayOf(when time.Time, format string, args ...any) {
 }
 
 // print writes text in one Write.
-func (c *climb) print(text string) { io.WriteString(c.Out, Fold(text, c.Width)) }
+func (c *climb) print(text string) { io.WriteString(c.Out, Fold(text, cmp.Or(c.Width, 80))) }
 
 func at(d time.Duration) string { return fmt.Sprintf("%9.3f ms", float64(d)/1e6) }
 
@@ -101,28 +107,31 @@ func (c *climb) resolved(r bothends.Resolution) {
 }
 
 func (c *climb) connected(to bothends.Connection) {
-	took := spent(to.Start) + c.besides(to)
+	took := spent(to.Start) + c.includes(to)
 	if to.Err != nil {
 		switch bothends.Classify(to.Err) {
 		case bothends.Refused:
-			c.say("connect: refused after %s; the answer was an RST, or a firewall's ICMP message", took)
+			c.say("connect: refused after %s, by an RST or an ICMP message", took)
 		case bothends.Timeout:
 			c.say("connect: no connection within %s", took)
 		default:
-			c.say("connect: failed after %s; no connection came about", took)
+			c.say("connect: failed after %s: %s", took, bothends.Reason(to.Err))
 		}
 		return
 	}
 	c.open = true
-	chosen := "chosen by the kernel"
-	if c.SourceChosen {
-		chosen = "as asked for"
+	local := "this end is " + address(to.Local)
+	if tcp, ok := to.Local.(*net.TCPAddr); ok {
+		local = fmt.Sprintf("the kernel chose local port %d", tcp.Port)
+		if c.SourceChosen {
+			local = fmt.Sprintf("local port %d, as requested", tcp.Port)
+		}
 	}
-	c.say("connect: SYN answered after %s; this end is %s, %s", took, SocketName(to.Local), chosen)
+	c.say("connect: returned after %s; %s", took, local)
 }
 
-// besides is what the time of connect has in it besides the connection's own.
-func (c *climb) besides(to bothends.Connection) string {
+// includes is what the time of connect contains in addition to the connection's own.
+func (c *climb) includes(to bothends.Connection) string {
 	var parts []string
 	if triedOthers(c.addrs, to) {
 		parts = append(parts, fmt.Sprintf("all attempts at the %d addresses together", len(c.addrs)))
@@ -138,7 +147,7 @@ func (c *climb) besides(to bothends.Connection) string {
 
 func (c *climb) accepted(bothends.Connection) {
 	c.open = true
-	c.say("accept: the kernel had the connection complete; a new socket for it")
+	c.say("accept: returned a connection that was complete")
 }
 
 func (c *climb) secured(h bothends.Handshake) {
@@ -151,44 +160,50 @@ func (c *climb) secured(h bothends.Handshake) {
 }
 
 func (c *climb) sent(t bothends.Transfer) {
-	what := fmt.Sprintf("send: asked to take %s, %s took %d", octets(t.Asked), c.taker, t.N)
+	what := fmt.Sprintf("send: %s took %d of %s", c.taker, t.N, octets(t.Asked))
 	switch {
 	case t.Whole():
-		c.sayOf(t.End, "%s after %s; they are in its buffer, or on their way", what, took(t))
+		c.sayOf(t.End, "%s in %s, to deliver later", what, took(t))
 	case t.Err != nil:
-		c.sayOf(t.End, "%s, then %s", what, woken(t.Err))
+		c.sayOf(t.End, "%s%s", what, until(t.Err))
 	default:
 		c.sayOf(t.End, "%s; %d to send again", what, t.Want-len(t.Message))
 	}
 }
 
 func (c *climb) received(t bothends.Transfer) {
-	what := fmt.Sprintf("receive: asked for %s, got %d", octets(t.Asked), t.N)
+	what := fmt.Sprintf("receive: got %d of %s", t.N, octets(t.Asked))
+	if t.Want == 0 { // as many as come
+		what = "receive: got " + octets(t.N)
+	}
 	switch fin := errors.Is(t.Err, io.EOF); {
 	case t.N > 0 && t.Want == 0:
-		c.sayOf(t.End, "%s; they belong to no message", what)
+		c.sayOf(t.End, "%s after the message; they are not part of it", what)
 	case t.Whole():
 		c.sayOf(t.End, "%s after %s; the message is whole", what, took(t))
 	case t.Err == nil:
 		c.sayOf(t.End, "%s after %s; %d still to come", what, took(t), t.Want-len(t.Message))
 	case fin && t.Want > 0 && c.exchanged && len(t.Message) == 0:
-		c.sayOf(t.End, "%s: the peer has closed, between two messages", what)
+		c.sayOf(t.End, "%s: the peer has closed its side, between two messages", what)
 	case fin && t.Want > 0:
-		c.sayOf(t.End, "%s: the peer has closed; %d are missing", what, t.Want-len(t.Message))
+		c.sayOf(t.End, "%s: the peer has closed its side; %d missing", what, t.Want-len(t.Message))
 	case fin:
-		c.sayOf(t.End, "%s: the peer has closed too", what)
+		c.sayOf(t.End, "%s: the peer has closed its side too", what)
 	default:
-		c.sayOf(t.End, "%s, then %s", what, woken(t.Err))
+		c.sayOf(t.End, "%s%s", what, until(t.Err))
 	}
 }
 
-// woken is why a call failed. A deadline is how a stop by the user or by shutdown
-// wakes it too; which it was, the line for close says.
-func woken(err error) string {
-	if bothends.Classify(err) == bothends.Timeout {
-		return "was woken by the deadline, or by a stop"
+// until is what ended a call that failed. A stop by the user or by shutdown interrupts a
+// call by a deadline too; the line for close shows which it was.
+func until(err error) string {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return " until the deadline or a stop"
+	case bothends.Classify(err) == bothends.Timeout:
+		return ", then the kernel gave up: the peer did not answer"
 	}
-	return bothends.Reason(err)
+	return ", then " + bothends.Reason(err)
 }
 
 func (c *climb) done(err error) {
@@ -198,6 +213,9 @@ func (c *climb) done(err error) {
 	ladder, drawn := c.ladder, c.open
 	if c.Segments != nil {
 		if l := c.Segments(); l != nil {
+			if c.open { // segments do not have the zone of an IPv6 address
+				l.Client, l.Server = c.ladder.Client, c.ladder.Server
+			}
 			l.Start, ladder, drawn = c.start, l, true // of a refused connection too
 		}
 	}
@@ -206,8 +224,12 @@ func (c *climb) done(err error) {
 		view = fmt.Sprintf("\n%sthe kernel's view at the end:\n%s", c.name, c.view)
 	}
 	if drawn {
-		ladder.Width = c.Width
-		c.print(fmt.Sprintf("\n%s%s", ladder, view))
+		title := ""
+		if ladder == c.ladder {
+			title = c.name + "this end's calls (their times, not those of segments):\n"
+		}
+		ladder.Width = cmp.Or(c.Width, 80)
+		c.print(fmt.Sprintf("\n%s%s%s", title, ladder, view))
 	}
 }
 
@@ -219,8 +241,8 @@ func took(t bothends.Transfer) string { return millis(t.End.Sub(t.Start)) }
 
 func millis(d time.Duration) string { return fmt.Sprintf("%.3f ms", float64(d)/1e6) }
 
-// kernelView puts the kernel's figures in words, a few on a line, and names those that
-// it did not tell.
+// kernelView puts the kernel's figures in words, a few on a line, and lists those that
+// are not available.
 func kernelView(i tcpinfo.Info, err error) string {
 	switch {
 	case errors.Is(err, net.ErrClosed):
@@ -233,7 +255,8 @@ func kernelView(i tcpinfo.Info, err error) string {
 	for _, line := range [][]figure{
 		{of("state", " %s", i.State), of("congestion control", " %s", i.CongestionControl), of("MSS", " %d", i.MSS)},
 		{of("round trip", " %s smoothed", inMillis(i.RTT)), of("variance", " %s", inMillis(i.RTTVar)), of("retransmissions", " %d", i.Retransmissions)},
-		{of("octets acknowledged", " %d (a client's SYN and a FIN count as one)", i.BytesAcked), of("received", " %d (a FIN counts as one)", i.BytesReceived)},
+		{of("octets acknowledged", " %d (a client's SYN and a FIN count as one)", i.BytesAcked)},
+		{of("octets received", " %d (a FIN counts as one)", i.BytesReceived)},
 		{of("delivery rate", " %d octets/s", i.DeliveryRate), of("send queue", " %d", i.Unsent), of("receive queue", " %d", i.Unread)},
 	} {
 		var told []string

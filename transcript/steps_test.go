@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -61,14 +62,20 @@ func exchange(t *testing.T, ascii bool) (client, server string) {
 
 func TestSteps(t *testing.T) {
 	client, server := exchange(t, false)
-	if diff := cmp.Diff(`    2.000 ms connect: SYN answered after 2.000 ms; this end is ('127.0.0.1', 50000), chosen by the kernel
-    2.000 ms send: asked to take 16 octets, the kernel took 7; 9 to send again
-    5.000 ms send: asked to take 9 octets, the kernel took 9 after 3.000 ms; they are in its buffer, or on their way
-    5.000 ms receive: asked for 16 octets, got 16 after 0.000 ms; the message is whole
+	for line := range strings.Lines(client + server) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if diff := cmp.Diff(`    2.000 ms connect: returned after 2.000 ms; the kernel chose local port 50000
+    2.000 ms send: the kernel took 7 of 16 octets; 9 to send again
+    5.000 ms send: the kernel took 9 of 9 octets in 3.000 ms, to deliver later
+    5.000 ms receive: got 16 of 16 octets after 0.000 ms; the message is whole
     5.000 ms close: ok
 
+this end's calls (their times, not those of segments):
              client                                  server
-             ('127.0.0.1', 50000)       ('127.0.0.1', 1060)
+             127.0.0.1:50000                 127.0.0.1:1060
     0.000 ms │─── SYN ───────────────────────────────────▶│
     2.000 ms │◀────────────────────────────── SYN, ACK ───│
     2.000 ms │─── 7 octets ──────────────────────────────▶│
@@ -81,15 +88,20 @@ the kernel's view at the end:
 `, client); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(`    0.000 ms ('127.0.0.1', 50000) accept: the kernel had the connection complete; a new socket for it
-    0.000 ms ('127.0.0.1', 50000) receive: asked for 16 octets, got 7 after 0.000 ms; 9 still to come
-    3.000 ms ('127.0.0.1', 50000) receive: asked for 9 octets, got 9 after 3.000 ms; the message is whole
-    3.000 ms ('127.0.0.1', 50000) send: asked to take 16 octets, the kernel took 16 after 0.000 ms; they are in its buffer, or on their way
-    3.000 ms ('127.0.0.1', 50000) receive: asked for 512 octets, got 0: the peer has closed too
-    3.000 ms ('127.0.0.1', 50000) close: ok
+	if diff := cmp.Diff(`    0.000 ms 127.0.0.1:50000 accept: returned a connection that was complete
+    0.000 ms 127.0.0.1:50000 receive: got 7 of 16 octets after 0.000 ms; 9 still
+               to come
+    3.000 ms 127.0.0.1:50000 receive: got 9 of 9 octets after 3.000 ms; the
+               message is whole
+    3.000 ms 127.0.0.1:50000 send: the kernel took 16 of 16 octets in 0.000 ms,
+               to deliver later
+    3.000 ms 127.0.0.1:50000 receive: got 0 octets: the peer has closed its side
+               too
+    3.000 ms 127.0.0.1:50000 close: ok
 
+127.0.0.1:50000 this end's calls (their times, not those of segments):
              client                                  server
-             ('127.0.0.1', 50000)       ('127.0.0.1', 1060)
+             127.0.0.1:50000                 127.0.0.1:1060
     0.000 ms │                                  accepted  │
     0.000 ms │─── 7 octets ──────────────────────────────▶│
     3.000 ms │─── 9 octets ──────────────────────────────▶│
@@ -98,7 +110,7 @@ the kernel's view at the end:
     3.000 ms │─── FIN ───────────────────────────────────▶│
     3.000 ms │                                    closed  │
 
-('127.0.0.1', 50000) the kernel's view at the end:
+127.0.0.1:50000 the kernel's view at the end:
   not available on this system
 `, server); diff != "" {
 		t.Error(diff)
@@ -152,13 +164,13 @@ func TestStepsOfFailures(t *testing.T) {
 		server func(*memnet.Conn)
 		lines  []string
 	}{
-		{"refused", nil, []string{"connect: refused after 0.000 ms; the answer was an RST, or a firewall's ICMP message\n"}},
+		{"refused", nil, []string{"connect: refused after 0.000 ms, by an RST or an ICMP message\n"}},
 		{"FIN", takeAnd(func(c *memnet.Conn) { c.Close() }), []string{
-			"receive: asked for 6 octets, got 0: the peer has closed; 6 are missing\n", "◀─────────────────────────────────── FIN ───", "close: short\n"}},
+			"receive: got 0 of 6 octets: the peer has closed its side; 6 missing\n", "◀─────────────────────────────────── FIN ───", "close: short\n"}},
 		{"RST", takeAnd(func(c *memnet.Conn) { c.Reset() }), []string{
-			"receive: asked for 6 octets, got 0, then connection reset by peer\n", "◀─────────────────────────────────── RST ───", "close: reset\n"}},
+			"receive: got 0 of 6 octets, then connection reset by peer\n", "◀─────────────────────────────────── RST ───", "close: reset\n"}},
 		{"silence", takeAnd(func(c *memnet.Conn) { time.Sleep(time.Minute); c.Close() }), []string{
-			" 1000.000 ms receive: asked for 6 octets, got 0, then was woken by the deadline, or by a stop\n", "close: timeout\n"}},
+			" 1000.000 ms receive: got 0 of 6 octets until the deadline or a stop\n", "close: timeout\n"}},
 	} {
 		got := tell(c.server)
 		for _, want := range c.lines {
@@ -204,12 +216,12 @@ func TestStepsOfSeveralAddresses(t *testing.T) {
 		err        error
 		says, rung string
 	}{
-		{[]netip.Addr{second}, serverAddr, nil, "SYN answered after 0.000 ms; this", "│─── SYN ──"},
-		{[]netip.Addr{second, first}, serverAddr, nil, "SYN answered after 0.000 ms; this", "│─── SYN ──"},
+		{[]netip.Addr{second}, serverAddr, nil, "connect: returned after 0.000 ms; the kernel", "│─── SYN ──"},
+		{[]netip.Addr{second, first}, serverAddr, nil, "connect: returned after 0.000 ms; the kernel", "│─── SYN ──"},
 		{[]netip.Addr{first, second}, serverAddr, nil,
-			"SYN answered after 0.000 ms (all attempts at the 2 addresses together); this", "│  other addresses first  "},
+			"connect: returned after 0.000 ms (all attempts at the 2 addresses\n               together); the kernel", "│  other addresses first  "},
 		{[]netip.Addr{first, second}, nil, syscall.ECONNREFUSED,
-			"refused after 0.000 ms (all attempts at the 2 addresses together); the answer", ""},
+			"refused after 0.000 ms (all attempts at the 2 addresses\n               together), by", ""},
 	} {
 		var out bytes.Buffer
 		synctest.Test(t, func(t *testing.T) {
@@ -276,7 +288,7 @@ func TestKernelView(t *testing.T) {
 	if x.Kernel == nil || x.Kernel.State != "CLOSE_WAIT" || x.Kernel.BytesReceived != 17 || x.Kernel.RTT <= 0 {
 		t.Errorf("kernel: %+v", x.Kernel)
 	}
-	for _, want := range []string{"state CLOSE_WAIT, congestion control ", "ms smoothed, variance ", "received 17 (a FIN counts as one)", "send queue 0, receive queue 0"} {
+	for _, want := range []string{"state CLOSE_WAIT, congestion control ", "ms smoothed, variance ", "octets received 17 (a FIN counts as one)", "send queue 0, receive queue 0"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}
@@ -296,15 +308,16 @@ func byHand(events func(*bothends.Trace)) string {
 
 func TestStepsOfAPersistentConnection(t *testing.T) {
 	fin := bothends.Transfer{Asked: 16, Want: 16, Err: io.EOF}
+	onOneLine := func(s string) string { return strings.Join(strings.Fields(s), " ") }
 	got := byHand(func(trace *bothends.Trace) {
 		trace.Exchanged(bothends.Exchange{})
 		trace.Received(fin)
 	})
-	if !strings.Contains(got, "got 0: the peer has closed, between two messages\n") {
+	if !strings.Contains(onOneLine(got), "got 0 of 16 octets: the peer has closed its side, between two messages ") {
 		t.Errorf("closed between two exchanges:\n%s", got)
 	}
 	got = byHand(func(trace *bothends.Trace) { trace.Received(fin) })
-	if !strings.Contains(got, "got 0: the peer has closed; 16 are missing\n") {
+	if !strings.Contains(onOneLine(got), "got 0 of 16 octets: the peer has closed its side; 16 missing ") {
 		t.Errorf("closed before the first one:\n%s", got)
 	}
 }
@@ -340,7 +353,7 @@ func TestStepsUnderTLS(t *testing.T) {
 		trace.Secured(bothends.Handshake{})
 		trace.Sent(bothends.Transfer{Asked: 16, N: 16, Message: []byte(farewell), Want: 16})
 	})
-	if !strings.Contains(got, "send: asked to take 16 octets, TLS took 16 after") {
+	if !strings.Contains(got, "send: TLS took 16 of 16 octets") {
 		t.Errorf("%s", got)
 	}
 }

@@ -9,64 +9,90 @@ import (
 	"github.com/bothends/bothends"
 )
 
-// A Tally counts the connections of a server, its exchanges, and how the
-// connections ended. The zero value is ready.
+// A Tally counts the connections of a server and its exchanges, and how they ended. It
+// counts as many exchanges as a JSON writes lines. The zero value is ready to use.
 type Tally struct {
-	mu        sync.Mutex
-	accepted  int
-	exchanges int
-	ended     int
-	outcomes  map[bothends.Outcome]int
+	mu          sync.Mutex
+	open        int
+	connections counts // that have ended
+	exchanges   counts
 }
 
 // Trace is for the TraceConn of a bothends.Server.
 func (t *Tally) Trace(net.Conn) *bothends.Trace {
 	return &bothends.Trace{
-		Accepted:  func(bothends.Connection) { t.count(func() { t.accepted++ }) },
-		Exchanged: func(bothends.Exchange) { t.count(func() { t.exchanges++ }) },
+		Accepted: func(bothends.Connection) {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.open++
+		},
+		Exchanged: func(bothends.Exchange) {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.exchanges.add(bothends.OK)
+		},
 		Done: func(err error) {
-			t.count(func() {
-				if t.outcomes == nil {
-					t.outcomes = make(map[bothends.Outcome]int)
-				}
-				t.ended++
-				t.outcomes[bothends.Classify(err)]++
-			})
+			outcome := bothends.Classify(err)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.open--
+			t.connections.add(outcome)
+			if err != nil { // else it was closed after an exchange, which is counted
+				t.exchanges.add(outcome)
+			}
 		},
 	}
 }
 
-func (t *Tally) count(f func()) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	f()
-}
-
-// Open is how many connections have not ended.
+// Open returns the number of connections that have not ended.
 func (t *Tally) Open() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.accepted - t.ended
+	return t.open
 }
 
-// String is one line: 3 connections, 2 exchanges: 2 ok, 1 short.
-func (t *Tally) String() string {
+// Connections returns one line that adds up: 3 connections: 1 ok, 1 short, 1 open.
+func (t *Tally) Connections() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.connections.line("connection", t.open)
+}
+
+// Exchanges returns one line that adds up: 5 exchanges: 4 ok, 1 short. A persistent
+// connection has any number of exchanges. The last one of a connection that failed has
+// that outcome. What has not ended is not counted.
+func (t *Tally) Exchanges() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.exchanges.line("exchange", 0)
+}
+
+// counts is a number for each outcome.
+type counts map[bothends.Outcome]int
+
+func (c *counts) add(o bothends.Outcome) {
+	if *c == nil {
+		*c = make(counts)
+	}
+	(*c)[o]++
+}
+
+func (c counts) line(what string, open int) string {
 	var parts []string
+	sum := open
 	for _, o := range bothends.Outcomes() {
-		if n := t.outcomes[o]; n > 0 {
+		if n := c[o]; n > 0 {
+			sum += n
 			parts = append(parts, fmt.Sprintf("%d %v", n, o))
 		}
 	}
-	if open := t.accepted - t.ended; open > 0 {
+	if open > 0 {
 		parts = append(parts, fmt.Sprintf("%d open", open))
 	}
-	s := plural(t.accepted, "connection") + ", " + plural(t.exchanges, "exchange")
-	if len(parts) > 0 {
-		s += ": " + strings.Join(parts, ", ")
+	if len(parts) == 0 {
+		return plural(sum, what)
 	}
-	return s
+	return plural(sum, what) + ": " + strings.Join(parts, ", ")
 }
 
 func plural(n int, what string) string {

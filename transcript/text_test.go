@@ -152,7 +152,7 @@ Socket connects ('127.0.0.1', 1060) and ('127.0.0.1', 50001)
 We have accepted a connection from ('127.0.0.1', 50002)
 Socket connects ('127.0.0.1', 1060) and ('127.0.0.1', 50002)
 ('127.0.0.1', 50001): The incoming sixteen-octet message says 'Hi there, server'
-bothends: receive from ('127.0.0.1', 50002): socket closed 4 bytes into a 16-byte message
+bothends: receive from 127.0.0.1:50002: socket closed 4 bytes into a 16-byte message
 ('127.0.0.1', 50001): Reply sent, socket closed
 ('127.0.0.1', 50000): Reply sent, socket closed
 `+listening+chapter(50003))
@@ -289,7 +289,7 @@ Socket connects ('127.0.0.1', 1060) and ('127.0.0.1', 50000)
 Socket closed by ('127.0.0.1', 50000) before the first octet
 `+listening+`We have accepted a connection from ('127.0.0.1', 50001)
 Socket connects ('127.0.0.1', 1060) and ('127.0.0.1', 50001)
-bothends: receive from ('127.0.0.1', 50001): timed out
+bothends: receive from 127.0.0.1:50001: timed out
 `+listening+`We have accepted a connection from ('127.0.0.1', 50002)
 Socket connects ('127.0.0.1', 1060) and ('127.0.0.1', 50002)
 bothends: something else
@@ -400,5 +400,5 @@ func TestErrorsAlone(t *testing.T) {
 	trace.Done(nil)
 	trace.Done(&bothends.ExchangeError{Op: "receive", Peer: "127.0.0.1:1", Err: &bothends.ShortError{Want: 16, Err: io.EOF}})
 	trace.Done(&bothends.ExchangeError{Op: "receive", Peer: "127.0.0.1:1", Err: &bothends.ShortError{Done: 4, Want: 16, Err: io.ErrUnexpectedEOF}})
-	check(t, &out, "bothends: receive from ('127.0.0.1', 1): socket closed 4 bytes into a 16-byte message\n")
+	check(t, &out, "bothends: receive from 127.0.0.1:1: socket closed 4 bytes into a 16-byte message\n")
 }

@@ -14,7 +14,7 @@ func TestKernelViewOfLess(t *testing.T) {
 	got := kernelView(tcpinfo.Info{State: &state, Retransmissions: &retransmissions}, nil)
 	want := `  state ESTABLISHED
   retransmissions 0
-  not available on this system: congestion control, MSS, round trip, variance, octets acknowledged, received, delivery rate, send queue, receive queue
+  not available on this system: congestion control, MSS, round trip, variance, octets acknowledged, octets received, delivery rate, send queue, receive queue
 `
 	if got != want {
 		t.Errorf("%s", got)

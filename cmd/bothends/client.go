@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +55,7 @@ The exit status tells how the exchange ended:
 
     0  ok: the whole reply came
     1  mismatch: the reply is not the one that --expect names; or it could not
-       be printed, or --fault ended the exchange
+       be printed, or --fault ended the exchange, or --pcap could not be done
     2  the command line is wrong
     3  refused, or unreachable: no route, no such host
     4  timeout
@@ -89,21 +92,20 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	captured, err := f.capture(dialer, cmd.ErrOrStderr())
+	captured, err := f.capture(dialer)
 	if err != nil {
 		return err
 	}
-	var writeErr error
-	// The exchange does not wait for who reads the output, but the command does:
+	var writeErr, traceErr error
+	keep := func(last *error) func(int, error) { // also if a later line is written
+		return func(_ int, err error) { *last = cmp.Or(err, *last) }
+	}
+	// The exchange does not wait until the output has been read, but the command does:
 	// nothing is dropped.
-	out := transcript.NewQueue(cmd.OutOrStdout(), math.MaxInt, func(_ int, err error) {
-		if err != nil { // lines that come through later do not bring back the lost ones
-			writeErr = err
-		}
-	})
+	out := transcript.NewQueue(cmd.OutOrStdout(), math.MaxInt, keep(&writeErr))
 	errs := out // in one file the lines keep their order
 	if !sameFile(cmd.OutOrStdout(), cmd.ErrOrStderr()) {
-		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, func(int, error) {})
+		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, keep(&traceErr))
 	}
 	ctx, stop := withSignals(cmd.Context())
 	trace := bothends.JoinTraces(f.results(out), f.steps(errs, columns(cmd.ErrOrStderr()), captured))
@@ -115,14 +117,17 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	if captured != nil {
 		pcapErr = captured.save(context.Background(), cmd.ErrOrStderr())
 	}
-	if err != nil {
-		return f.failed(ctx, err)
-	}
-	if pcapErr != nil {
+	switch {
+	case err != nil:
+		return f.failed(ctx, args, err)
+	case pcapErr != nil:
 		return pcapErr
-	}
-	if writeErr != nil {
+	case writeErr != nil:
 		return outputFailure(writeErr)
+	case traceErr != nil:
+		return &failure{code: exitFailure, err: fmt.Errorf("standard error: %w", reasonOf(traceErr))}
+	case captured != nil && captured.incomplete:
+		return &failure{code: exitFailure} // save has said what is missing
 	}
 	return nil
 }
@@ -159,7 +164,7 @@ func (f *clientFlags) client(args []string) (addr string, _ *net.Dialer, _ *both
 		ReplySize: noneIfZero(int(f.replySize)),
 		Timeout:   f.timeout.orNone(),
 		Dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
+			conn, err := bothends.Dial(ctx, dialer, network, addr)
 			if err != nil {
 				return nil, err
 			}
@@ -184,13 +189,13 @@ func (f *clientFlags) results(out io.Writer) *bothends.Trace {
 	return transcript.Client(out)
 }
 
-// capture begins the capture of --pcap. It binds the socket in the dialer's place.
-func (f *clientFlags) capture(dialer *net.Dialer, errs io.Writer) (*pcap, error) {
+// capture starts the capture of --pcap. It binds the socket in the dialer's place.
+func (f *clientFlags) capture(dialer *net.Dialer) (*pcap, error) {
 	var options capture.Options
 	if source, ok := dialer.LocalAddr.(*net.TCPAddr); ok {
 		options.Source = source.AddrPort()
 	}
-	p, err := newPcap(f.pcap, options, errs)
+	p, err := newPcap(f.pcap, options)
 	if p != nil {
 		dialer.LocalAddr, dialer.Control = nil, p.Control
 	}
@@ -203,7 +208,7 @@ func (f *clientFlags) steps(errs io.Writer, width int, captured *pcap) *bothends
 		return nil
 	}
 	source, err := sourceAddr(f.source)
-	s := &transcript.Steps{Out: errs, ASCII: asciiOnly(), Width: width, SourceChosen: err == nil && source.Port != 0}
+	s := &transcript.Steps{Out: errs, ASCII: asciiOnly(), Width: width, Taker: f.taker(), SourceChosen: err == nil && source.Port != 0}
 	if captured != nil {
 		s.Preparing = captured.prepared
 		s.Segments = func() *transcript.Ladder { return captured.ladder(asciiOnly()) }
@@ -212,7 +217,7 @@ func (f *clientFlags) steps(errs io.Writer, width int, captured *pcap) *bothends
 }
 
 // failed turns the error of an exchange into what the user gets.
-func (f *clientFlags) failed(ctx context.Context, err error) *failure {
+func (f *clientFlags) failed(ctx context.Context, args []string, err error) *failure {
 	outcome := bothends.Classify(err)
 	code := map[bothends.Outcome]int{
 		bothends.Mismatch: 1, bothends.Refused: exitNetwork, bothends.Unreachable: exitNetwork, bothends.Timeout: 4,
@@ -222,13 +227,13 @@ func (f *clientFlags) failed(ctx context.Context, err error) *failure {
 	switch sig := signalOf(ctx); {
 	case outcome == bothends.Canceled && sig != nil:
 		code = exitCode(sig)
-	case errors.As(err, &own), outcome == bothends.Canceled: // by this end's own --fault
+	case errors.As(err, &own), outcome == bothends.Canceled, code == 0: // by this end's own --fault, or what has no code
 		code = exitFailure
 	}
-	return &failure{code: code, err: errors.New(transcript.ErrorText(err)), hint: f.hint(outcome, err)}
+	return &failure{code: code, err: errors.New(transcript.ErrorText(err)), hint: f.hint(outcome, args, err)}
 }
 
-func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
+func (f *clientFlags) hint(outcome bothends.Outcome, args []string, err error) string {
 	var at bothends.ExchangeError
 	if e := (*bothends.ExchangeError)(nil); errors.As(err, &e) {
 		at = *e
@@ -238,14 +243,18 @@ func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
 		short = *e
 	}
 	switch {
+	case at.Op == "bind":
+		return bindHint(err)
+	case at.Op == "connect" && (outcome == bothends.Unreachable || outcome == bothends.Timeout) && addressHint(args) != "":
+		return addressHint(args)
+	case f.source != "" && errors.As(err, new(*net.AddrError)):
+		return "--source must be of the same family, IPv4 or IPv6, as the server's address"
 	case errors.Is(err, net.ErrClosed) && at.Op == "receive":
 		return "this end's own --fault has closed the connection"
 	case outcome == bothends.Refused:
 		return "nothing listens there, or a firewall refuses; start a server with: " + startServer(at.Peer)
 	case at.Op == "resolve":
 		return "check the name, or give an address"
-	case errno.AddrNotAvail.Has(err) && f.source != "":
-		return "--source takes an address of this machine; ip address lists them"
 	case outcome == bothends.Timeout && at.Op == "connect":
 		return fmt.Sprintf("no answer within %v: a firewall may drop it, or the server's queue is full", &f.timeout)
 	case outcome == bothends.Timeout && at.Op == "receive" && short.Done == 0:
@@ -256,6 +265,49 @@ func (f *clientFlags) hint(outcome bothends.Outcome, err error) string {
 		return fmt.Sprintf("the server may want a message of another size than the %d octets that were sent", len(f.message.octets))
 	}
 	return ""
+}
+
+// bindHint is for a --source that cannot be bound.
+func bindHint(err error) string {
+	switch {
+	case errno.AddrNotAvail.Has(err):
+		return "--source must be an address of this machine; ip address lists them"
+	case errno.NotPermitted.Has(err):
+		return "a port below 1024 needs a privilege; use another one for --source"
+	case errno.AddrInUse.Has(err):
+		return "the port is in use, or was until a minute ago; use another one for --source"
+	}
+	return ""
+}
+
+// addressHint is for a HOST that is an address, but probably not the one that was meant.
+func addressHint(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	host := strings.TrimSuffix(strings.TrimPrefix(args[0], "["), "]")
+	if h, _, err := net.SplitHostPort(args[0]); err == nil {
+		host = h
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return ""
+	}
+	if (ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast()) && ip.Is6() && ip.Zone() == "" {
+		return fmt.Sprintf("a link-local address needs the name of an interface, as in %s%%eth0; ip link lists them", ip)
+	}
+	colon := strings.LastIndexByte(args[0], ':')
+	if !ip.Is6() || host != args[0] {
+		return ""
+	}
+	address, port := args[0][:colon], args[0][colon+1:]
+	if _, err := netip.ParseAddr(address); err != nil {
+		return ""
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s is an IPv6 address; if %s is the port, use [%s]:%s", args[0], port, address, port)
 }
 
 // startServer is the command that would have listened at peer.

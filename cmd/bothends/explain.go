@@ -97,7 +97,7 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 		fmt.Fprintln(out)
 	}
 	// Before signals are caught, for to open a FIFO may take forever.
-	captured, err := newPcap(f.pcap, headersAlone, cmd.ErrOrStderr())
+	captured, err := newPcap(f.pcap, headersAlone)
 	if err != nil {
 		return err
 	}
@@ -139,6 +139,9 @@ func (f *explainFlags) teach(ctx context.Context, cmd *cobra.Command, lessons []
 		case err != nil:
 			return err
 		}
+	}
+	if failed == nil && captured != nil && captured.incomplete {
+		failed = &failure{code: exitFailure} // save has said what is missing
 	}
 	if failed != nil {
 		return failed

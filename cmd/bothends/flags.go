@@ -72,6 +72,14 @@ func (f *exchangeFlags) network(host string) (string, error) {
 	return "tcp", nil
 }
 
+// taker is what --trace says took the octets that this end sends.
+func (f *exchangeFlags) taker() string {
+	if f.fault.String() != "" {
+		return "--fault"
+	}
+	return "the kernel"
+}
+
 func oneHost(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		return usageError(cmd, fmt.Errorf("expected one HOST, got %d", len(args)))

@@ -466,7 +466,7 @@ func TestLoadErrors(t *testing.T) {
 	t.Parallel()
 	addr := refusing(t)
 	out, errs, code := loaded(t, addr, "-n", "5", "-q")
-	if code != 1 || !strings.HasPrefix(errs, "bothends: 5 of 5 exchanges failed; the first: connect to ('127.0.0.1', ") || out != "" {
+	if code != 1 || !strings.HasPrefix(errs, "bothends: 5 of 5 exchanges failed; the first: connect to 127.0.0.1:") || out != "" {
 		t.Errorf("exit %d: %s%s", code, errs, out)
 	}
 	if _, errs, code = loaded(t, addr, "-n", "5", "-q", "--fail-if", "errors>100%"); code != 0 {

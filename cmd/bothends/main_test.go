@@ -130,7 +130,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 			p.Close()
 		}
 	})
-	ts.Setenv("PORT", s.await(ts, `istening at \('127\.0\.0\.1', (\d+)\)`)[1])
+	ts.Setenv("PORT", s.await(ts, `istening at (?:\('127\.0\.0\.1', |127\.0\.0\.1:)(\d+)`)[1])
 }
 
 func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
@@ -242,15 +242,19 @@ func TestErrorLines(t *testing.T) {
 		{"client --expect abc --reply-size 4", 2, "bothends: --expect has 3 octets, and --reply-size is 4\n" + clientUsage},
 		{"client --source here", 2, "bothends: --source \"here\": \"here\" is not an IP address\n" + clientUsage},
 		{"client -o xml", 2, "bothends: --output \"xml\": must be text or json\n" + clientUsage},
-		{"client bad..name", 3, "bothends: resolve 'bad..name': no such host\nhint: check the name, or give an address\n"},
-		{"client 127.0.0.1:" + port + " --source 192.0.2.1", 3, "bothends: connect to ('127.0.0.1', " + port + "): cannot assign requested address\nhint: --source takes an address of this machine; ip address lists them\n"},
+		{"client bad..name", 3, "bothends: resolve bad..name: no such host\nhint: check the name, or give an address\n"},
+		{"client 127.0.0.1:" + port + " --source 192.0.2.1", 3, "bothends: bind to 192.0.2.1:0: cannot assign requested address\nhint: --source must be an address of this machine; ip address lists them\n"},
+		{"client fe80::1", 3, "bothends: connect to [fe80::1]:1060: invalid argument\nhint: a link-local address needs the name of an interface, as in fe80::1%eth0; ip link lists them\n"},
+		{"client 127.0.0.1 --source 127.0.0.1:" + port, 3, "bothends: bind to 127.0.0.1:" + port + ": address already in use\nhint: the port is in use, or was until a minute ago; use another one for --source\n"},
+		{"client 127.0.0.1 --source ::1", 3, "bothends: connect to 127.0.0.1:1060: address [::1]:0: no suitable address found\nhint: --source must be of the same family, IPv4 or IPv6, as the server's address\n"},
+		{"server ::1:1060", 3, "bothends: listen at [::1:1060]:1060: cannot assign requested address\nhint: ::1:1060 is an IPv6 address; if 1060 is the port, use [::1]:1060\n"},
 		{"server --message-size 0", 2, "bothends: --message-size \"0\": must be a number of octets from 1 to 67108864\n" + serverUsage},
 		{"server --message-size 1073741824", 2, "bothends: --message-size \"1073741824\": must be a number of octets from 1 to 67108864\n" + serverUsage},
 		{"server --max-conns -1", 2, "bothends: --max-conns \"-1\": must be a whole number, 0 means no limit\n" + serverUsage},
-		{"server 127.0.0.1:" + port, 3, "bothends: listen at ('127.0.0.1', " + port + "): address already in use\nhint: another program listens there (who: ss -ltnp 'sport = :" + port + "'); take another port with -p\n"},
-		{"server 192.0.2.1", 3, "bothends: listen at ('192.0.2.1', 1060): cannot assign requested address\nhint: 192.0.2.1 is no address of this machine; without HOST the server listens on every interface\n"},
+		{"server 127.0.0.1:" + port, 3, "bothends: listen at 127.0.0.1:" + port + ": address already in use\nhint: another program listens there (who: ss -ltnp 'sport = :" + port + "'); take another port with -p\n"},
+		{"server 192.0.2.1", 3, "bothends: listen at 192.0.2.1:1060: cannot assign requested address\nhint: 192.0.2.1 is no address of this machine; without HOST the server listens on every interface\n"},
 		{"server 127.0.0.1]", 2, "bothends: HOST \"127.0.0.1]\": must be a name, an address, HOST:PORT or [IPv6]:PORT\n" + serverUsage},
-		{"server bad..name", 3, "bothends: listen at ('bad..name', 1060): no such host\nhint: check the name, or give an address of this machine\n"},
+		{"server bad..name", 3, "bothends: listen at bad..name:1060: no such host\nhint: check the name, or give an address of this machine\n"},
 		{"explain nothing", 2, "bothends: unknown lesson \"nothing\"\nhint: list the lessons with: bothends explain --list\nusage: bothends explain [LESSON] [flags]\n"},
 		{"explain --list send", 2, "bothends: --list takes no LESSON\nusage: bothends explain [LESSON] [flags]\n"},
 		{"client --pcap=", 2, "bothends: --pcap needs a value: FILE\n" + clientUsage},

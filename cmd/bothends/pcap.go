@@ -24,13 +24,16 @@ import (
 // A pcap is the file of --pcap, and the capture that is to go there. Nil is none.
 type pcap struct {
 	*capture.Capture
-	file *os.File
+	file       *os.File
+	source     netip.AddrPort // that Control binds
+	incomplete bool           // the file lacks packets
 
 	mu        sync.Mutex
 	preparing time.Duration // what Control has taken
 }
 
-// Control is the capture's, and notes its time: it is within that of connect.
+// Control is the capture's, and notes its time: it is within that of connect. An error of
+// bind has the source address, as net's own.
 func (p *pcap) Control(network, address string, conn syscall.RawConn) error {
 	began := time.Now()
 	defer func() {
@@ -38,7 +41,12 @@ func (p *pcap) Control(network, address string, conn syscall.RawConn) error {
 		defer p.mu.Unlock()
 		p.preparing += time.Since(began)
 	}()
-	return p.Capture.Control(network, address, conn)
+	err := p.Capture.Control(network, address, conn)
+	if err != nil && p.source != (netip.AddrPort{}) {
+		source := &net.TCPAddr{IP: p.source.Addr().AsSlice(), Zone: p.source.Addr().Zone(), Port: int(p.source.Port())}
+		return &net.OpError{Op: "bind", Net: network, Source: source, Err: err}
+	}
+	return err
 }
 
 func (p *pcap) prepared() time.Duration {
@@ -47,19 +55,14 @@ func (p *pcap) prepared() time.Duration {
 	return p.preparing
 }
 
-// newPcap opens a capture, and the file for it; nil, after one line on errs, where
-// this process may not capture: all else works without.
-func newPcap(name string, options capture.Options, errs io.Writer) (*pcap, error) {
+// newPcap opens a capture, and the file for it. It returns nil if name is empty.
+func newPcap(name string, options capture.Options) (*pcap, error) {
 	if name == "" {
 		return nil, nil
 	}
 	c, err := capture.Open(options)
-	if errors.Is(err, capture.ErrNotPermitted) || errors.Is(err, capture.ErrNotAvailable) {
-		fmt.Fprintf(errs, "bothends: no --pcap: %v\n", err)
-		return nil, nil
-	}
 	if err != nil {
-		return nil, &failure{code: exitFailure, err: err}
+		return nil, &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
 	}
 	// For writing alone: a FIFO is opened when it has a reader, as by any other program.
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
@@ -67,7 +70,7 @@ func newPcap(name string, options capture.Options, errs io.Writer) (*pcap, error
 		c.Finish(context.Background())
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
 	}
-	return &pcap{Capture: c, file: file}, nil
+	return &pcap{Capture: c, file: file, source: options.Source}, nil
 }
 
 // refuseSameFile is for a command that prints text where its packets are to go: the
@@ -114,11 +117,12 @@ func (p *pcap) finish() error {
 	return p.Finish(ctx)
 }
 
-// save ends the capture and writes it; packets that are missing in it are told. Where
-// nobody reads what is written, as in a pipe, a signal ends it.
+// save ends the capture and writes it. It reports packets that are missing. If what is
+// written is not read, as in a pipe, a signal ends it.
 func (p *pcap) save(ctx context.Context, errs io.Writer) error {
 	defer context.AfterFunc(ctx, func() { p.file.SetWriteDeadline(time.Unix(1, 0)) })() // of a plain file there is none, and no need
 	if err := p.finish(); err != nil {
+		p.incomplete = true
 		fmt.Fprintf(errs, "bothends: --pcap: %v\n", err)
 	}
 	if err := p.Save(p.file); err != nil {

@@ -251,7 +251,7 @@ Listening at ('127.0.0.1', 1060)
 	if diff := cmp.Diff(want, string(out)); diff != "" {
 		t.Error(diff)
 	}
-	if got := errs.String(); got != "bothends: 1 connection, 1 exchange: 1 ok\n" {
+	if got := errs.String(); got != "bothends: 1 connection: 1 ok\nbothends: 1 exchange: 1 ok\n" {
 		t.Errorf("standard error:\n%s", got)
 	}
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/proxy"
-	"github.com/bothends/bothends/transcript"
 )
 
 type proxyFlags struct {
@@ -189,7 +188,7 @@ func (r *proxying) start(cmd *cobra.Command, args []string, rules *proxy.Rules) 
 
 func (r *proxying) tell() {
 	for _, p := range r.set.Proxies() {
-		r.print.note("listening at %s, for %s", transcript.HostPortName(p.Listen), transcript.HostPortName(p.Target))
+		r.print.note("listening at %s, for %s", p.Listen, p.Target)
 	}
 }
 
@@ -255,7 +254,7 @@ func listenFailure(err *net.OpError, asked string) *failure {
 	if err.Addr != nil {
 		address = err.Addr.String()
 	}
-	failed := &failure{code: exitNetwork, err: errors.New(transcript.ErrorText(&bothends.ExchangeError{Op: "listen at", Peer: address, Err: err}))}
+	failed := &failure{code: exitNetwork, err: &bothends.ExchangeError{Op: "listen at", Peer: address, Err: err}}
 	host, port, _ := net.SplitHostPort(address)
 	switch {
 	case errno.AddrInUse.Has(err):

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/signal"
@@ -45,11 +44,14 @@ happened at each step.
 
 HOST is a name, an address, HOST:PORT or [IPv6]:PORT; without one the server
 listens on every interface, IPv6 and IPv4. Port 0 takes any free port; the first
-line says which.
+line says which. With -o json the first object (bothends.listening/v1) has the
+address as "local", and "port". An object for each exchange follows
+(bothends.exchange/v1).
 
-Where connections overlap, each line names its connection. An exchange that
-fails is told on standard error, and the server goes on. Lines that nobody reads
-are dropped and counted; they never stop the server.
+If connections overlap, each line names its connection. A failed exchange is
+reported on standard error and does not stop the server. If the output is not
+read, the server drops lines and counts them. When --max-conns is reached, it
+says so once, and further connections wait.
 
 @FILE takes the octets of a file as they are. TEXT may have these escapes; one
 that begins with @ is written with \x40:
@@ -59,11 +61,18 @@ that begins with @ is written with \x40:
 --fault makes this end misbehave in what it sends, and in whom it accepts: see
 "bothends help faults".
 
-SIGINT stops the server at once, SIGTERM lets open exchanges finish within
---drain; both print a summary, and a second one ends the program there and then.
-SIGUSR1 prints a summary in between. The exit status is
-0, 1 when exchanges were cut because --drain was over, 2 when the command line
-is wrong, and 3 when the address is not to be had.`,
+SIGINT stops the server at once. SIGTERM stops it when the open exchanges have
+ended, or after --drain; it prints how many connections it waits for. Both print
+a summary of connections and of exchanges. A second signal ends the program at
+once. SIGUSR1 prints a summary and the server continues.
+
+Exit status:
+
+    0  stopped by a signal, no connection was cut
+    1  connections were still open after --drain
+    2  invalid command line
+    3  cannot listen on HOST
+    130, 143  ended by a second SIGINT or SIGTERM`,
 		Example: `  bothends server
   bothends server 127.0.0.1 -o json
   bothends server --message-size 6 --reply '+PONG\r\n' --persistent`,
@@ -89,7 +98,7 @@ func (f *serverFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(cmd, err)
 	}
-	ln, err := f.listen(network, net.JoinHostPort(host, port.String()))
+	ln, err := f.listen(network, net.JoinHostPort(host, port.String()), args)
 	if err != nil {
 		return err
 	}
@@ -115,42 +124,78 @@ type running struct {
 	server  *bothends.Server
 	print   *printer
 	tally   transcript.Tally
-	stopped func() // tells the transcript that nobody listens any more
+	stopped func() // the transcript's, when the server stops listening
 	drain   time.Duration
+
+	draining bool // and waiting for connections:
+	waitsFor int  // how many, in the last line about it
 }
 
 func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
 	var result error
 	var drained <-chan time.Time
 	stopping := false
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		select {
 		case err := <-served:
 			if !stopping {
 				return &failure{code: exitNetwork, err: err}
 			}
-			r.print.note("%v", &r.tally)
+			r.summary()
 			return result
 		case <-drained:
 			if open := r.tally.Open(); open > 0 {
-				result = &failure{code: exitFailure, err: fmt.Errorf("%d open after --drain %v, cut", open, r.drain)}
+				result = &failure{code: exitFailure, err: fmt.Errorf("closed %s still open after --drain %v", connections(open), r.drain)}
 			}
 			r.server.Close()
+		case <-tick.C:
+			r.waiting()
+			tick.Reset(time.Second)
 		case sig := <-signals:
 			switch {
 			case sig != syscall.SIGINT && sig != syscall.SIGTERM:
-				r.print.note("%v", &r.tally)
+				r.summary()
 			case stopping: // a second one quits at once
 				return &failure{code: exitCode(sig)}
 			default:
 				stopping = true
 				drained = r.stop(sig)
+				tick.Reset(atOnce)
 			}
 		}
 	}
 }
 
-// stop ends the server as the signal asks; the channel tells when to cut the rest.
+// summary prints how many connections and exchanges there were, and how they ended.
+func (r *running) summary() {
+	r.print.note("%s", r.tally.Connections())
+	r.print.note("%s", r.tally.Exchanges())
+}
+
+// atOnce is enough for the connections that a drain does not have to wait for.
+const atOnce = 100 * time.Millisecond
+
+// waiting prints how many connections a drain waits for, when that has changed.
+func (r *running) waiting() {
+	open := r.tally.Open()
+	if !r.draining || open == r.waitsFor || open == 0 {
+		return
+	}
+	r.waitsFor = open
+	r.print.note("waiting for %s, until --drain %v has passed", connections(open), r.drain)
+}
+
+func connections(n int) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return fmt.Sprintf("%d connections", n)
+}
+
+// stop ends the server as the signal asks. A value on the channel means that the rest
+// is to be closed.
 func (r *running) stop(sig os.Signal) (drained <-chan time.Time) {
 	r.stopped()
 	if sig == syscall.SIGINT {
@@ -160,6 +205,7 @@ func (r *running) stop(sig os.Signal) (drained <-chan time.Time) {
 	now, cancel := context.WithCancel(context.Background())
 	cancel() // Shutdown begins to stop the server; Serve returns when that is done
 	r.server.Shutdown(now)
+	r.draining = r.drain > 0
 	return time.After(r.drain)
 }
 
@@ -175,8 +221,9 @@ func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 			Out: r.print.out, Persistent: f.persistent,
 			RequestSize: int(f.messageSize), ReplySize: len(f.reply.octets), Events: f.trace,
 		}
+		j.Listening(addr)
 		trace = j.Server
-		r.print.note("listening at %s", transcript.SocketName(addr))
+		r.print.note("listening at %v", addr)
 	default:
 		text := transcript.NewServer(r.print.out, r.print.errs, f.persistent)
 		text.Listening(addr)
@@ -184,7 +231,7 @@ func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 	}
 	steps := func(net.Conn) *bothends.Trace { return nil }
 	if f.trace && f.output.value == "text" {
-		steps = (&transcript.Steps{Out: r.print.errs, ASCII: asciiOnly(), Width: r.print.errColumns}).Server
+		steps = (&transcript.Steps{Out: r.print.errs, ASCII: asciiOnly(), Width: r.print.errColumns, Taker: f.taker()}).Server
 	}
 	return &bothends.Server{
 		MessageSize: int(f.messageSize),
@@ -195,11 +242,11 @@ func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 		TraceConn: func(c net.Conn) *bothends.Trace {
 			return bothends.JoinTraces(trace(c), steps(c), r.tally.Trace(c)) // counted when it is printed
 		},
-		Log: slog.New(slog.NewTextHandler(r.print.errs, nil)),
+		Log: newLogger(r.print.errs),
 	}
 }
 
-func (f *serverFlags) listen(network, addr string) (net.Listener, error) {
+func (f *serverFlags) listen(network, addr string, args []string) (net.Listener, error) {
 	config := net.ListenConfig{}
 	if f.timeout > 0 {
 		config.KeepAlive = -1 // deadlines find dead peers, and each connection saves four system calls
@@ -210,7 +257,11 @@ func (f *serverFlags) listen(network, addr string) (net.Listener, error) {
 		return ln, nil
 	}
 	failed := &bothends.ExchangeError{Op: "listen at", Peer: addr, Err: err}
-	return nil, &failure{code: exitNetwork, err: errors.New(transcript.ErrorText(failed)), hint: listenHint(err, addr)}
+	hint := addressHint(args)
+	if hint == "" {
+		hint = listenHint(err, addr)
+	}
+	return nil, &failure{code: exitNetwork, err: failed, hint: hint}
 }
 
 func listenHint(err error, addr string) string {
