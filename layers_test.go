@@ -15,8 +15,9 @@ import (
 // The picture in ARCHITECTURE.md: who may import whom, besides the standard
 // library. "bothends" alone is the root package.
 const layers = `
-cmd/bothends       -> check explain fault load proxy report transcript bothends internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
+cmd/bothends       -> check docs explain fault load proxy report transcript bothends internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
 check              -> fault bothends internal/procgroup internal/tcpinfo
+docs               ->
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
 load               -> hdrhistogram

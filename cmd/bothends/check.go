@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"slices"
@@ -15,13 +16,16 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/check"
+	"github.com/bothends/bothends/docs"
 	"github.com/bothends/bothends/internal/procgroup"
 )
 
-// checkFlags are those that both batteries share.
+// checkFlags are the flags of both check and check client.
 type checkFlags struct {
+	suite      string // "server" or "client"
 	only, skip []string
 	list       bool
+	explain    string
 	output     choiceFlag
 	color      choiceFlag
 	limit      timeoutFlag
@@ -35,6 +39,7 @@ func (f *checkFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.only, "only", nil, "these `CASES` alone, comma-separated")
 	flags.StringSliceVar(&f.skip, "skip", nil, "all but these `CASES`")
 	flags.BoolVar(&f.list, "list", false, "list the cases, and run none")
+	flags.StringVar(&f.explain, "explain", "", "print the page about a `CASE`, and run none")
 	flags.VarP(&f.output, "output", "o", "text, json, tap or junit")
 	flags.Var(&f.color, "color", "auto obeys NO_COLOR")
 }
@@ -53,12 +58,13 @@ type checkServerFlags struct {
 
 func newCheck() *cobra.Command {
 	f := checkServerFlags{
-		port:      bothends.DefaultPort,
-		message:   textFlag{octets: []byte(bothends.DefaultRequest), shown: bothends.DefaultRequest},
-		replySize: bothends.DefaultMessageSize,
-		silence:   timeoutFlag(15 * time.Second),
-		many:      100,
-		times:     1000,
+		checkFlags: checkFlags{suite: "server"},
+		port:       bothends.DefaultPort,
+		message:    textFlag{octets: []byte(bothends.DefaultRequest), shown: bothends.DefaultRequest},
+		replySize:  bothends.DefaultMessageSize,
+		silence:    timeoutFlag(15 * time.Second),
+		many:       100,
+		times:      1000,
 	}
 	f.limit = timeoutFlag(5 * time.Second)
 	cmd := &cobra.Command{
@@ -86,8 +92,8 @@ page for each case, with what such bugs look like in code.`,
 			if at := cmd.ArgsLenAtDash(); at >= 0 {
 				hosts = args[:at]
 			}
-			if len(hosts) != 1 && !f.list {
-				return usageError(cmd, fmt.Errorf("one HOST, please, not %d", len(hosts)))
+			if len(hosts) != 1 && !f.list && f.explain == "" {
+				return usageError(cmd, fmt.Errorf("expected one HOST, got %d", len(hosts)))
 			}
 			return nil
 		},
@@ -170,6 +176,7 @@ type checkClientFlags struct {
 
 func newCheckClient() *cobra.Command {
 	f := checkClientFlags{
+		checkFlags:  checkFlags{suite: "client"},
 		messageSize: bothends.DefaultMessageSize,
 		reply:       textFlag{octets: []byte(bothends.DefaultReply), shown: bothends.DefaultReply},
 	}
@@ -191,7 +198,7 @@ command line is wrong, and 130 or 143 when a signal stopped it.`,
 		Example: `  bothends check client -- ./client {host} {port}
   bothends check client -- sh -c 'nc -N {host} {port} <request'`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 && !f.list {
+			if len(args) == 0 && !f.list && f.explain == "" {
 				return usageError(cmd, errors.New("no COMMAND given"))
 			}
 			return nil
@@ -243,10 +250,11 @@ func chosenCases[C any](cmd *cobra.Command, f *checkFlags, all []C, of func(C) (
 	}
 	for _, name := range slices.Concat(f.only, f.skip) {
 		if !slices.Contains(names, name) {
-			failed := usageError(cmd, fmt.Errorf("no case %q", name))
-			failed.hint = "there are: " + strings.Join(names, " ")
-			return nil, failed
+			return nil, noCase(cmd, name, names)
 		}
+	}
+	if f.explain != "" {
+		return nil, f.printPage(cmd, names)
 	}
 	chosen := slices.DeleteFunc(all, func(c C) bool {
 		name, _ := of(c)
@@ -256,6 +264,24 @@ func chosenCases[C any](cmd *cobra.Command, f *checkFlags, all []C, of func(C) (
 		return nil, usageError(cmd, errors.New("--only and --skip leave no case"))
 	}
 	return chosen, nil
+}
+
+func noCase(cmd *cobra.Command, name string, names []string) *failure {
+	failed := usageError(cmd, fmt.Errorf("no case %q", name))
+	failed.hint = "there are: " + strings.Join(names, " ")
+	return failed
+}
+
+// printPage prints the page of docs/check about the case of --explain.
+func (f *checkFlags) printPage(cmd *cobra.Command, names []string) error {
+	page := docs.CheckCase(f.suite, f.explain)
+	if page == "" {
+		return noCase(cmd, f.explain, names)
+	}
+	if _, err := io.WriteString(cmd.OutOrStdout(), page); err != nil {
+		return outputFailure(err)
+	}
+	return nil
 }
 
 // report prints the results as they come.
