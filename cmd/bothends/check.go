@@ -19,6 +19,7 @@ import (
 	"github.com/bothends/bothends/check"
 	"github.com/bothends/bothends/docs"
 	"github.com/bothends/bothends/internal/errno"
+	"github.com/bothends/bothends/internal/procgroup"
 )
 
 // checkFlags are the flags of both check and check client.
@@ -127,13 +128,14 @@ func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, stop := withSignals(cmd.Context(), signalsQuit...)
 	defer stop()
+	defer beforeExit(ctx, procgroup.EndDescendants)()
 	addrs, err := lookUp(ctx, s.Network, host, port.String())
 	if err != nil {
 		return err
 	}
 	if len(args) > 1 {
 		p := newProcess(s, addrs, args[1:])
-		defer p.close(ctx, cmd.ErrOrStderr())()
+		defer p.endWith(ctx, cmd.ErrOrStderr())()
 		if s.Addr, err = p.first(ctx, cmd); err != nil {
 			return err
 		}
@@ -290,6 +292,7 @@ func (f *checkClientFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, stop := withSignals(cmd.Context(), signalsQuit...)
 	defer stop()
+	defer beforeExit(ctx, procgroup.EndDescendants)()
 	c := &check.Client{
 		Command: args, MessageSize: int(f.messageSize), Reply: f.reply.octets, Limit: time.Duration(f.limit),
 		Adopt: true, // this process starts nothing else

@@ -213,9 +213,9 @@ func (p *process) stop() {
 	p.group = nil
 }
 
-// close has the process ended at once when ctx ends, however long the command takes. The
+// endWith has the process ended at once when ctx ends, however long the command takes. The
 // function that it returns ends the process in any case, and says what could not be ended.
-func (p *process) close(ctx context.Context, errs io.Writer) func() {
+func (p *process) endWith(ctx context.Context, errs io.Writer) (end func()) {
 	unwatch := context.AfterFunc(ctx, p.stop)
 	return func() {
 		unwatch()

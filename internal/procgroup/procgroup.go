@@ -113,6 +113,13 @@ func (g *Group) End() error {
 	return g.left
 }
 
+// EndDescendants kills all descendants of this process, on Linux. A program that has a
+// Group with Adopt calls it when it cannot wait for End.
+func EndDescendants() {
+	g := Group{Adopt: true}
+	g.kill()
+}
+
 // drain reads what is left of the output. Only a process that could not be ended still
 // has the pipe open.
 func (g *Group) drain() {

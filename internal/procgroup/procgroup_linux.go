@@ -75,7 +75,7 @@ func (g *Group) reap(ended <-chan os.Signal) {
 
 // reapFrom waits for this process's children that have ended, but for the command.
 func (g *Group) reapFrom(all map[int]process) {
-	if !g.Adopt {
+	if !g.Adopt || g.cmd == nil {
 		return
 	}
 	for pid, p := range all {
@@ -112,6 +112,9 @@ func (g *Group) kill() error {
 
 // killBlindly ends the process group, where there is no list of processes.
 func (g *Group) killBlindly(why error) error {
+	if g.cmd == nil {
+		return why
+	}
 	if err := unix.Kill(-g.cmd.Process.Pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("could not end process group %d: %w", g.cmd.Process.Pid, err)
 	}

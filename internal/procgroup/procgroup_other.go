@@ -10,6 +10,9 @@ func (g *Group) unwatch()       {}
 
 // kill ends the command alone: this system has no process groups.
 func (g *Group) kill() error {
+	if g.cmd == nil {
+		return nil // the descendants are not known here
+	}
 	select {
 	case <-g.exited:
 		return nil

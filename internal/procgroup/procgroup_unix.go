@@ -21,6 +21,9 @@ func (g *Group) unwatch() {}
 
 // kill ends the process group.
 func (g *Group) kill() error {
+	if g.cmd == nil {
+		return nil // the descendants are not known here
+	}
 	err := syscall.Kill(-g.cmd.Process.Pid, syscall.SIGKILL)
 	if err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("could not end process group %d: %w", g.cmd.Process.Pid, err)
