@@ -77,14 +77,18 @@ it cuts the request at every place, closes and resets in the middle of it, says
 nothing, reads nothing, comes a hundred times at once. After each case a plain
 exchange must work within --limit: that decides whether the server survived.
 
-HOST is a name, an address, HOST:PORT or [IPv6]:PORT. With COMMAND, check starts
-the server itself, and again after a case that killed it; otherwise the cases
-behind that one are skipped. A server that speaks first is checked with
---message ''.
+HOST is a name, an address, HOST:PORT or [IPv6]:PORT. If a name has several
+addresses, check takes the first that answers. With COMMAND, check starts the
+server itself, waits up to 30 s until it listens, and starts it again after a
+case that killed it; otherwise the cases after that one are skipped. When check
+ends, it also ends COMMAND and the processes that COMMAND has started. A server
+that speaks first is checked with --message ''.
 
-The exit status is 0, 1 when a case failed or all were skipped, 2 when the
-command line is wrong, and 130 or 143 when a signal stopped it. docs/check has a
-page for each case, with what such bugs look like in code.`,
+The exit status is 0, 1 when a case failed or could not be run, 2 when the
+command line is wrong or COMMAND cannot be started, 3 when nothing listens at
+HOST, 4 when connecting times out, and 129, 130, 131 or 143 when a signal
+stopped it. --explain prints the page about a case, with what such bugs look
+like in code.`,
 		Example: `  bothends check 127.0.0.1
   bothends check localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'
   bothends check 127.0.0.1:1060 -- python3 server.py
@@ -254,10 +258,12 @@ RST or silence, one that answers something else, and one that nobody can reach.
 {host} and {port} in ARGS are replaced by where to connect; the environment has
 them too, as BOTHENDS_HOST and BOTHENDS_PORT. COMMAND should make one exchange,
 and exit with 0 when it went well. It passes if it does that for a good reply,
-and exits with anything else, within --limit, for all others.
+and exits with anything else, within --limit, for all others. If it does not
+work with a good reply, the other cases are skipped.
 
-The exit status is 0, 1 when a case failed or all were skipped, 2 when the
-command line is wrong, and 130 or 143 when a signal stopped it.`,
+The exit status is 0, 1 when a case failed or could not be run, 2 when the
+command line is wrong or COMMAND cannot be started, and 129, 130, 131 or 143
+when a signal stopped it.`,
 		Example: `  bothends check client -- ./client {host} {port}
   bothends check client -- sh -c 'nc -N {host} {port} <request'`,
 		Args: func(cmd *cobra.Command, args []string) error {

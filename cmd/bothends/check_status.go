@@ -63,8 +63,8 @@ func (s *caseStatus) run() {
 func (s *caseStatus) draw() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.n < len(s.cases) {
-		fmt.Fprintf(s.to, "\r\x1b[K%s", s.line(time.Since(s.began)))
+	if took := time.Since(s.began); s.n < len(s.cases) && took >= statusPause {
+		fmt.Fprintf(s.to, "\r\x1b[K%s", s.line(took))
 		s.drawn = true
 	}
 }
