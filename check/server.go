@@ -53,11 +53,12 @@ type ServerCase struct {
 // A battery is a Server under check: its settings, with the defaults filled in.
 type battery struct {
 	Server
-	client bothends.Client
-	worked bool   // a plain exchange has worked
-	killed string // the case after which the server was gone
-	gone   bool   // it still was at the last look
-	unable error  // why no case can be run
+	client   bothends.Client
+	worked   bool   // a plain exchange has worked, or Restart has seen one
+	killed   string // the case after which the server was gone
+	gone     bool   // it still was at the last look
+	hopeless bool   // it does not work after Restart either
+	unable   error  // why no case can be run
 }
 
 // Run runs the cases in their order, each followed by a plain exchange, which decides
@@ -71,6 +72,7 @@ func (s *Server) Run(ctx context.Context, cases []ServerCase) iter.Seq[Result] {
 			if err := b.Restart(ctx); err != nil {
 				b.unable = fmt.Errorf("the server could not be started: %w", err)
 			}
+			b.worked = b.unable == nil
 		}
 		for n, c := range cases {
 			if ctx.Err() != nil {
@@ -161,14 +163,15 @@ func (b *battery) ready(ctx context.Context, c ServerCase) (f finding, ok bool) 
 		return unable(err), false
 	case b.killed != "":
 		return skip("no plain exchange has worked since case %s: %v", b.killed, err), false
-	case b.worked:
-		b.killed = c.Name
-		return fail("not run: a plain exchange does not work any more: %v", err), false
-	case isUnreached(err):
+	case isUnreached(err) && !b.worked:
 		b.unable = err
 		return unable(err), false
 	case c.Name == "whole": // which is that exchange
+		b.killed = c.Name
 		return fail("a plain exchange does not work: %v", err), false
+	case b.worked:
+		b.killed = c.Name
+		return fail("not run: a plain exchange does not work any more: %v", err), false
 	}
 	return skip("not run: a plain exchange does not work: %v", err), false
 }
@@ -185,7 +188,7 @@ const settle = 500 * time.Millisecond
 
 // later looks once more whether the server has survived all that was done to it.
 func (b *battery) later(ctx context.Context, f finding) finding {
-	if !b.worked || b.killed != "" && b.Restart == nil || f.verdict == Fail || wait(ctx, settle) != nil {
+	if !b.worked || b.hopeless || b.killed != "" && b.Restart == nil || f.verdict == Fail || wait(ctx, settle) != nil {
 		return f
 	}
 	if err := b.plain(ctx); err != nil {
@@ -195,22 +198,23 @@ func (b *battery) later(ctx context.Context, f finding) finding {
 }
 
 // revive makes a plain exchange, if need be after starting the server again: but not one
-// that has never worked.
+// that does not work then either.
 func (b *battery) revive(ctx context.Context) error {
 	client := b.client
 	if b.gone { // once is enough waiting
 		client.Timeout = min(client.Timeout, settle)
 	}
 	_, err := client.Exchange(ctx, b.Addr, b.Request)
-	again := b.Restart != nil && b.worked
+	again := b.Restart != nil && !b.hopeless
 	b.gone = err != nil && !again
-	if err == nil || !again || ctx.Err() != nil {
+	if err == nil || !again || isLocal(err) || ctx.Err() != nil {
 		return err
 	}
-	if err := b.Restart(ctx); err != nil {
-		return err
+	if err = b.Restart(ctx); err == nil {
+		err = b.plain(ctx)
 	}
-	return b.plain(ctx)
+	b.hopeless = err != nil
+	return err
 }
 
 // plain makes an exchange as it should be.

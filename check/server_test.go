@@ -444,6 +444,18 @@ func TestWrongServer(t *testing.T) {
 	}
 }
 
+// A server that does not work after a restart either is not started again for each case.
+func TestHopelessServer(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, func(net.Conn) {})
+	restarts := 0
+	s := &check.Server{Addr: addr, Limit: time.Second, Restart: func(context.Context) error { restarts++; return nil }}
+	got, why := verdicts(t, s, "whole", "octets", "reset")
+	if want := []string{"whole: fail", "octets: skip", "reset: skip"}; !slices.Equal(got, want) || restarts != 2 {
+		t.Errorf("%q, %q, %d restarts", got, why, restarts)
+	}
+}
+
 // Fewer connections than were asked for are not a pass.
 func TestFewerTimes(t *testing.T) {
 	t.Parallel()
