@@ -60,7 +60,11 @@ const (
 func (t *text) Add(r Result) error {
 	t.tally.Add(r)
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %-*s %-*s %9v\n", t.paint(r.Verdict), nameWidth, r.Case, titleWidth, r.Title, rounded(r.Took))
+	took := rounded(r.Took).String()
+	if r.Verdict == Skip {
+		took = "-"
+	}
+	fmt.Fprintf(&b, "%s  %-*s %-*s %9s\n", t.paint(r.Verdict), nameWidth, r.Case, titleWidth, r.Title, took)
 	if r.Verdict != Pass {
 		for _, line := range wrapped(r.Why, 80-6) {
 			fmt.Fprintf(&b, "      %s\n", line)

@@ -45,7 +45,7 @@ FAIL  cut           at every # place                                         12s
       | two?[31m
 warn  silence       says nothing                                              1s
       no deadline
-skip  fin           leaves                                                    0s
+skip  fin           leaves                                                     -
       gone since case cut
 
 127.0.0.1:1060 does not survive: 4 cases: 1 passed, 1 failed, 1 with a warning, 1 skipped
