@@ -133,7 +133,7 @@ func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
 	ctx, stop := withSignals(cmd.Context(), signalsQuit...)
 	defer stop()
 	defer beforeExit(ctx, procgroup.EndDescendants)()
-	addrs, err := lookUp(ctx, s.Network, host, port.String())
+	addrs, err := addressesOf(ctx, s.Network, host, port.String())
 	if err != nil {
 		return err
 	}

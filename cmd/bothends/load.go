@@ -264,7 +264,7 @@ func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []strin
 	if port == 0 {
 		return "", nil, usageError(cmd, errors.New("port 0 is no port to connect to"))
 	}
-	addrs, err := lookUp(ctx, network, host, port.String())
+	addrs, err := addressesOf(ctx, network, host, port.String())
 	if err != nil {
 		return "", nil, err
 	}
