@@ -15,7 +15,9 @@ import (
 // A Server is somebody's server, and how to judge it. Its zero value but for Addr is
 // the chapter's exchange.
 type Server struct {
-	// Addr is where it listens, as host:port.
+	// Addr is where it listens, as host:port. If host is a name, each connection may
+	// try all of its addresses; an address that does not answer then costs each some
+	// time.
 	Addr string
 	// Request is what a plain exchange sends; nil is bothends.DefaultRequest, and
 	// empty nothing: a server that speaks first.

@@ -96,7 +96,13 @@ client() {
 	command=(bothends check client --only whole -- python3 "$dir/client.py" "$mark" "$dir/up")
 }
 
-# until CONDITION... waits up to 10 s.
+# A COMMAND that does not listen: check waits for it.
+waiting() {
+	client
+	command=(bothends check "127.0.0.1:$(free_port)" -- python3 "$dir/client.py" "$mark" "$dir/up")
+}
+
+# until_true CONDITION... waits up to 10 s.
 until_true() {
 	local try
 	for try in $(seq 200); do
@@ -153,7 +159,7 @@ by_signal() {
 	nothing_left "$1, SIG$2"
 }
 
-for suite in server client; do
+for suite in server client waiting; do
 	by_signal $suite INT 130
 	by_signal $suite TERM 143
 	by_signal $suite HUP 129

@@ -140,7 +140,8 @@ func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		p := newProcess(s, addrs, args[1:])
 		defer p.endWith(ctx, cmd.ErrOrStderr())()
-		if s.Addr, err = p.first(ctx, cmd); err != nil {
+		s.Addr, err = p.first(ctx, cmd)
+		if err != nil && signalOf(ctx) == nil { // a stopped one has a report
 			return err
 		}
 		s.Restart = p.restart

@@ -63,12 +63,8 @@ func (p *process) first(ctx context.Context, cmd *cobra.Command) (addr string, e
 		return "", &failure{code: exitUsage, err: fmt.Errorf("COMMAND %s: %w", printable(p.args[0]), reasonOf(err)), hint: checkHint(err)}
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "bothends: waiting for %s, for up to %v\n", strings.Join(p.addrs, " or "), p.limit)
-	err = p.await(ctx, group)
-	switch sig := signalOf(ctx); {
-	case sig != nil:
-		return "", &failure{code: exitCode(sig)}
-	case err != nil:
-		return "", &failure{code: exitNetwork, err: err}
+	if err := p.await(ctx, group); err != nil {
+		return p.addrs[0], &failure{code: exitNetwork, err: err}
 	}
 	p.fresh = true
 	return p.addrs[0], nil
