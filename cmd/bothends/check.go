@@ -93,16 +93,7 @@ like in code.`,
   bothends check localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'
   bothends check 127.0.0.1:1060 -- python3 server.py
   bothends check client -- ./client {host} {port}`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			hosts := args
-			if at := cmd.ArgsLenAtDash(); at >= 0 {
-				hosts = args[:at]
-			}
-			if len(hosts) != 1 && !f.list && f.explain == "" {
-				return usageError(cmd, fmt.Errorf("expected one HOST, got %d", len(hosts)))
-			}
-			return nil
-		},
+		Args: func(cmd *cobra.Command, args []string) error { return f.oneServer(cmd, args) },
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	f.add(cmd)
@@ -119,6 +110,18 @@ like in code.`,
 	flags.Var(&f.times, "times", "how often in case connect-close")
 	cmd.AddCommand(newCheckClient())
 	return cmd
+}
+
+// oneServer refuses arguments that are not one HOST and perhaps a COMMAND.
+func (f *checkServerFlags) oneServer(cmd *cobra.Command, args []string) error {
+	hosts := args
+	if at := cmd.ArgsLenAtDash(); at >= 0 {
+		hosts = args[:at]
+	}
+	if len(hosts) != 1 && !f.list && f.explain == "" {
+		return usageError(cmd, fmt.Errorf("expected one HOST, got %d", len(hosts)))
+	}
+	return nil
 }
 
 func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
@@ -140,10 +143,11 @@ func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		p := newProcess(s, addrs, args[1:])
 		defer p.endWith(ctx, cmd.ErrOrStderr())()
-		s.Addr, err = p.first(ctx, cmd)
-		if err != nil && signalOf(ctx) == nil { // a stopped one has a report
+		addr, err := p.first(ctx, cmd)
+		if err != nil && signalOf(ctx) == nil { // one that was stopped has a report
 			return err
 		}
+		s.Addr = cmp.Or(addr, addrs[0])
 		s.Restart = p.restart
 	} else {
 		s.Addr = answering(ctx, addrs, reaches(s))

@@ -64,13 +64,13 @@ func (p *process) first(ctx context.Context, cmd *cobra.Command) (addr string, e
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "bothends: waiting for %s, for up to %v\n", strings.Join(p.addrs, " or "), p.limit)
 	if err := p.await(ctx, group); err != nil {
-		return p.addrs[0], &failure{code: exitNetwork, err: err}
+		return "", &failure{code: exitNetwork, err: err}
 	}
 	p.fresh = true
 	return p.addrs[0], nil
 }
 
-// listens reports whether there is somebody to connect to, without an exchange.
+// listens reports whether a program listens at addr. It makes no exchange.
 func (p *process) listens(ctx context.Context, addr string) bool {
 	limited, cancel := context.WithTimeout(ctx, tryLimit)
 	defer cancel()
