@@ -16,7 +16,7 @@ import (
 // library. "bothends" alone is the root package.
 const layers = `
 cmd/bothends       -> check docs explain fault load proxy report transcript bothends internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
-check              -> fault bothends internal/procgroup internal/tcpinfo
+check              -> fault bothends internal/errno internal/procgroup internal/tcpinfo
 docs               ->
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
@@ -29,7 +29,7 @@ internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/u
 internal/errno     ->
 internal/memnet    ->
 internal/need      ->
-internal/procgroup ->
+internal/procgroup -> x/sys/unix
 internal/socktable -> internal/tcpinfo x/sys/unix
 internal/tcpinfo   -> x/sys/unix
 `

@@ -12,6 +12,9 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/errno"
 )
 
 // A Verdict is what a case has found.
@@ -22,7 +25,7 @@ const (
 	Pass Verdict = iota
 	Fail         // it did what no server, or client, may do
 	Warn         // it survived, and users may be worse off than need be
-	Skip         // there was nothing to judge
+	Skip         // the case was not run
 )
 
 var verdicts = [...]string{Pass: "pass", Fail: "fail", Warn: "warn", Skip: "skip"}
@@ -43,51 +46,88 @@ type Result struct {
 	Case    string // its name, which does not change
 	Title   string // what was done
 	Verdict Verdict
-	Why     string        // what was seen; may be empty when it passed
+	Why     string        // what was seen; may be empty if the verdict is Pass
 	Took    time.Duration // the whole case
 	Output  string        // the end of what a client's command printed; "" for a server
+	// Err, if not nil, is why the case could not be run, and its verdict is Skip: this
+	// machine has no more descriptors or ports, or, if it is a *NotRunError, the server
+	// cannot be reached or the command cannot be started. It says nothing about the
+	// server or client.
+	Err error
 }
+
+// A NotRunError is why a case could not even be started.
+type NotRunError struct{ Err error }
+
+func (e *NotRunError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *NotRunError) Unwrap() error { return e.Err }
 
 // A finding is what a case has to say.
 type finding struct {
 	verdict Verdict
 	why     string
+	err     error // the error in why, if any; if the verdict is Skip, that of unable
 }
 
-func pass(format string, args ...any) finding { return finding{Pass, fmt.Sprintf(format, args...)} }
-func fail(format string, args ...any) finding { return finding{Fail, fmt.Sprintf(format, args...)} }
-func warn(format string, args ...any) finding { return finding{Warn, fmt.Sprintf(format, args...)} }
-func skip(format string, args ...any) finding { return finding{Skip, fmt.Sprintf(format, args...)} }
+func pass(format string, args ...any) finding { return found(Pass, format, args) }
+func fail(format string, args ...any) finding { return found(Fail, format, args) }
+func warn(format string, args ...any) finding { return found(Warn, format, args) }
+func skip(format string, args ...any) finding { return found(Skip, format, args) }
 
-// A Tally counts verdicts. The zero value is empty.
-type Tally [len(verdicts)]int
-
-// Add counts a result.
-func (t *Tally) Add(r Result) { t[r.Verdict]++ }
-
-// OK tells whether no case failed and at least one passed, or warned.
-func (t *Tally) OK() bool { return t[Fail] == 0 && t[Pass]+t[Warn] > 0 }
-
-// String is the tally in words: "13 cases: 10 passed, 2 failed, 1 with a warning".
-func (t *Tally) String() string {
-	total := 0
-	for _, n := range t {
-		total += n
-	}
-	cases := "cases"
-	if total == 1 {
-		cases = "case"
-	}
-	s := fmt.Sprintf("%d %s: %d passed", total, cases, t[Pass])
-	for _, of := range []struct {
-		verdict Verdict
-		words   string
-	}{{Fail, "failed"}, {Warn, "with a warning"}, {Skip, "skipped"}} {
-		if n := t[of.verdict]; n > 0 {
-			s += fmt.Sprintf(", %d %s", n, of.words)
+func found(v Verdict, format string, args []any) finding {
+	f := finding{verdict: v, why: fmt.Sprintf(format, args...)}
+	for _, a := range args {
+		if err, ok := a.(error); ok && v != Skip {
+			f.err = err
 		}
 	}
-	return s
+	return f
+}
+
+// unable is the finding of a case that could not be started.
+func unable(err error) finding {
+	return finding{Skip, fmt.Sprintf("not run: %v", err), &NotRunError{err}}
+}
+
+// result returns the Result of a case that has ended with f. What this machine lacks is
+// not held against the server or client.
+func (f finding) result(name, title string) Result {
+	r := Result{Case: name, Title: title, Verdict: f.verdict, Why: f.why}
+	switch {
+	case f.verdict == Skip:
+		r.Err = f.err
+	case f.verdict != Pass && isLocal(f.err):
+		r.Verdict, r.Err = Skip, f.err
+		r.Why = "this machine could not do it: " + f.why
+	}
+	return r
+}
+
+// isLocal reports whether err is this machine's own: it has no more descriptors, memory
+// or ports.
+func isLocal(err error) bool {
+	return errno.Exhausted.Has(err) || errno.AddrInUse.Has(err) || errno.AddrNotAvail.Has(err)
+}
+
+// A stepError is an error with what was done. Its text is short, as that of an
+// ExchangeError without the address.
+type stepError struct {
+	step string
+	err  error
+}
+
+func (e *stepError) Error() string { return e.step + ": " + bothends.Reason(e.err) }
+func (e *stepError) Unwrap() error { return e.err }
+
+// rounded returns a duration with three digits: "3.88s", "263µs".
+func rounded(d time.Duration) time.Duration {
+	unit := time.Duration(1)
+	for d >= 1000*unit {
+		unit *= 10
+	}
+	return d.Round(unit)
 }
 
 // places are the numbers from low to high, or most of them at the most, spread evenly

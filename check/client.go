@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +31,11 @@ type Client struct {
 	Reply []byte
 	// Limit is how long the command may run; 0 is 15 s. What runs longer is killed.
 	Limit time.Duration
+	// Adopt ends processes that the command leaves behind, in sessions of their own
+	// too. On Linux, this process becomes the parent of its descendants whose parent
+	// ends, and kills all that it has: it must start no other commands. On other
+	// systems Adopt has no effect.
+	Adopt bool
 	// Host is the loopback address to listen at; "" is 127.0.0.1, or ::1 where
 	// there is no IPv4.
 	Host string
@@ -60,25 +64,58 @@ const (
 )
 
 // Run runs the command once for each case, in their order. Leaving the loop, or the
-// end of ctx, stops it.
+// end of ctx, stops it. A case that ctx has stopped has no result.
+//
+// If the command does not work in the case "whole", which is made first even if it is
+// not among the cases, all others are skipped: that it fails, as it should in them,
+// would mean nothing.
 func (c *Client) Run(ctx context.Context, cases []ClientCase) iter.Seq[Result] {
 	return func(yield func(Result) bool) {
+		var useless *finding // of all cases but whole; nil if they can be run
+		if len(cases) > 0 && cases[0].Name != wholeCase && ctx.Err() == nil {
+			f, _ := c.try(ctx, ClientCases()[0])
+			useless = f.without()
+		}
 		for _, of := range cases {
 			if ctx.Err() != nil {
 				return
 			}
-			r := Result{Case: of.Name, Title: of.Title}
 			began := time.Now()
-			f, output := c.try(ctx, of)
+			f, output := finding{}, ""
+			if useless != nil && of.Name != wholeCase {
+				f = *useless
+			} else {
+				f, output = c.try(ctx, of)
+			}
 			if ctx.Err() != nil {
 				return
 			}
-			r.Verdict, r.Why, r.Output, r.Took = f.verdict, f.why, output, time.Since(began)
+			if of.Name == wholeCase {
+				useless = f.without()
+			}
+			r := f.result(of.Name, of.Title)
+			r.Output, r.Took = output, time.Since(began)
 			if !yield(r) {
 				return
 			}
 		}
 	}
+}
+
+// wholeCase is the case without which the others mean nothing.
+const wholeCase = "whole"
+
+// without returns the finding of the other cases, if f is that of whole; nil if they can
+// be run.
+func (f finding) without() *finding {
+	switch {
+	case f.err != nil:
+	case f.verdict == Fail:
+		f = skip("not run: it does not work with a good reply (case %s): %s", wholeCase, f.why)
+	default:
+		return nil
+	}
+	return &f
 }
 
 // try runs the command against a server with the case's fault.
@@ -93,7 +130,7 @@ func (c *Client) try(ctx context.Context, of ClientCase) (_ finding, output stri
 	}
 	ln, err := c.listen()
 	if err != nil {
-		return skip("no server: %v", err), ""
+		return unable(fmt.Errorf("no server for the command: %w", err)), ""
 	}
 	if of.reply != nil {
 		reply = of.reply(reply)
@@ -116,16 +153,20 @@ func (c *Client) try(ctx context.Context, of ClientCase) (_ finding, output stri
 		faulty.Close()
 		<-served
 	}()
-	status, took, output, err := c.command(ctx, ln.Addr())
+	e, err := c.command(ctx, ln.Addr())
 	if err != nil {
-		return fail("%v", err), output
+		return unable(err), ""
 	}
 	if of.wants != failure { // the command may be faster than the server's last event
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		server.Shutdown(soon)
 	}
-	return of.verdict(status, took, &seen), output
+	f := of.verdict(e, &seen)
+	if e.left != nil && f.verdict == Pass {
+		f = warn("%s, and %s", f.why, e.left.Error())
+	}
+	return f, e.output
 }
 
 // exchanges is what the server has seen of the client.
@@ -174,15 +215,20 @@ func (c *Client) listen() (net.Listener, error) {
 	return ln, err
 }
 
-// killed is the status of a command that was stopped at the limit.
-const killed = -2
+// An ending is how a command has ended.
+type ending struct {
+	status int  // the exit status; -1 if a signal ended it
+	killed bool // at the limit
+	took   time.Duration
+	output string
+	left   error // processes that could not be ended
+}
 
-// command runs the command, and returns its exit status, -1 for one that a signal
-// ended.
-func (c *Client) command(ctx context.Context, addr net.Addr) (status int, took time.Duration, output string, err error) {
+// command runs the command.
+func (c *Client) command(ctx context.Context, addr net.Addr) (e ending, err error) {
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {
-		return 0, 0, "", err
+		return e, err
 	}
 	args := make([]string, len(c.Command))
 	for i, a := range c.Command {
@@ -190,73 +236,51 @@ func (c *Client) command(ctx context.Context, addr net.Addr) (status int, took t
 	}
 	limit := c.Limit
 	setDefault(&limit, 15*time.Second)
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	cmd := exec.CommandContext(limited, args[0], args[1:]...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "BOTHENDS_HOST="+host, "BOTHENDS_PORT="+port)
-	tail := &tail{most: 2000}
-	cmd.Stdout, cmd.Stderr = tail, tail
-	cmd.WaitDelay = 100 * time.Millisecond // for what its children still hold open
-	procgroup.Lead(cmd)
-	overdue := false
-	cmd.Cancel = func() error {
-		overdue = true
-		return procgroup.Kill(cmd)
-	}
+	group := procgroup.Group{Adopt: c.Adopt}
 	began := time.Now()
-	err = cmd.Run()
-	took = time.Since(began)
-	if cmd.Process != nil {
-		procgroup.Kill(cmd) // what it has left behind
+	if err := group.Start(cmd); err != nil {
+		return e, fmt.Errorf("the command could not be started: %w", err)
 	}
-	var exit *exec.ExitError
-	switch {
-	case overdue && ctx.Err() == nil:
-		return killed, took, tail.String(), nil
-	case errors.As(err, &exit):
-		return exit.ExitCode(), took, tail.String(), nil
-	case errors.Is(err, exec.ErrWaitDelay):
-		return 0, took, tail.String(), nil
-	case err != nil:
-		return 0, took, "", fmt.Errorf("the command could not be run: %w", err)
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-group.Exited():
+	case <-timer.C:
+		e.killed = true
+	case <-ctx.Done():
 	}
-	return 0, took, tail.String(), nil
+	e.took = time.Since(began)
+	e.left = group.End() // and what it has left behind
+	e.output = group.Output()
+	e.status = -1
+	select {
+	case <-group.Exited():
+		e.status = cmd.ProcessState.ExitCode()
+	default: // it could not be ended
+	}
+	return e, nil
 }
 
 // verdict judges how the command ended.
-func (of ClientCase) verdict(status int, took time.Duration, seen *exchanges) finding {
-	rounded := took.Round(time.Millisecond)
+func (of ClientCase) verdict(e ending, seen *exchanges) finding {
+	took := rounded(e.took)
 	switch {
-	case status == killed:
-		return fail("it had not ended after %v", rounded)
-	case status == -1 && of.wants != success:
-		return fail("a signal ended it, after %v: it crashed", rounded)
+	case e.killed:
+		return fail("it had not ended after %v", took)
+	case e.status == -1:
+		return fail("a signal ended it, after %v: it crashed", took)
 	case of.wants != failure && seen.asked.Load() == 0:
-		return fail("exit %d after %v, and it never sent a whole request", status, rounded)
-	case of.wants == success && status != 0:
-		return fail("exit %d after %v, though the reply was whole and right", status, rounded)
+		return fail("exit %d after %v, and it never sent a whole request", e.status, took)
+	case of.wants == success && e.status != 0:
+		return fail("exit %d after %v, though the reply was whole and right", e.status, took)
 	case of.wants == success && seen.made.Load() == 0:
-		return fail("exit 0 after %v, and it left before the whole reply had come", rounded)
+		return fail("exit 0 after %v, and it left before the whole reply had come", took)
 	case of.wants == success && seen.reset.Load() > 0:
-		return warn("exit 0 after %v, and it ended with RST: it left octets of the reply unread, or it closes so (SO_LINGER 0)", rounded)
-	case of.wants == failure && status == 0:
-		return fail("exit 0 after %v: it took this for a success", rounded)
+		return warn("exit 0 after %v, and it ended with RST: it left octets of the reply unread, or it closes so (SO_LINGER 0)", took)
+	case of.wants == failure && e.status == 0:
+		return fail("exit 0 after %v: it took this for a success", took)
 	}
-	return pass("exit %d after %v", status, rounded)
+	return pass("exit %d", e.status)
 }
-
-// tail keeps the end of what is written.
-type tail struct {
-	most int
-	kept []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.kept = append(t.kept, p...)
-	if over := len(t.kept) - t.most; over > 0 {
-		t.kept = append(t.kept[:0], t.kept[over:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string { return string(bytes.ToValidUTF8(t.kept, []byte("?"))) }

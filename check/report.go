@@ -10,10 +10,15 @@ import (
 	"unicode"
 )
 
-// Schema names the form of a Result as JSON.
-const Schema = "bothends.check/v1"
+// Schema names the form of a Result as JSON. EndSchema names that of the last object, if
+// the results are not a verdict: the run was stopped, or cases could not be run.
+const (
+	Schema    = "bothends.check/v1"
+	EndSchema = "bothends.check-end/v1"
+)
 
-// A Reporter writes results as they come. End is called once, behind the last.
+// A Reporter writes results as they come. End is called once, after the last. A verdict
+// is printed only if there are as many results as cases.
 type Reporter interface {
 	Add(Result) error
 	End() error
@@ -25,9 +30,9 @@ type Reporter interface {
 func NewReporter(format string, w io.Writer, suite string, cases int, color bool) Reporter {
 	switch format {
 	case "text":
-		return &text{w: w, suite: suite, color: color}
+		return &text{w: w, suite: suite, cases: cases, color: color}
 	case "json":
-		return &jsonLines{w}
+		return &jsonLines{w: w, cases: cases}
 	case "tap":
 		return &tap{w: w, cases: cases}
 	case "junit":
@@ -40,6 +45,7 @@ func NewReporter(format string, w io.Writer, suite string, cases int, color bool
 type text struct {
 	w     io.Writer
 	suite string
+	cases int
 	color bool
 	tally Tally
 }
@@ -54,7 +60,11 @@ const (
 func (t *text) Add(r Result) error {
 	t.tally.Add(r)
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %-*s %-*s %9s\n", t.paint(r.Verdict), nameWidth, r.Case, titleWidth, r.Title, took(r.Took))
+	took := rounded(r.Took).String()
+	if r.Verdict == Skip {
+		took = "-"
+	}
+	fmt.Fprintf(&b, "%s  %-*s %-*s %9s\n", t.paint(r.Verdict), nameWidth, r.Case, titleWidth, r.Title, took)
 	if r.Verdict != Pass {
 		for _, line := range wrapped(r.Why, 80-6) {
 			fmt.Fprintf(&b, "      %s\n", line)
@@ -86,13 +96,6 @@ func (t *text) paint(v Verdict) string {
 	return "\x1b[" + [...]string{Pass: "32", Fail: "1;31", Warn: "33", Skip: "2"}[v] + "m" + word + "\x1b[0m"
 }
 
-func took(d time.Duration) string {
-	if d < 10*time.Second {
-		return fmt.Sprintf("%.1f ms", float64(d)/1e6)
-	}
-	return fmt.Sprintf("%.1f s", d.Seconds())
-}
-
 func wrapped(text string, width int) (lines []string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {
@@ -106,21 +109,21 @@ func wrapped(text string, width int) (lines []string) {
 }
 
 func (t *text) End() error {
-	verdict := "survives"
-	if !t.tally.OK() {
-		verdict = "does not survive"
-	}
-	_, err := fmt.Fprintf(t.w, "\n%s %s: %v\n", t.suite, verdict, &t.tally)
+	_, err := fmt.Fprintf(t.w, "\n%s\n", t.tally.sentence(t.suite, t.cases))
 	return err
 }
 
-// jsonLines is one object a line, one line a case.
-type jsonLines struct{ w io.Writer }
+// jsonLines is one object a line, one line a case. If the results are not a verdict, a
+// line more says why.
+type jsonLines struct {
+	w     io.Writer
+	cases int
+	tally Tally
+}
 
 func (j *jsonLines) Add(r Result) error {
-	e := json.NewEncoder(j.w)
-	e.SetEscapeHTML(false)
-	return e.Encode(struct {
+	j.tally.Add(r)
+	return j.encode(struct {
 		Schema  string  `json:"schema"`
 		Case    string  `json:"case"`
 		Title   string  `json:"title"`
@@ -131,7 +134,25 @@ func (j *jsonLines) Add(r Result) error {
 	}{Schema, r.Case, r.Title, r.Verdict, r.Why, r.Took.Seconds(), r.Output})
 }
 
-func (j *jsonLines) End() error { return nil }
+func (j *jsonLines) End() error {
+	why := j.tally.noVerdict(j.cases)
+	if why == "" {
+		return nil
+	}
+	return j.encode(struct {
+		Schema  string `json:"schema"`
+		Verdict string `json:"verdict"`
+		Why     string `json:"why"`
+		Ended   int    `json:"ended"`
+		Cases   int    `json:"cases"`
+	}{EndSchema, "none", why, j.tally.Total(), j.cases})
+}
+
+func (j *jsonLines) encode(object any) error {
+	e := json.NewEncoder(j.w)
+	e.SetEscapeHTML(false)
+	return e.Encode(object)
+}
 
 // tap is the Test Anything Protocol, version 14 (testanything.org).
 type tap struct {
@@ -178,7 +199,7 @@ func (t *tap) End() error {
 	}
 	var b strings.Builder
 	t.begin(&b)
-	fmt.Fprintf(&b, "Bail out! stopped after %d of %d cases\n", t.n, t.cases)
+	fmt.Fprintf(&b, "Bail out! stopped after %d of %s, no verdict\n", t.n, numbered(t.cases))
 	_, err := io.WriteString(t.w, b.String())
 	return err
 }
@@ -232,6 +253,11 @@ func (j *junit) End() error {
 			s.Failures++
 			c.Failure = &junitMessage{r.Why, r.Title + ": " + r.Why}
 		case Skip:
+			if r.Err != nil {
+				s.Errors++
+				c.Error = &junitMessage{r.Why, ""}
+				break
+			}
 			s.Skipped++
 			c.Skipped = &junitMessage{r.Why, ""}
 		case Warn:
@@ -241,8 +267,8 @@ func (j *junit) End() error {
 		total += r.Took
 	}
 	if n := len(j.results); n < j.cases {
-		why := fmt.Sprintf("stopped after %d of %d cases", n, j.cases)
-		s.Tests, s.Errors = s.Tests+1, 1
+		why := fmt.Sprintf("stopped after %d of %s, no verdict", n, numbered(j.cases))
+		s.Tests, s.Errors = s.Tests+1, s.Errors+1
 		s.Cases = append(s.Cases, junitCase{Name: "stopped", Class: "bothends.check", Time: "0", Error: &junitMessage{why, ""}})
 	}
 	s.Time = seconds(total)

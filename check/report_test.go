@@ -37,15 +37,15 @@ func reported(t *testing.T, format string, color bool, results ...check.Result) 
 }
 
 func TestText(t *testing.T) {
-	want := `pass  whole         one exchange                                          1.5 ms
-FAIL  cut           at every # place                                      12.0 s
+	want := `pass  whole         one exchange                                           1.5ms
+FAIL  cut           at every # place                                         12s
       cut after 3 octets: "socket closed" <0 bytes> into a 16-byte message,
       which is a rather long sentence
       | one
       | two?[31m
-warn  silence       says nothing                                       1000.0 ms
+warn  silence       says nothing                                              1s
       no deadline
-skip  fin           leaves                                                0.0 ms
+skip  fin           leaves                                                     -
       gone since case cut
 
 127.0.0.1:1060 does not survive: 4 cases: 1 passed, 1 failed, 1 with a warning, 1 skipped
@@ -56,11 +56,38 @@ skip  fin           leaves                                                0.0 ms
 	if got := reported(t, "text", true, results...); !strings.Contains(got, "\x1b[1;31mFAIL\x1b[0m  cut") {
 		t.Errorf("no colour:\n%s", got)
 	}
-	if got := reported(t, "text", false, results[0], results[2]); !strings.HasSuffix(got, "\n127.0.0.1:1060 survives: 2 cases: 1 passed, 1 with a warning\n") {
-		t.Error(got)
+}
+
+// The last line is a verdict only if there was one to give.
+func TestSentence(t *testing.T) {
+	pass, fail, warn, skip := results[0], results[1], results[2], results[3]
+	unable := skip
+	unable.Err = errors.New("too many open files")
+	for want, of := range map[string][]check.Result{
+		"X survives: 4 cases: 3 passed, 1 with a warning":                       {pass, pass, pass, warn},
+		"X survives 3 of 4 cases: 2 passed, 1 with a warning, 1 skipped":        {pass, pass, skip, warn},
+		"X does not survive: 4 cases: 2 passed, 1 failed, 1 skipped":            {pass, pass, fail, skip},
+		"X does not survive: 4 cases: 2 passed, 1 failed, 1 skipped ":           {pass, pass, fail, unable},
+		"X: stopped after 2 of 4 cases, no verdict: 1 passed, 1 with a warning": {pass, warn},
+		"X: stopped after 2 of 4 cases, no verdict: 1 passed, 1 failed":         {pass, fail},
+		"X: stopped after 0 of 4 cases, no verdict: 0 passed":                   nil,
+		"X: no case was run, no verdict: 0 passed, 4 skipped":                   {skip, skip, skip, skip},
+		"X: 1 of 4 cases could not be run, no verdict: 2 passed, 2 skipped":     {pass, unable, skip, pass},
+		"X: 4 of 4 cases could not be run, no verdict: 0 passed, 4 skipped":     {unable, unable, unable, unable},
+	} {
+		got := reported(t, "text", false, of...)
+		got = strings.ReplaceAll(got[strings.LastIndex(got, "\n\n")+1:], "127.0.0.1:1060", "X")
+		if got = strings.TrimSpace(got); got != strings.TrimSpace(want) {
+			t.Errorf("%s\nwant:\n%s", got, want)
+		}
+		ended := strings.Contains(reported(t, "json", false, of...), `{"schema":"bothends.check-end/v1","verdict":"none","why":"`)
+		if ended != strings.Contains(want, "no verdict") {
+			t.Errorf("JSON has a last object: %v, with the sentence %q", ended, want)
+		}
 	}
-	if got := reported(t, "text", false, results[3]); !strings.HasSuffix(got, "does not survive: 1 case: 0 passed, 1 skipped\n") {
-		t.Error(got)
+	want := `{"schema":"bothends.check-end/v1","verdict":"none","why":"stopped after 1 of 4 cases","ended":1,"cases":4}` + "\n"
+	if got := reported(t, "json", false, pass); !strings.HasSuffix(got, want) {
+		t.Errorf("%s\nwant at its end:\n%s", got, want)
 	}
 }
 
@@ -97,10 +124,10 @@ ok 4 - fin: leaves # SKIP gone since case cut
 	if diff := cmp.Diff(want, reported(t, "tap", false, results...)); diff != "" {
 		t.Error(diff)
 	}
-	if got := reported(t, "tap", false); got != "TAP version 14\n1..4\nBail out! stopped after 0 of 4 cases\n" {
+	if got := reported(t, "tap", false); got != "TAP version 14\n1..4\nBail out! stopped after 0 of 4 cases, no verdict\n" {
 		t.Error(got)
 	}
-	if got := reported(t, "tap", false, results[0]); !strings.HasSuffix(got, "Bail out! stopped after 1 of 4 cases\n") {
+	if got := reported(t, "tap", false, results[0]); !strings.HasSuffix(got, "Bail out! stopped after 1 of 4 cases, no verdict\n") {
 		t.Error(got)
 	}
 }
@@ -133,7 +160,16 @@ func TestJUnit(t *testing.T) {
 // A run that was stopped is no success.
 func TestJUnitStopped(t *testing.T) {
 	text := reported(t, "junit", false, results[0])
-	if !strings.Contains(text, `tests="2" failures="0" errors="1"`) || !strings.Contains(text, `<error message="stopped after 1 of 4 cases"></error>`) {
+	if !strings.Contains(text, `tests="2" failures="0" errors="1"`) || !strings.Contains(text, `<error message="stopped after 1 of 4 cases, no verdict"></error>`) {
+		t.Error(text)
+	}
+}
+
+// A case that this machine could not run is an error, and not one that was left out.
+func TestJUnitUnable(t *testing.T) {
+	unable := check.Result{Case: "many", Verdict: check.Skip, Why: "too many open files", Err: errors.New("too many open files")}
+	text := reported(t, "junit", false, results[0], unable, results[0], results[0])
+	if !strings.Contains(text, `tests="4" failures="0" errors="1" skipped="0"`) || !strings.Contains(text, `<error message="too many open files"></error>`) {
 		t.Error(text)
 	}
 }

@@ -15,7 +15,9 @@ import (
 // A Server is somebody's server, and how to judge it. Its zero value but for Addr is
 // the chapter's exchange.
 type Server struct {
-	// Addr is where it listens, as host:port.
+	// Addr is where it listens, as host:port. If host is a name, each connection may
+	// try all of its addresses; an address that does not answer then costs each some
+	// time.
 	Addr string
 	// Request is what a plain exchange sends; nil is bothends.DefaultRequest, and
 	// empty nothing: a server that speaks first.
@@ -53,44 +55,42 @@ type ServerCase struct {
 // A battery is a Server under check: its settings, with the defaults filled in.
 type battery struct {
 	Server
-	client bothends.Client
-	killed string // the case after which the server was gone
-	gone   bool   // it still was at the last look
+	client   bothends.Client
+	worked   bool   // a plain exchange has worked, or Restart has seen one
+	killed   string // the case after which the server was gone
+	gone     bool   // it still was at the last look
+	hopeless bool   // it does not work after Restart either
+	unable   error  // why no case can be run
 }
 
 // Run runs the cases in their order, each followed by a plain exchange, which decides
-// whether the server has survived; behind the last there is another one, a moment
-// later. Leaving the loop, or the end of ctx, stops it.
+// whether the server has survived; after the last there is another one, a moment
+// later. Leaving the loop, or the end of ctx, stops it. A case that ctx has stopped has
+// no result.
 func (s *Server) Run(ctx context.Context, cases []ServerCase) iter.Seq[Result] {
 	return func(yield func(Result) bool) {
 		b := newBattery(*s)
-		var startErr error
+		if b.Restart != nil && len(cases) > 0 && ctx.Err() == nil {
+			if err := b.Restart(ctx); err != nil {
+				b.unable = fmt.Errorf("the server could not be started: %w", err)
+			}
+			b.worked = b.unable == nil
+		}
 		for n, c := range cases {
 			if ctx.Err() != nil {
 				return
 			}
-			r := Result{Case: c.Name, Title: c.Title}
-			if n == 0 && b.Restart != nil {
-				startErr = b.Restart(ctx)
-			}
 			began := time.Now()
-			var f finding
-			switch {
-			case startErr == nil:
-				f = b.judge(ctx, c)
-			case n == 0:
-				f = fail("the server could not be started: %v", startErr)
-			default:
-				f = skip("the server could not be started")
-			}
-			r.Took = time.Since(began)
-			if n == len(cases)-1 && startErr == nil {
+			f := b.judge(ctx, c)
+			took := time.Since(began)
+			if n == len(cases)-1 {
 				f = b.later(ctx, f)
 			}
 			if ctx.Err() != nil {
 				return
 			}
-			r.Verdict, r.Why = f.verdict, f.why
+			r := f.result(c.Name, c.Title)
+			r.Took = took
 			if !yield(r) {
 				return
 			}
@@ -129,20 +129,19 @@ func setDefault[T int | time.Duration](setting *T, def T) {
 // judge runs a case against a server that works before it, and sees whether it works
 // after it.
 func (b *battery) judge(ctx context.Context, c ServerCase) finding {
-	if err := b.revive(ctx); err != nil {
-		if b.killed == "" {
-			b.killed = c.Name
-			return fail("a plain exchange does not work: %v", err)
-		}
-		return skip("no plain exchange has worked since case %s: %v", b.killed, err)
+	if f, ok := b.ready(ctx, c); !ok {
+		return f
 	}
 	f := c.run(ctx, b)
 	err := b.plain(ctx)
-	if err == nil {
+	switch {
+	case err == nil || isLocal(err) && f.verdict == Fail:
 		return f
+	case isLocal(err):
+		return fail("the next exchange did not work: %v", err)
 	}
 	b.killed = c.Name
-	if f.verdict == Fail {
+	if f.verdict == Fail && !isLocal(f.err) {
 		return f
 	}
 	if f.why != "" {
@@ -151,12 +150,47 @@ func (b *battery) judge(ctx context.Context, c ServerCase) finding {
 	return fail("the next exchange did not work: %v", err)
 }
 
+// ready reports whether a plain exchange works, so that a case can be run, and otherwise
+// what there is to say of the case.
+func (b *battery) ready(ctx context.Context, c ServerCase) (f finding, ok bool) {
+	if b.unable != nil {
+		return unable(b.unable), false
+	}
+	err := b.revive(ctx)
+	switch {
+	case err == nil:
+		b.worked = true
+		return f, true
+	case isLocal(err):
+		return unable(err), false
+	case b.killed != "":
+		return skip("no plain exchange has worked since case %s: %v", b.killed, err), false
+	case isUnreached(err) && !b.worked:
+		b.unable = err
+		return unable(err), false
+	case c.Name == "whole": // which is that exchange
+		b.killed = c.Name
+		return fail("a plain exchange does not work: %v", err), false
+	case b.worked:
+		b.killed = c.Name
+		return fail("not run: a plain exchange does not work any more: %v", err), false
+	}
+	return skip("not run: a plain exchange does not work: %v", err), false
+}
+
+// isUnreached reports whether err is that of an exchange which did not get as far as a
+// connection.
+func isUnreached(err error) bool {
+	var e *bothends.ExchangeError
+	return errors.As(err, &e) && (e.Op == "resolve" || e.Op == "connect")
+}
+
 // settle is for a server that ends some time after what has killed it.
 const settle = 500 * time.Millisecond
 
 // later looks once more whether the server has survived all that was done to it.
 func (b *battery) later(ctx context.Context, f finding) finding {
-	if b.killed != "" && b.Restart == nil || f.verdict == Fail || wait(ctx, settle) != nil {
+	if !b.worked || b.hopeless || b.killed != "" && b.Restart == nil || f.verdict == Fail || wait(ctx, settle) != nil {
 		return f
 	}
 	if err := b.plain(ctx); err != nil {
@@ -165,21 +199,24 @@ func (b *battery) later(ctx context.Context, f finding) finding {
 	return f
 }
 
-// revive is nil when a plain exchange works, if need be by starting the server again.
+// revive makes a plain exchange, if need be after starting the server again: but not one
+// that does not work then either.
 func (b *battery) revive(ctx context.Context) error {
 	client := b.client
 	if b.gone { // once is enough waiting
 		client.Timeout = min(client.Timeout, settle)
 	}
 	_, err := client.Exchange(ctx, b.Addr, b.Request)
-	b.gone = err != nil && b.Restart == nil
-	if err == nil || b.Restart == nil || ctx.Err() != nil {
+	again := b.Restart != nil && !b.hopeless
+	b.gone = err != nil && !again
+	if err == nil || !again || isLocal(err) || ctx.Err() != nil {
 		return err
 	}
-	if err := b.Restart(ctx); err != nil {
-		return err
+	if err = b.Restart(ctx); err == nil {
+		err = b.plain(ctx)
 	}
-	return b.plain(ctx)
+	b.hopeless = err != nil
+	return err
 }
 
 // plain makes an exchange as it should be.
@@ -204,7 +241,7 @@ func (b *battery) dial(ctx context.Context, dialer net.Dialer) (net.Conn, error)
 	defer cancel()
 	conn, err := dialer.DialContext(limited, b.Network, b.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("connect: %s", bothends.Reason(err))
+		return nil, &stepError{"connect", err}
 	}
 	conn.SetDeadline(time.Now().Add(b.Limit))
 	return &stoppable{conn, context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })}, nil
@@ -256,7 +293,7 @@ func (b *battery) pieces(ctx context.Context, pause time.Duration, cuts ...int) 
 			}
 		}
 		if _, err := conn.Write(b.Request[done:end]); err != nil {
-			return fmt.Errorf("after %d octets of the request: %s", done, bothends.Reason(err))
+			return &stepError{fmt.Sprintf("after %d octets of the request", done), err}
 		}
 		done = end
 	}
@@ -277,7 +314,7 @@ func (b *battery) early(ctx context.Context, conn net.Conn, sent int) error {
 	case errors.As(err, &none) && none.Timeout():
 		return conn.SetReadDeadline(deadline)
 	}
-	return fmt.Errorf("after %d octets of the request: %s", sent, bothends.Reason(err))
+	return &stepError{fmt.Sprintf("after %d octets of the request", sent), err}
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 		recordingClient()
 		return
 	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each client that a case runs takes a second more
 	flag.Parse()
 	flag.Set("test.parallel", "8") // they wait more than they work
 	goleak.VerifyTestMain(m)
@@ -399,21 +400,70 @@ func TestServerThatSpeaksFirst(t *testing.T) {
 	}
 }
 
-// Nobody there is a failure of the first case, and no reason to run the others.
+// Where nothing listens there is nothing to judge.
 func TestNoServer(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ln.Close()
-	s := &check.Server{Addr: ln.Addr().String(), Limit: time.Second}
-	got, why := verdicts(t, s, "whole", "cut")
-	if got[0] != "whole: fail" || got[1] != "cut: skip" || !strings.Contains(why["whole"], "connection refused") {
+	broken := func(context.Context) error { return errors.New("no program") }
+	for why, s := range map[string]*check.Server{
+		"connection refused": {Addr: ln.Addr().String(), Limit: time.Second},
+		"no program":         {Addr: ln.Addr().String(), Restart: broken},
+	} {
+		var tally check.Tally
+		for r := range s.Run(t.Context(), cases(t, "whole", "cut")) {
+			tally.Add(r)
+			if notRun := new(check.NotRunError); r.Verdict != check.Skip || !errors.As(r.Err, &notRun) || !strings.Contains(r.Why, why) {
+				t.Errorf("%s: %v, %q, %v", r.Case, r.Verdict, r.Why, r.Err)
+			}
+		}
+		if tally.OK() || tally.Count(check.Skip) != 2 || tally.Total() != 2 {
+			t.Errorf("%v is OK: %v", &tally, tally.OK())
+		}
+	}
+}
+
+// A server that does not do what is asked fails the case whole, which is that exchange;
+// no other case is run, or judged.
+func TestWrongServer(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, func(conn net.Conn) {
+		if bothends.ReadMessage(conn, make([]byte, 16)) == nil {
+			conn.Write([]byte("Farewell, CLIENT"))
+		}
+	})
+	s := &check.Server{Addr: addr, Expect: []byte(bothends.DefaultReply)}
+	got, why := verdicts(t, s, "whole", "reset")
+	if want := []string{"whole: fail", "reset: skip"}; !slices.Equal(got, want) {
 		t.Errorf("%q, %q", got, why)
 	}
-	failed := &check.Server{Addr: ln.Addr().String(), Restart: func(context.Context) error { return errors.New("no program") }}
-	got, why = verdicts(t, failed, "whole", "cut")
-	if got[0] != "whole: fail" || why["whole"] != "the server could not be started: no program" || got[1] != "cut: skip" {
+	got, why = verdicts(t, s, "reset")
+	if want := []string{"reset: skip"}; !slices.Equal(got, want) || !strings.HasPrefix(why["reset"], "not run: ") {
+		t.Errorf("%q, %q", got, why)
+	}
+}
+
+// A server that does not work after a restart either is not started again for each case.
+func TestHopelessServer(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, func(net.Conn) {})
+	restarts := 0
+	s := &check.Server{Addr: addr, Limit: time.Second, Restart: func(context.Context) error { restarts++; return nil }}
+	got, why := verdicts(t, s, "whole", "octets", "reset")
+	if want := []string{"whole: fail", "octets: skip", "reset: skip"}; !slices.Equal(got, want) || restarts != 2 {
+		t.Errorf("%q, %q, %d restarts", got, why, restarts)
+	}
+}
+
+// Fewer connections than were asked for are not a pass. It is not parallel: it connects as
+// fast as it can.
+func TestFewerTimes(t *testing.T) {
+	addr := serve(t, func(conn net.Conn) { answer(conn) })
+	s := &check.Server{Addr: addr, Limit: 200 * time.Millisecond, Times: 1_000_000}
+	got, why := verdicts(t, s, "connect-close")
+	if want := []string{"connect-close: warn"}; !slices.Equal(got, want) || !strings.Contains(why["connect-close"], " of 1000000 times: the limit of 800ms") {
 		t.Errorf("%q, %q", got, why)
 	}
 }

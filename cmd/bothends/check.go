@@ -1,14 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
-	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/check"
 	"github.com/bothends/bothends/docs"
+	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/internal/procgroup"
 )
 
@@ -74,13 +76,17 @@ it cuts the request at every place, closes and resets in the middle of it, says
 nothing, reads nothing, comes a hundred times at once. After each case a plain
 exchange must work within --limit: that decides whether the server survived.
 
-HOST is a name, an address, HOST:PORT or [IPv6]:PORT. With COMMAND, check starts
-the server itself, and again after a case that killed it; otherwise the cases
-behind that one are skipped. A server that speaks first is checked with
---message ''.
+HOST is a name, an address, HOST:PORT or [IPv6]:PORT. If a name has several
+addresses, check takes the first that answers. With COMMAND, check starts the
+server itself, waits up to 30 s until it listens, and starts it again after a
+case that killed it; otherwise the cases after that one are skipped. When check
+ends, it also ends COMMAND and the processes that COMMAND has started. A server
+that speaks first is checked with --message ''.
 
-The exit status is 0, 1 when a case failed or all were skipped, 2 when the
-command line is wrong, and 130 or 143 when a signal stopped it.
+The exit status is 0, 1 when a case failed or could not be run, 2 when the
+command line is wrong or COMMAND cannot be started, 3 when nothing listens at
+HOST, 4 when connecting times out, and 129, 130, 131 or 143 when a signal
+stopped it.
 
 "bothends help check" also lists the cases. --explain CASE prints the page about
 one of them, with what such bugs look like in code.`,
@@ -88,16 +94,7 @@ one of them, with what such bugs look like in code.`,
   bothends check localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'
   bothends check 127.0.0.1:1060 -- python3 server.py
   bothends check client -- ./client {host} {port}`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			hosts := args
-			if at := cmd.ArgsLenAtDash(); at >= 0 {
-				hosts = args[:at]
-			}
-			if len(hosts) != 1 && !f.list && f.explain == "" {
-				return usageError(cmd, fmt.Errorf("expected one HOST, got %d", len(hosts)))
-			}
-			return nil
-		},
+		Args: func(cmd *cobra.Command, args []string) error { return f.oneServer(cmd, args) },
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	f.add(cmd)
@@ -116,42 +113,117 @@ one of them, with what such bugs look like in code.`,
 	return cmd
 }
 
+// oneServer refuses arguments that are not one HOST and perhaps a COMMAND.
+func (f *checkServerFlags) oneServer(cmd *cobra.Command, args []string) error {
+	hosts := args
+	if at := cmd.ArgsLenAtDash(); at >= 0 {
+		hosts = args[:at]
+	}
+	if len(hosts) != 1 && !f.list && f.explain == "" {
+		return usageError(cmd, fmt.Errorf("expected one HOST, got %d", len(hosts)))
+	}
+	return nil
+}
+
 func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
-	cases, err := chosenCases(cmd, &f.checkFlags, check.ServerCases(), func(c check.ServerCase) (string, string) { return c.Name, c.Title })
+	cases, err := chosenCases(cmd, &f.checkFlags, check.ServerCases(), serverCase)
 	if err != nil || cases == nil {
 		return err
 	}
-	s, err := f.server(cmd, args[0])
+	s, host, port, err := f.server(cmd, args[0])
 	if err != nil {
 		return usageError(cmd, err)
 	}
-	ctx, stop := withSignals(cmd.Context())
+	ctx, stop := withSignals(cmd.Context(), signalsQuit...)
 	defer stop()
-	if len(args) > 1 {
-		p, err := newProcess(ctx, s, args[1:])
-		if err != nil {
-			return usageError(cmd, err)
-		}
-		defer p.stop()
-		s.Restart = p.restart
+	defer beforeExit(ctx, procgroup.EndDescendants)()
+	addrs, err := addressesOf(ctx, s.Network, host, port.String())
+	if err != nil {
+		return err
 	}
-	return f.report(ctx, cmd, s.Addr, len(cases), func(yield func(check.Result) bool) { s.Run(ctx, cases)(yield) })
+	if len(args) > 1 {
+		p := newProcess(s, addrs, args[1:])
+		defer p.endWith(ctx, cmd.ErrOrStderr())()
+		addr, err := p.first(ctx, cmd)
+		if err != nil && signalOf(ctx) == nil { // one that was stopped has a report
+			return err
+		}
+		s.Addr = cmp.Or(addr, addrs[0])
+		s.Restart = p.restart
+	} else {
+		s.Addr = answering(ctx, addrs, reaches(s))
+	}
+	return f.report(ctx, cmd, battery{
+		suite: s.Addr, cases: named(cases, serverCase), results: s.Run(ctx, cases),
+		notRun: func(err error) *failure { return f.unreached(ctx, args[:1], err) },
+	})
 }
 
-func (f *checkServerFlags) server(cmd *cobra.Command, arg string) (*check.Server, error) {
-	host, port, err := hostPort([]string{arg}, f.port)
+func serverCase(c check.ServerCase) (name, title string) { return c.Name, c.Title }
+
+// reaches returns a function that makes an exchange with a server. Its error is nil if
+// there was a connection, whatever came of it.
+func reaches(s *check.Server) func(context.Context, string) error {
+	client := exchangesWith(s)
+	return func(ctx context.Context, addr string) error {
+		if _, err := client.Exchange(ctx, addr, s.Request); isUnreached(err) {
+			return err
+		}
+		return nil
+	}
+}
+
+// isUnreached reports whether err is that of an exchange without a connection.
+func isUnreached(err error) bool {
+	var e *bothends.ExchangeError
+	return errors.As(err, &e) && e.Op == "connect"
+}
+
+func exchangesWith(s *check.Server) *bothends.Client {
+	dial := func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return (&net.Dialer{KeepAlive: -1}).DialContext(ctx, s.Network, addr)
+	}
+	return &bothends.Client{Dial: dial, ReplySize: s.ReplySize, Timeout: s.Limit}
+}
+
+// unreached is the failure of a server that cannot be reached: that of the client.
+func (f *checkServerFlags) unreached(ctx context.Context, args []string, err error) *failure {
+	c := clientFlags{message: f.message}
+	c.timeout = f.limit
+	failed := c.failed(ctx, args, err)
+	failed.hint = cmp.Or(checkHint(err), failed.hint)
+	return failed
+}
+
+// checkHint is what to do about an error that is this machine's own.
+func checkHint(err error) string {
+	switch {
+	case errno.Exhausted.Has(err):
+		return "raise the limit of open files (ulimit -n), or use fewer clients (--many 50)"
+	case errno.AddrNotAvail.Has(err), errno.AddrInUse.Has(err):
+		return "the ports of this machine are used up: wait a minute, or use --times 100"
+	}
+	return ""
+}
+
+// server returns the server of the flags. Its Addr is still to be found.
+func (f *checkServerFlags) server(cmd *cobra.Command, arg string) (s *check.Server, host string, port portFlag, err error) {
+	host, port, err = hostPort([]string{arg}, f.port)
 	if err != nil {
-		return nil, err
+		return nil, "", 0, err
 	}
 	network, err := (&exchangeFlags{v4: f.v4, v6: f.v6}).network(host)
 	if err != nil {
-		return nil, err
+		return nil, "", 0, err
 	}
-	if f.limit == 0 {
-		return nil, errors.New("--limit 0 is no limit to judge by")
+	switch {
+	case port == 0:
+		return nil, "", 0, errors.New("cannot connect to port 0")
+	case f.limit == 0:
+		return nil, "", 0, errNoLimit
 	}
-	s := &check.Server{
-		Addr: net.JoinHostPort(host, port.String()), Request: f.message.octets, ReplySize: int(f.replySize),
+	s = &check.Server{
+		Request: f.message.octets, ReplySize: int(f.replySize),
 		Network: network, Limit: time.Duration(f.limit), Silence: f.silence.orNone(), Many: int(f.many), Times: int(f.times),
 	}
 	if s.Request == nil {
@@ -163,10 +235,10 @@ func (f *checkServerFlags) server(cmd *cobra.Command, arg string) (*check.Server
 			s.ReplySize = len(s.Expect)
 		}
 		if s.ReplySize != len(s.Expect) {
-			return nil, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(s.Expect), s.ReplySize)
+			return nil, "", 0, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(s.Expect), s.ReplySize)
 		}
 	}
-	return s, nil
+	return s, host, port, nil
 }
 
 type checkClientFlags struct {
@@ -192,10 +264,12 @@ RST or silence, one that answers something else, and one that nobody can reach.
 {host} and {port} in ARGS are replaced by where to connect; the environment has
 them too, as BOTHENDS_HOST and BOTHENDS_PORT. COMMAND should make one exchange,
 and exit with 0 when it went well. It passes if it does that for a good reply,
-and exits with anything else, within --limit, for all others.
+and exits with anything else, within --limit, for all others. If it does not
+work with a good reply, the other cases are skipped.
 
-The exit status is 0, 1 when a case failed or all were skipped, 2 when the
-command line is wrong, and 130 or 143 when a signal stopped it.`,
+The exit status is 0, 1 when a case failed or could not be run, 2 when the
+command line is wrong or COMMAND cannot be started, and 129, 130, 131 or 143
+when a signal stopped it.`,
 		Example: `  bothends check client -- ./client {host} {port}
   bothends check client -- sh -c 'nc -N {host} {port} <request'`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -215,7 +289,7 @@ command line is wrong, and 130 or 143 when a signal stopped it.`,
 }
 
 func (f *checkClientFlags) run(cmd *cobra.Command, args []string) error {
-	cases, err := chosenCases(cmd, &f.checkFlags, check.ClientCases(), func(c check.ClientCase) (string, string) { return c.Name, c.Title })
+	cases, err := chosenCases(cmd, &f.checkFlags, check.ClientCases(), clientCase)
 	if err != nil || cases == nil {
 		return err
 	}
@@ -223,16 +297,33 @@ func (f *checkClientFlags) run(cmd *cobra.Command, args []string) error {
 		return usageError(cmd, errors.New("--reply has no octets"))
 	}
 	if f.limit == 0 {
-		return usageError(cmd, errors.New("--limit 0 is no limit to judge by"))
+		return usageError(cmd, errNoLimit)
 	}
 	if err := isProgram(args[0]); err != nil {
 		return usageError(cmd, err)
 	}
-	ctx, stop := withSignals(cmd.Context())
+	ctx, stop := withSignals(cmd.Context(), signalsQuit...)
 	defer stop()
-	c := &check.Client{Command: args, MessageSize: int(f.messageSize), Reply: f.reply.octets, Limit: time.Duration(f.limit)}
-	return f.report(ctx, cmd, strings.Join(args, " "), len(cases), func(yield func(check.Result) bool) { c.Run(ctx, cases)(yield) })
+	defer beforeExit(ctx, procgroup.EndDescendants)()
+	c := &check.Client{
+		Command: args, MessageSize: int(f.messageSize), Reply: f.reply.octets, Limit: time.Duration(f.limit),
+		Adopt: true, // this process starts nothing else
+	}
+	return f.report(ctx, cmd, battery{
+		suite: strings.Join(args, " "), cases: named(cases, clientCase), results: c.Run(ctx, cases),
+		notRun: func(err error) *failure {
+			if hint := checkHint(err); hint != "" {
+				return &failure{code: exitFailure, err: err, hint: hint}
+			}
+			return &failure{code: exitUsage, err: err}
+		},
+	})
 }
+
+func clientCase(c check.ClientCase) (name, title string) { return c.Name, c.Title }
+
+// errNoLimit: without a limit a server or client that hangs would never be found.
+var errNoLimit = errors.New("--limit must be greater than 0")
 
 // chosenCases are those of --only and --skip; none, with --list, which it obeys.
 func chosenCases[C any](cmd *cobra.Command, f *checkFlags, all []C, of func(C) (name, title string)) ([]C, error) {
@@ -282,21 +373,49 @@ func (f *checkFlags) printPage(cmd *cobra.Command, names []string) error {
 	return printPage(cmd.OutOrStdout(), page, true)
 }
 
+// A battery is what check runs.
+type battery struct {
+	suite   string   // the server or the client
+	cases   []string // "name: title"
+	results iter.Seq[check.Result]
+	notRun  func(error) *failure // if not even the first case could be started
+}
+
+// named returns "name: title" of each case.
+func named[C any](cases []C, of func(C) (name, title string)) (all []string) {
+	for _, c := range cases {
+		name, title := of(c)
+		all = append(all, name+": "+title)
+	}
+	return all
+}
+
 // report prints the results as they come.
-func (f *checkFlags) report(ctx context.Context, cmd *cobra.Command, suite string, cases int, results func(func(check.Result) bool)) error {
+func (f *checkFlags) report(ctx context.Context, cmd *cobra.Command, b battery) error {
 	out := cmd.OutOrStdout()
 	color := wantsColor(out, f.color.value)
 	if f.output.value == "text" {
 		out = folding(out)
 	}
-	reporter := check.NewReporter(f.output.value, out, suite, cases, color)
+	reporter := check.NewReporter(f.output.value, out, b.suite, len(b.cases), color)
+	status := newCaseStatus(cmd.ErrOrStderr(), b.cases)
+	closeStatus := sync.OnceFunc(status.close)
+	defer closeStatus()
 	var tally check.Tally
-	for r := range results {
+	var unable error
+	for r := range b.results {
+		if notRun := (*check.NotRunError)(nil); tally.Total() == 0 && errors.As(r.Err, &notRun) {
+			return b.notRun(notRun.Err)
+		}
 		tally.Add(r)
-		if err := reporter.Add(r); err != nil {
+		if unable == nil && r.Err != nil {
+			unable = fmt.Errorf("case %s could not be run: %w", r.Case, r.Err)
+		}
+		if err := status.ended(func() error { return reporter.Add(r) }); err != nil {
 			return outputFailure(err)
 		}
 	}
+	closeStatus()
 	if err := reporter.End(); err != nil {
 		return outputFailure(err)
 	}
@@ -304,104 +423,7 @@ func (f *checkFlags) report(ctx context.Context, cmd *cobra.Command, suite strin
 		return &failure{code: exitCode(sig)}
 	}
 	if !tally.OK() {
-		return &failure{code: exitFailure}
+		return &failure{code: exitFailure, err: unable, hint: checkHint(unable)}
 	}
 	return nil
-}
-
-// A process is a server that check starts, and starts again.
-type process struct {
-	args    []string
-	answers func(context.Context) error // nil when it does
-
-	cmd    *exec.Cmd
-	exited chan error
-}
-
-// newProcess refuses what cannot be a server of the user's.
-func newProcess(ctx context.Context, s *check.Server, args []string) (*process, error) {
-	if err := isProgram(args[0]); err != nil {
-		return nil, err
-	}
-	dial := func(ctx context.Context, _, addr string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, s.Network, addr)
-	}
-	limited, cancel := context.WithTimeout(ctx, s.Limit)
-	defer cancel()
-	if conn, err := dial(limited, "", s.Addr); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("somebody listens at %s already, where COMMAND should", s.Addr)
-	}
-	c := bothends.Client{Dial: dial, ReplySize: s.ReplySize, Timeout: s.Limit}
-	return &process{args: args, answers: func(ctx context.Context) error {
-		_, err := c.Exchange(ctx, s.Addr, s.Request)
-		return err
-	}}, nil
-}
-
-// isProgram tells what is wrong with a COMMAND that cannot be run.
-func isProgram(name string) error {
-	if _, err := exec.LookPath(name); err != nil {
-		return fmt.Errorf("COMMAND %s: %w", printable(name), reasonOf(errors.Unwrap(err)))
-	}
-	return nil
-}
-
-// startLimit is how long a server may take until it answers.
-const startLimit = 30 * time.Second
-
-// restart ends the process that there is, starts another, and waits until it answers.
-func (p *process) restart(ctx context.Context) error {
-	p.stop()
-	if p.answers(ctx) == nil {
-		return errors.New("somebody else answers there already")
-	}
-	p.cmd = exec.Command(p.args[0], p.args[1:]...)
-	procgroup.Lead(p.cmd)
-	if err := p.cmd.Start(); err != nil {
-		p.cmd = nil
-		return err
-	}
-	p.exited = make(chan error, 1)
-	go func(cmd *exec.Cmd, exited chan<- error) { exited <- cmd.Wait() }(p.cmd, p.exited)
-	until := time.NewTimer(startLimit)
-	defer until.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := p.answers(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case exit := <-p.exited:
-			p.cmd = nil
-			return fmt.Errorf("%s ended: %v", p.args[0], exitText(exit))
-		case <-until.C:
-			return fmt.Errorf("%s does not answer: %w", p.args[0], err)
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
-}
-
-func exitText(err error) string {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() >= 0 {
-		return "exit " + strconv.Itoa(exit.ExitCode())
-	}
-	if err != nil {
-		return err.Error()
-	}
-	return "exit 0"
-}
-
-func (p *process) stop() {
-	if p.cmd == nil {
-		return
-	}
-	procgroup.Kill(p.cmd)
-	<-p.exited
-	p.cmd = nil
 }

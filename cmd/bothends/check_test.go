@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,13 +22,24 @@ import (
 	"github.com/bothends/bothends/internal/need"
 )
 
-// checked runs check with -o json: "case: verdict" of each line, and the exit status.
+// checked runs check with -o json: "case: verdict" of each line, and the exit status. It
+// is a process of its own, which ends all that it has started.
 func checked(t *testing.T, args ...string) (verdicts []string, why map[string]string, code int) {
 	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out, errs bytes.Buffer
-	code = run(append(append([]string{"check"}, args[0], "-o", "json"), args[1:]...), &out, &errs)
-	if errs.Len() > 0 {
-		t.Errorf("check %q: %s", args, &errs)
+	cmd := exec.Cmd{
+		Path: self, Args: slices.Concat([]string{"bothends", "check", args[0], "-o", "json"}, args[1:]),
+		Env: append(os.Environ(), "GORACE=atexit_sleep_ms=0"), Stdout: &out, Stderr: &errs,
+	}
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if text := waiting.ReplaceAllString(errs.String(), ""); text != "" {
+		t.Errorf("check %q: %s", args, text)
 	}
 	why = make(map[string]string)
 	for line := range strings.Lines(out.String()) {
@@ -37,8 +50,10 @@ func checked(t *testing.T, args ...string) (verdicts []string, why map[string]st
 		verdicts = append(verdicts, r.Case+": "+r.Verdict)
 		why[r.Case] = r.Why
 	}
-	return verdicts, why, code
+	return verdicts, why, cmd.ProcessState.ExitCode()
 }
+
+var waiting = regexp.MustCompile(`bothends: waiting for \S+, for up to 30s\n`)
 
 // unusedPort is one below those that systems give to clients, and to who asks for any:
 // between its being found and its being used nobody takes it, or connects to it.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"runtime"
 	"time"
@@ -263,36 +262,17 @@ func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []strin
 	if port == 0 {
 		return "", nil, usageError(cmd, errors.New("port 0 is no port to connect to"))
 	}
-	if host == "" {
-		host = "localhost"
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+network[len("tcp"):], host)
-	if sig := signalOf(ctx); err != nil && sig != nil {
-		return "", nil, &failure{code: exitCode(sig)}
-	}
+	addrs, err := addressesOf(ctx, network, host, port.String())
 	if err != nil {
-		return "", nil, &failure{code: exitNetwork, err: fmt.Errorf("resolve '%s': %s", host, bothends.Reason(err)), hint: "check the name, or give an address"}
+		return "", nil, err
 	}
-	return f.answering(ctx, ips, port.String()), func() {}, nil
-}
-
-// answering is the first of a name's addresses where somebody listens; the first of
-// all where nobody does. One address is taken as it is.
-func (f *loadFlags) answering(ctx context.Context, ips []netip.Addr, port string) string {
-	at := func(ip netip.Addr) string { return net.JoinHostPort(ip.Unmap().String(), port) }
-	if len(ips) == 1 {
-		return at(ips[0])
-	}
-	for _, ip := range ips {
-		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
-		conn, err := f.dialer()(limited, "tcp", at(ip))
-		cancel()
+	return answering(ctx, addrs, func(ctx context.Context, addr string) error {
+		conn, err := f.dialer()(ctx, "tcp", addr)
 		if err == nil {
 			conn.Close()
-			return at(ip)
 		}
-	}
-	return at(ips[0])
+		return err
+	}), func() {}, nil
 }
 
 // ownServer is a server in this process, on loopback.

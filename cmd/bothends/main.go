@@ -8,7 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,11 @@ func main() {
 
 // run is the whole program but for the exit.
 func run(args []string, stdout, stderr io.Writer) int {
+	// A reader that leaves is a failed write, not the end of the program. Caught and not
+	// ignored: the commands that check starts would inherit that.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
 	root := newRoot(stdout, stderr)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteC()

@@ -12,6 +12,9 @@ import (
 // signalFigures ask for interim figures.
 var signalFigures = []os.Signal{syscall.SIGUSR1}
 
+// signalsQuit end a command in which a dump of all goroutines would leave processes behind.
+var signalsQuit = []os.Signal{syscall.SIGQUIT}
+
 // suspend does what ^Z does, to all programs of a pipeline. It returns when they were
 // continued, or soon where nobody could do that, and so the system did not stop them.
 func suspend() {

@@ -2,10 +2,21 @@
 
 package procgroup
 
-import "os/exec"
+type system struct{}
 
-// Lead does nothing: there are no groups here.
-func Lead(*exec.Cmd) {}
+func (g *Group) prepare() error { return nil }
+func (g *Group) watch()         {}
+func (g *Group) unwatch()       {}
 
-// Kill ends the command alone.
-func Kill(cmd *exec.Cmd) error { return cmd.Process.Kill() }
+// kill ends the command alone: this system has no process groups.
+func (g *Group) kill() error {
+	if g.cmd == nil {
+		return nil // the descendants are not known here
+	}
+	select {
+	case <-g.exited:
+		return nil
+	default:
+		return g.cmd.Process.Kill()
+	}
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// A caseStatus shows the case that is running, and for how long, in one line of a
+// terminal that is drawn again and again. On anything else it shows nothing.
+type caseStatus struct {
+	to    io.Writer // nil if there is no terminal
+	width int
+	cases []string // "name: title"
+
+	mu    sync.Mutex
+	n     int // the case that is running
+	began time.Time
+	drawn bool
+
+	stop    chan struct{}
+	drawing sync.WaitGroup
+}
+
+// statusPause is the time between two drawings. A case that takes less is not shown.
+const statusPause = 100 * time.Millisecond
+
+func newCaseStatus(to io.Writer, cases []string) *caseStatus {
+	s := &caseStatus{cases: cases, width: 80}
+	if file, ok := fileOf(to); ok && term.IsTerminal(int(file.Fd())) {
+		s.to = to
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
+			s.width = width
+		}
+	}
+	s.start()
+	return s
+}
+
+func (s *caseStatus) start() {
+	s.began, s.stop = time.Now(), make(chan struct{})
+	if s.to != nil {
+		s.drawing.Go(s.run)
+	}
+}
+
+func (s *caseStatus) run() {
+	tick := time.NewTicker(statusPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.draw()
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+func (s *caseStatus) draw() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if took := time.Since(s.began); s.n < len(s.cases) && took >= statusPause {
+		fmt.Fprintf(s.to, "\r\x1b[K%s", s.line(took))
+		s.drawn = true
+	}
+}
+
+// line is narrower than the terminal, so that it is one line.
+func (s *caseStatus) line(took time.Duration) string {
+	line := fmt.Sprintf("%.1fs %s", took.Seconds(), s.cases[s.n])
+	return line[:max(0, min(len(line), s.width-1))]
+}
+
+// ended erases the line, calls print, and goes on to the next case.
+func (s *caseStatus) ended(print func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.erase()
+	err := print()
+	s.n++
+	s.began = time.Now()
+	return err
+}
+
+func (s *caseStatus) erase() {
+	if s.drawn {
+		io.WriteString(s.to, "\r\x1b[K")
+		s.drawn = false
+	}
+}
+
+// close ends the drawing.
+func (s *caseStatus) close() {
+	close(s.stop)
+	s.drawing.Wait()
+	s.erase()
+}
