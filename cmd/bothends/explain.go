@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"syscall"
 	"time"
 
@@ -241,7 +240,7 @@ func (f *explainFlags) print(out io.Writer, lesson explain.Lesson, steps []expla
 
 func (f *explainFlags) style(out io.Writer) explain.Style {
 	var style explain.Style
-	file, ok := out.(*os.File)
+	file, ok := fileOf(out)
 	terminal := ok && term.IsTerminal(int(file.Fd()))
 	if terminal {
 		if width, _, err := term.GetSize(int(file.Fd())); err == nil {

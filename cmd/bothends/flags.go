@@ -323,6 +323,6 @@ func wantsColor(out io.Writer, choice string) bool {
 	if choice != "auto" {
 		return choice == "always"
 	}
-	file, ok := out.(*os.File)
+	file, ok := fileOf(out)
 	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

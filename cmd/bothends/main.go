@@ -3,12 +3,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,25 +22,43 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the whole program but for the exit.
+// run is the whole program except the exit.
 func run(args []string, stdout, stderr io.Writer) int {
-	root := newRoot(stdout, stderr)
+	// A reader that leaves is a failed write, not the end of the program. Caught and not
+	// ignored: the commands that check starts would inherit that.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+	stop := newStopper()
+	defer stop.close()
+	out, errs := newStream(stdout, stop.stopped), newStream(stderr, stop.stopped)
+	root := newRoot(out, errs)
 	root.SetArgs(args)
-	cmd, err := root.ExecuteC()
+	cmd, err := root.ExecuteContextC(stop.context(context.Background()))
+	if lost := out.failed(); err == nil && lost != nil {
+		err = outputFailure(lost) // of help: cobra does not return it
+	}
 	if err == nil {
 		return 0
 	}
+	failed := failureOf(cmd, err)
+	if sig := stop.signal(); sig != nil && errors.Is(err, errNotRead) {
+		failed = &failure{code: exitCode(sig)}
+	}
+	failed.print(errs)
+	return failed.code
+}
+
+func failureOf(cmd *cobra.Command, err error) *failure {
 	var failed *failure
 	var output *fs.PathError
 	switch {
 	case errors.As(err, &failed):
-	case errors.As(err, &output): // what cobra prints itself
-		failed = outputFailure(err)
-	default: // cobra's own: unknown flags and arguments
-		failed = usageError(cmd, err)
+		return failed
+	case errors.As(err, &output), errors.Is(err, errNotRead): // what cobra prints itself
+		return outputFailure(err)
 	}
-	failed.print(stderr)
-	return failed.code
+	return usageError(cmd, err) // cobra's own: unknown flags and arguments
 }
 
 // The exit codes that are no exchange's outcome.
@@ -72,7 +93,7 @@ func (f *failure) text() string {
 	return b.String()
 }
 
-// print does not wait for long: a standard error that nobody reads must not keep the
+// print does not wait for long: a standard error that is not read must not keep the
 // program from its end.
 func (f *failure) print(stderr io.Writer) {
 	text := f.text()
@@ -105,11 +126,15 @@ func outputFailure(err error) *failure {
 	return &failure{code: exitFailure, err: fmt.Errorf("standard output: %w", reasonOf(err))}
 }
 
-// reasonOf is an error without the file's name.
+// reasonOf returns an error without the name of its file.
 func reasonOf(err error) error {
 	var path *fs.PathError
-	if errors.As(err, &path) {
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
 		return path.Err
+	case errors.As(err, &link):
+		return link.Err
 	}
 	return err
 }

@@ -73,7 +73,7 @@ func newPcap(name string, options capture.Options, errs io.Writer) (*pcap, error
 // refuseSameFile is for a command that prints text where its packets are to go: the
 // file would have neither.
 func refuseSameFile(cmd *cobra.Command, name string) error {
-	file, ok := cmd.OutOrStdout().(*os.File)
+	file, ok := fileOf(cmd.OutOrStdout())
 	if !ok || name == "" {
 		return nil
 	}

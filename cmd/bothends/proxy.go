@@ -133,12 +133,11 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, stopSignals()...)
 	defer signal.Stop(signals)
 	if f.rules != "" {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
-	signal.Ignore(syscall.SIGPIPE) // a reader that goes away must not stop the proxies
 	print := newPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.quiet)
 	defer print.close()
 
@@ -148,10 +147,9 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 		Done:        func(c proxy.Connection) { json.NewEncoder(print.out).Encode(c) },
 	}}
 	defer r.quit()
-	if err := r.start(cmd, args, rules); err != nil {
-		return err
-	}
-	return r.wait(signals)
+	started := make(chan error, 1)
+	go func() { started <- r.start(cmd, args, rules) }() // it may wait for names to be looked up
+	return r.wait(started, signals)
 }
 
 // proxying is proxies that run, until signals stop them.
@@ -268,12 +266,22 @@ func listenFailure(err *net.OpError, asked string) *failure {
 	return failed
 }
 
-func (r *proxying) wait(signals <-chan os.Signal) error {
+// wait returns when signals have stopped the proxies, or they cannot start.
+func (r *proxying) wait(started <-chan error, signals <-chan os.Signal) error {
 	var result error
 	var drained chan error
 	var reload reloading
+	var same deliveries
 	for {
 		select {
+		case err := <-started:
+			if err != nil {
+				return err
+			}
+			started = nil
+			if reload.again {
+				reload.begin(r)
+			}
 		case err := <-drained:
 			if open := r.set.Open(); err != nil && open > 0 {
 				result = &failure{code: exitFailure, err: fmt.Errorf("%d open after --drain %v, cut", open, time.Duration(r.flags.drain))}
@@ -283,10 +291,15 @@ func (r *proxying) wait(signals <-chan os.Signal) error {
 			reload.ended(r)
 		case sig := <-signals:
 			switch {
-			case drained != nil && sig == syscall.SIGHUP: // too late
-			case sig == syscall.SIGHUP:
-				reload.begin(r)
-			case drained != nil: // a second one quits at once
+			case sig == syscall.SIGHUP && r.flags.rules != "":
+				switch {
+				case started != nil:
+					reload.again = true
+				case drained == nil: // else it is too late
+					reload.begin(r)
+				}
+			case same.repeated(sig, time.Now()):
+			case started != nil, drained != nil: // nothing to drain yet, or a second request
 				return &failure{code: exitCode(sig)}
 			default:
 				drained = r.stop(sig)
@@ -295,8 +308,8 @@ func (r *proxying) wait(signals <-chan os.Signal) error {
 	}
 }
 
-// quit cuts what is open. It does not wait for that for ever: the set may be busy with
-// a name that it looks up to listen at.
+// quit closes what is open. It does not wait for that forever: the set may be looking up
+// a name to listen at.
 func (r *proxying) quit() {
 	closed := make(chan struct{})
 	go func() {
@@ -305,7 +318,7 @@ func (r *proxying) quit() {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(time.Second):
+	case <-time.After(closePatience):
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -97,9 +98,8 @@ func (f *serverFlags) run(cmd *cobra.Command, args []string) error {
 		ln = fault.New(f.fault.Fault, f.seed).Listen(ln)
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, append([]os.Signal{syscall.SIGINT, syscall.SIGTERM}, signalFigures...)...)
+	signal.Notify(signals, append(stopSignals(), signalFigures...)...)
 	defer signal.Stop(signals)
-	signal.Ignore(syscall.SIGPIPE) // a reader that goes away must not stop the server
 	print := newPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.quiet)
 	defer print.close()
 
@@ -123,6 +123,7 @@ func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
 	var result error
 	var drained <-chan time.Time
 	stopping := false
+	var same deliveries
 	for {
 		select {
 		case err := <-served:
@@ -138,8 +139,9 @@ func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
 			r.server.Close()
 		case sig := <-signals:
 			switch {
-			case sig != syscall.SIGINT && sig != syscall.SIGTERM:
+			case slices.Contains(signalFigures, sig):
 				r.print.note("%v", &r.tally)
+			case same.repeated(sig, time.Now()):
 			case stopping: // a second one quits at once
 				return &failure{code: exitCode(sig)}
 			default:
@@ -240,6 +242,7 @@ type printer struct {
 }
 
 func newPrinter(stdout, stderr io.Writer, quiet bool) *printer {
+	stdout, stderr = under(stdout), under(stderr) // the queues give up by themselves
 	p := &printer{quiet: quiet}
 	errs := transcript.NewQueue(stderr, printBuffer, p.unread("standard error"))
 	p.errs, p.queues = errs, []*transcript.Queue{errs}
@@ -273,10 +276,14 @@ func (p *printer) note(format string, args ...any) {
 	}
 }
 
-// close prints what still waits, unless nobody reads it.
+// closePatience is for each of two queues, within the second in which a signal ends the
+// program.
+const closePatience = 400 * time.Millisecond
+
+// close prints what still waits, unless it is not read.
 func (p *printer) close() {
 	for i, q := range p.queues { // standard error last: it gets the report on the other
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 		defer cancel()
 		if lost := q.Close(ctx); lost > 0 && i == 0 {
 			p.unread("standard output")(lost, nil)
@@ -285,8 +292,8 @@ func (p *printer) close() {
 }
 
 func sameFile(a, b io.Writer) bool {
-	fa, ok1 := a.(*os.File)
-	fb, ok2 := b.(*os.File)
+	fa, ok1 := fileOf(a)
+	fb, ok2 := fileOf(b)
 	if !ok1 || !ok2 {
 		return false
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
+	"time"
 )
 
 // stoppedBy is the cause of a context that a signal ended.
@@ -13,22 +15,193 @@ type stoppedBy struct{ os.Signal }
 
 func (s stoppedBy) Error() string { return "stopped by " + s.String() }
 
-// withSignals returns a context that SIGINT or SIGTERM ends.
-func withSignals(parent context.Context) (ctx context.Context, stop func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		select {
-		case s := <-signals:
-			signal.Stop(signals) // the next one ends the process
-			cancel(stoppedBy{s})
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { signal.Stop(signals); cancel(nil) }
+// stopSignals are the signals that end a command. A program that was started with SIGHUP
+// ignored, as by nohup, goes on ignoring it.
+func stopSignals() []os.Signal {
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
+// deliveries recognizes one request that is delivered twice, as by a terminal to the
+// whole group and by a wrapper that passes it on.
+type deliveries struct {
+	last os.Signal
+	at   time.Time
+}
+
+const sameRequest = 500 * time.Millisecond
+
+// repeated reports whether sig was counted within the last half second.
+func (d *deliveries) repeated(sig os.Signal, now time.Time) bool {
+	if sig == d.last && now.Sub(d.at) < sameRequest {
+		return true
+	}
+	d.last, d.at = sig, now
+	return false
+}
+
+// A stopper ends one run of the program by signals, from when withSignals is called; until
+// then a signal has its default action. The first signal ends the context of the command,
+// which then saves and prints what it has. A command that has not returned after the grace
+// period is ended with the program, and so is one that gets a second signal.
+type stopper struct {
+	exit    func(code int)
+	grace   time.Duration
+	stopped chan struct{} // closed by the first signal
+	done    chan struct{} // closed by close
+	watches sync.WaitGroup
+
+	mu         sync.Mutex
+	first      os.Signal // nil until there is one
+	timer      *time.Timer
+	held       int
+	beforeExit map[int]func()
+	next       int // key in beforeExit
+}
+
+// gracePeriod and writePatience (see stream) are within the second in which a first signal
+// ends a command.
+const gracePeriod = 800 * time.Millisecond
+
+func newStopper() *stopper {
+	return &stopper{
+		exit: os.Exit, grace: gracePeriod, stopped: make(chan struct{}), done: make(chan struct{}),
+		beforeExit: make(map[int]func()),
+	}
+}
+
+type stopperKey struct{}
+
+// context returns a context with s, for the functions below.
+func (s *stopper) context(parent context.Context) context.Context {
+	return context.WithValue(parent, stopperKey{}, s)
+}
+
+func stopperOf(ctx context.Context) *stopper {
+	if s, ok := ctx.Value(stopperKey{}).(*stopper); ok {
+		return s
+	}
+	return newStopper() // of a context that is not the program's, as in a test
+}
+
+// close gives the signals their default action again.
+func (s *stopper) close() {
+	close(s.done)
+	s.watches.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// withSignals returns a context that is canceled by SIGINT, SIGTERM, SIGHUP or one of
+// more. The signals are caught until the end of the program, not only until stop.
+func withSignals(parent context.Context, more ...os.Signal) (ctx context.Context, stop func()) {
+	s := stopperOf(parent)
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, append(stopSignals(), more...)...)
+	s.watches.Go(func() {
+		defer signal.Stop(signals)
+		s.watch(signals, cancel)
+	})
+	return ctx, func() { cancel(nil) }
+}
+
+func (s *stopper) watch(signals <-chan os.Signal, cancel context.CancelCauseFunc) {
+	var same deliveries
+	for {
+		select {
+		case sig := <-signals:
+			switch {
+			case same.repeated(sig, time.Now()):
+			case s.start(sig):
+				cancel(stoppedBy{sig})
+			default:
+				s.end(sig)
+			}
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// start starts the grace period. It reports whether sig is the first signal.
+func (s *stopper) start(sig os.Signal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.first != nil {
+		return false
+	}
+	s.first = sig
+	s.timer = time.AfterFunc(s.grace, func() {
+		s.mu.Lock()
+		held := s.held > 0
+		s.mu.Unlock()
+		if !held {
+			s.end(sig)
+		}
+	})
+	close(s.stopped)
+	return true
+}
+
+// signal returns the first signal, nil if there was none.
+func (s *stopper) signal() os.Signal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first
+}
+
+// end ends the program without waiting for the command.
+func (s *stopper) end(sig os.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock() // no function is added any more
+	for _, f := range s.beforeExit {
+		f()
+	}
+	s.exit(exitCode(sig))
+}
+
+// hold suspends the grace period until release is called, for work that must not be cut
+// short, such as saving. A second signal still ends the program.
+func hold(ctx context.Context) (release func()) {
+	s := stopperOf(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held++
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.held--
+		if s.held == 0 && s.timer != nil {
+			s.timer.Reset(s.grace)
+		}
+	})
+}
+
+// beforeExit has f called if signals end the program while the command still runs, so that
+// no temporary file and no child is left. F must not block. A command that returns calls
+// remove, and cleans up itself.
+func beforeExit(ctx context.Context, f func()) (remove func()) {
+	s := stopperOf(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := s.next
+	s.next++
+	s.beforeExit[key] = f
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.beforeExit, key)
+	}
+}
+
+// signalOf returns the signal that ended a context of withSignals, nil if none did.
 func signalOf(ctx context.Context) os.Signal {
 	var s stoppedBy
 	if errors.As(context.Cause(ctx), &s) {
@@ -37,9 +210,10 @@ func signalOf(ctx context.Context) os.Signal {
 	return nil
 }
 
+// exitCode is the exit status of a program that a signal stopped, as a shell reports it.
 func exitCode(s os.Signal) int {
-	if s == syscall.SIGTERM {
-		return 143
+	if number, ok := s.(syscall.Signal); ok {
+		return 128 + int(number)
 	}
-	return 130
+	return exitFailure
 }
