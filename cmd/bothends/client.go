@@ -107,15 +107,15 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, func(int, error) {})
 	}
 	ctx, stop := withSignals(cmd.Context())
+	defer stop()
 	trace := bothends.JoinTraces(f.results(out), f.steps(errs, captured))
 	_, err = client.Exchange(bothends.WithTrace(ctx, trace), addr, f.message.octets)
-	stop() // from here on a signal ends the process, however slowly the output is read
-	out.Close(context.Background())
-	errs.Close(context.Background())
 	var pcapErr error
-	if captured != nil {
-		pcapErr = captured.save(context.Background(), cmd.ErrOrStderr())
+	if captured != nil { // before anything waits for who reads the output
+		pcapErr = captured.commit(ctx, captured.save(ctx, errs), errs)
 	}
+	out.Close(context.Background()) // after a signal its writes do not block
+	errs.Close(context.Background())
 	if err != nil {
 		return f.failed(ctx, err)
 	}

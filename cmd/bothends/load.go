@@ -158,6 +158,8 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
+	ctx, cancel := whileRead(ctx, cmd.OutOrStdout())
+	defer cancel()
 	addr, closeServer, err := f.target(ctx, cmd, args)
 	if err != nil {
 		return err
@@ -175,9 +177,12 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	x := f.exchanger(addr)
+	release := hold(ctx) // from here on there is a run to lose
+	defer release()
 	record := f.measure(ctx, x, f.progress(cmd))
 	record.Config.Target = targetName(args, addr)
-	if err := f.report(cmd, record, save, page); err != nil {
+	release()
+	if err := f.report(ctx, cmd, record, save, page); err != nil {
 		return err
 	}
 	if lost := idle.lost(); lost > 0 {
@@ -401,16 +406,16 @@ func thisHost() load.Host {
 }
 
 // report prints the run, and writes it where the user wants it.
-func (f *loadFlags) report(cmd *cobra.Command, record *load.Record, save, page *outFile) error {
+func (f *loadFlags) report(ctx context.Context, cmd *cobra.Command, record *load.Record, save, page *outFile) error {
 	var failed, printErr error
 	if save != nil {
-		if err := save.write(record.Write); err != nil {
+		if err := save.write(ctx, record.Write); err != nil {
 			failed = fmt.Errorf("--save: %w", err)
 		}
 	}
 	if page != nil {
 		run := report.Run{Name: cmp.Or(f.label, record.Config.Target), Record: record}
-		if err := page.write(func(w io.Writer) error { return report.HTML(w, []report.Run{run}) }); err != nil {
+		if err := page.write(ctx, func(w io.Writer) error { return report.HTML(w, []report.Run{run}) }); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("--html: %w", err))
 		}
 	}

@@ -168,6 +168,9 @@ BOTHENDS_MESSAGE_SIZE. The flag wins.`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 	}
 	root.SuggestionsMinimumDistance = 2
+	root.Version = versionLine(buildInfo())
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "version, commit and Go version") // cobra's own would have -v too
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
@@ -218,7 +221,7 @@ func flagsFromEnv(cmd *cobra.Command) (err error) {
 		if f.Name == "port" && strings.Contains(value, "://") {
 			return // Kubernetes sets BOTHENDS_PORT so for a Service named bothends
 		}
-		if value == "" || f.Changed || f.Name == "help" || err != nil ||
+		if value == "" || f.Changed || f.Name == "help" || f.Name == "version" || err != nil ||
 			family && (f.Name == "ipv4" || f.Name == "ipv6") {
 			return
 		}

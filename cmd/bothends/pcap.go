@@ -24,7 +24,8 @@ import (
 // A pcap is the file of --pcap, and the capture that is to go there. Nil is none.
 type pcap struct {
 	*capture.Capture
-	file *os.File
+	file *outFile
+	open *fileWriter // nil until something is saved
 
 	mu        sync.Mutex
 	preparing time.Duration // what Control has taken
@@ -61,8 +62,8 @@ func newPcap(name string, options capture.Options, errs io.Writer) (*pcap, error
 	if err != nil {
 		return nil, &failure{code: exitFailure, err: err}
 	}
-	// For writing alone: a FIFO is opened when it has a reader, as by any other program.
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	// A FIFO is opened when it has a reader, as by any other program.
+	file, err := newOutFile(name)
 	if err != nil {
 		c.Finish(context.Background())
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
@@ -114,20 +115,50 @@ func (p *pcap) finish() error {
 	return p.Finish(ctx)
 }
 
-// save ends the capture and writes it; packets that are missing in it are told. Where
-// nobody reads what is written, as in a pipe, a signal ends it.
+// save ends the capture and writes it; packets that are missing in it are reported on
+// errs. A write to a pipe that is not read is ended by a signal.
 func (p *pcap) save(ctx context.Context, errs io.Writer) error {
-	defer context.AfterFunc(ctx, func() { p.file.SetWriteDeadline(time.Unix(1, 0)) })() // of a plain file there is none, and no need
 	if err := p.finish(); err != nil {
 		fmt.Fprintf(errs, "bothends: --pcap: %v\n", err)
 	}
-	if err := p.Save(p.file); err != nil {
+	if p.open == nil {
+		open, err := p.file.open(ctx)
+		if err != nil {
+			return &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
+		}
+		p.open = open
+	}
+	if p.file.direct == nil {
+		defer hold(ctx)()
+	} else {
+		defer context.AfterFunc(ctx, func() { p.open.SetWriteDeadline(time.Unix(1, 0)) })()
+	}
+	if err := p.Save(p.open); err != nil {
+		p.open.discard()
+		p.open = nil
 		if sig := signalOf(ctx); sig != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 			return &failure{code: exitCode(sig)}
 		}
-		return &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
+		return &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", p.file.failed("write", err))}
 	}
 	return nil
+}
+
+// commit puts the file with what was saved in its place. It returns err, the error that the
+// command ends with, or else its own.
+func (p *pcap) commit(ctx context.Context, err error, errs io.Writer) error {
+	if p == nil || p.open == nil {
+		return err
+	}
+	defer hold(ctx)()
+	switch failed := p.open.commit(); {
+	case failed == nil:
+	case err == nil:
+		err = &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", failed)}
+	default:
+		fmt.Fprintf(errs, "bothends: --pcap: %v\n", failed)
+	}
+	return err
 }
 
 // ladder draws the segments; nil when there are none.

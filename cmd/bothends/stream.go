@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -92,6 +93,22 @@ func (s *stream) failed() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
+}
+
+// whileRead returns a context that also ends when the reader of out has left.
+func whileRead(parent context.Context, out io.Writer) (ctx context.Context, cancel func()) {
+	ctx, end := context.WithCancelCause(parent)
+	var watch sync.WaitGroup
+	if s, ok := out.(*stream); ok {
+		watch.Go(func() {
+			select {
+			case <-s.unread:
+				end(syscall.EPIPE)
+			case <-ctx.Done():
+			}
+		})
+	}
+	return ctx, func() { end(nil); watch.Wait() }
 }
 
 // under returns what w writes to: the commands that have queues of their own write there
