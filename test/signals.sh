@@ -56,6 +56,7 @@ one() {
 	done
 	start=$(date +%s%N)
 	kill "-$sig" $pid 2>/dev/null || true
+	[ -z "${twice-}" ] || kill "-$sig" $pid 2>/dev/null || true
 	(sleep 5 && kill -KILL $pid) 2>/dev/null &
 	{ wait $pid || code=$?; } 2>/dev/null # the shell would report each signal
 	took=$((($(date +%s%N) - start) / 1000000))
@@ -119,6 +120,10 @@ run='"$dir/bothends" report show "$d/run" >/dev/null && [ "$(ls -A "$d" | grep -
 kinds="file full"
 each 128 'connected 1060 && sleep 0.5' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent --save DIR/run
 each 128 'connected 1060 && sleep 1.2' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent -o json --save DIR/run --html DIR/page
+twice=yes # by a terminal and by a wrapper: one request
+each 128 'connected 1060 && sleep 0.5' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent --save DIR/run
+twice=
+(one HUP file 0 'connected 1060 && sleep 0.2' "$run" env --ignore-signal=HUP "$dir/bothends" load 127.0.0.1 -r 100 -d 1s --persistent --save DIR/run) # nohup
 kinds=left
 each 1 'connected 1060 && sleep 0.5' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent --save DIR/run
 each 1 'sleep 1.5' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent -o json --save DIR/run

@@ -75,8 +75,8 @@ behind that one are skipped. A server that speaks first is checked with
 --message ''.
 
 The exit status is 0, 1 when a case failed or all were skipped, 2 when the
-command line is wrong, and 130 or 143 when a signal stopped it. docs/check has a
-page for each case, with what such bugs look like in code.`,
+command line is wrong, and 129, 130 or 143 when a signal stopped it. docs/check
+has a page for each case, with what such bugs look like in code.`,
 		Example: `  bothends check 127.0.0.1
   bothends check localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'
   bothends check 127.0.0.1:1060 -- python3 server.py
@@ -187,7 +187,7 @@ and exit with 0 when it went well. It passes if it does that for a good reply,
 and exits with anything else, within --limit, for all others.
 
 The exit status is 0, 1 when a case failed or all were skipped, 2 when the
-command line is wrong, and 130 or 143 when a signal stopped it.`,
+command line is wrong, and 129, 130 or 143 when a signal stopped it.`,
 		Example: `  bothends check client -- ./client {host} {port}
   bothends check client -- sh -c 'nc -N {host} {port} <request'`,
 		Args: func(cmd *cobra.Command, args []string) error {

@@ -58,7 +58,7 @@ The exit status tells how the exchange ended:
     4  timeout
     5  short, closed or reset: the server ended the connection early
     6  tls: the handshake failed
-    130, 143  stopped by SIGINT, SIGTERM`,
+    129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM`,
 		Example: `  bothends client
   bothends client server.example:1060 --timeout 2s
   bothends client localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'`,

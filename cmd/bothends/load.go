@@ -93,7 +93,11 @@ that long at least. What failed sooner is counted, and not timed.
 
 The exit status is 0, 1 when an exchange failed, or was due and never sent, or a
 --fail-if holds, 2 when the command line is wrong, 3 when HOST has no address,
-and 130 or 143 when a signal stopped it, behind the summary of what was done.`,
+and 129, 130 or 143 when SIGHUP, SIGINT or SIGTERM stopped it, after the summary
+of what was done. It is 1, too, when the output or a file could not be written.
+
+A run is saved before its summary is printed. If the reader of the output has
+left, the run stops, and what was measured is saved.`,
 		Example: `  bothends load
   bothends load server.example -c 50 -r 1000 -d 30s --fail-if 'p99>5ms'
   bothends load :6379 --persistent --message 'PING\r\n' --expect '+PONG\r\n'`,

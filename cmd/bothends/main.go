@@ -150,7 +150,15 @@ The client connects, sends one message, reads one reply of an agreed length, and
 both ends close. By default that is sixteen octets each way, on port 1060.
 
 Every flag can also be set in the environment: --message-size is
-BOTHENDS_MESSAGE_SIZE. The flag wins.`,
+BOTHENDS_MESSAGE_SIZE. The flag wins.
+
+SIGINT, SIGTERM or SIGHUP ends any command within a second, after it has saved
+what it has; server and proxy also wait for open connections, as --drain says.
+A second signal ends it at once; the same signal again within half a second is
+the same request. The exit status is then 130, 143 or 129, if the command names
+no other. It is 1 if standard output could not be written, and server and proxy
+alone go on without it. A file that a command writes has its old content or the
+new, whole.`,
 		Example: `  bothends explain            both ends on this machine, step by step
   bothends server 127.0.0.1   answer exchanges until stopped
   bothends client 127.0.0.1   make one exchange`,

@@ -68,10 +68,11 @@ from the file stops accepting, and its open connections go on.
 docs/proxy-api.yaml. Who reaches that address may do so; web pages may not.
 
 SIGINT stops at once, SIGTERM lets open connections end within --drain, and a
-second one ends the program there and then. The exit status is 0, 1 when
-connections were cut because --drain was over, 2 when the command line or the
-rules are wrong, 3 when an address is not to be had, and after a second signal
-130 for SIGINT and 143 for SIGTERM.`
+second one ends the program at once. SIGHUP without --rules is as SIGTERM. The
+exit status is 0, 1 when connections were cut because --drain was over, 2 when
+the command line or the rules are wrong, 3 when an address is not to be had, and
+after a second signal, or one before all names have been looked up, 129, 130 or
+143.`
 
 func newProxy() *cobra.Command {
 	f := proxyFlags{

@@ -60,8 +60,8 @@ that begins with @ is written with \x40:
 --fault makes this end misbehave in what it sends, and in whom it accepts; see
 docs/faults.md.
 
-SIGINT stops the server at once, SIGTERM lets open exchanges finish within
---drain; both print a summary, and a second one ends the program there and then.
+SIGINT stops the server at once, SIGTERM or SIGHUP lets open exchanges finish
+within --drain; each prints a summary. A second one ends the program at once.
 SIGUSR1 prints a summary in between. The exit status is
 0, 1 when exchanges were cut because --drain was over, 2 when the command line
 is wrong, and 3 when the address is not to be had.`,
