@@ -83,11 +83,11 @@ func TestGracePeriod(t *testing.T) {
 		}
 		release()
 		release() // and nothing happens
-		time.Sleep(gracePeriod - 1)
+		time.Sleep(gracePeriod - time.Millisecond)
 		if len(s.codes) > 0 || len(cleaned) > 0 {
 			t.Fatalf("ended within the grace period: %v", s.codes)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		if !slices.Equal(s.codes, []int{143}) || !slices.Equal(cleaned, []string{"kept"}) {
 			t.Errorf("exits %v, cleaned %v", s.codes, cleaned)
