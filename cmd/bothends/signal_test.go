@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -15,17 +16,30 @@ type stopping struct {
 	*stopper
 	ctx     context.Context
 	signals chan os.Signal
-	codes   []int
+
+	exits sync.Mutex
+	codes []int
 }
 
 func newStopping(t *testing.T) *stopping {
 	s := &stopping{stopper: newStopper(), signals: make(chan os.Signal)}
-	s.exit = func(code int) { s.codes = append(s.codes, code) }
+	s.exit = func(code int) {
+		s.exits.Lock()
+		defer s.exits.Unlock()
+		s.codes = append(s.codes, code)
+	}
 	ctx, cancel := context.WithCancelCause(s.context(t.Context()))
 	s.ctx = ctx
 	s.watches.Go(func() { s.watch(s.signals, cancel) })
 	t.Cleanup(s.close)
 	return s
+}
+
+// exited are the statuses of the exits so far.
+func (s *stopping) exited() []int {
+	s.exits.Lock()
+	defer s.exits.Unlock()
+	return slices.Clone(s.codes)
 }
 
 // send sends a signal after some time.
@@ -59,8 +73,8 @@ func TestSecondSignal(t *testing.T) {
 					t.Errorf("stopped by %v", signalOf(s.ctx))
 				}
 				s.send(c.second, c.after)
-				if !slices.Equal(s.codes, c.codes) {
-					t.Errorf("exits %v, want %v", s.codes, c.codes)
+				if !slices.Equal(s.exited(), c.codes) {
+					t.Errorf("exits %v, want %v", s.exited(), c.codes)
 				}
 			})
 		})
@@ -72,25 +86,25 @@ func TestSecondSignal(t *testing.T) {
 func TestGracePeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStopping(t)
-		var cleaned []string
-		beforeExit(s.ctx, func() { cleaned = append(cleaned, "kept") })
-		beforeExit(s.ctx, func() { cleaned = append(cleaned, "removed") })()
+		cleaned := make(chan string, 2)
+		beforeExit(s.ctx, func() { cleaned <- "kept" })
+		beforeExit(s.ctx, func() { cleaned <- "removed" })()
 		release := hold(s.ctx)
 		s.send(syscall.SIGTERM, 0)
 		time.Sleep(time.Hour)
-		if len(s.codes) > 0 {
-			t.Fatalf("ended while it saved: %v", s.codes)
+		if len(s.exited()) > 0 {
+			t.Fatalf("ended while it saved: %v", s.exited())
 		}
 		release()
 		release() // and nothing happens
 		time.Sleep(gracePeriod - time.Millisecond)
-		if len(s.codes) > 0 || len(cleaned) > 0 {
-			t.Fatalf("ended within the grace period: %v", s.codes)
+		if len(s.exited()) > 0 || len(cleaned) > 0 {
+			t.Fatalf("ended within the grace period: %v", s.exited())
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if !slices.Equal(s.codes, []int{143}) || !slices.Equal(cleaned, []string{"kept"}) {
-			t.Errorf("exits %v, cleaned %v", s.codes, cleaned)
+		if !slices.Equal(s.exited(), []int{143}) || len(cleaned) != 1 || <-cleaned != "kept" {
+			t.Errorf("exits %v", s.exited())
 		}
 	})
 }
@@ -102,8 +116,8 @@ func TestSecondSignalWhileSaving(t *testing.T) {
 		defer hold(s.ctx)()
 		s.send(syscall.SIGINT, 0)
 		s.send(syscall.SIGINT, time.Second)
-		if !slices.Equal(s.codes, []int{130}) {
-			t.Errorf("exits %v", s.codes)
+		if !slices.Equal(s.exited(), []int{130}) {
+			t.Errorf("exits %v", s.exited())
 		}
 	})
 }
