@@ -76,7 +76,7 @@ each() {
 	[ ${#pending[@]} -lt 3 ] || finish
 }
 finish() {
-	wait "${pending[@]}"
+	[ ${#pending[@]} = 0 ] || wait "${pending[@]}"
 	pending=()
 }
 
@@ -99,10 +99,11 @@ connected() { ss -Htnp state established "dport = :$1" | grep -q "pid=$pid,"; }
 asleep() { sleep 0.4; } # for what shows nothing of what it does
 
 kinds="file full left"
-each 0 'ss -Hltnp | grep -q "pid=$pid,"' true "$dir/bothends" server 127.0.0.1:0
-each 0 'ss -Hltnp | grep -q "pid=$pid,"' true "$dir/bothends" proxy 127.0.0.1:1060 --listen 127.0.0.1:0
+each 0 'ss -Hltnp | grep -q "pid=$pid," && sleep 0.2' true "$dir/bothends" server 127.0.0.1:0
+each 0 'ss -Hltnp | grep -q "pid=$pid," && sleep 0.2' true "$dir/bothends" proxy 127.0.0.1:1060 --listen 127.0.0.1:0
 each 128 'connected 7' true "$dir/bothends" client 127.0.0.1:7
 each 128 asleep true "$dir/bothends" client 127.0.0.1:7 -o json
+kinds="file full"
 each 128 asleep true "$dir/bothends" report show -
 each 128 asleep true "$dir/bothends" report DIR/fifo
 each 128 asleep true "$dir/bothends" report compare DIR/fifo DIR/fifo
@@ -120,6 +121,9 @@ run='"$dir/bothends" report show "$d/run" >/dev/null && [ "$(ls -A "$d" | grep -
 kinds="file full"
 each 128 'connected 1060 && sleep 0.5' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent --save DIR/run
 each 128 'connected 1060 && sleep 1.2' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent -o json --save DIR/run --html DIR/page
+kinds=file # a FIFO that is not read, and holds a part of the page
+each 128 'connected 1060 && sleep 0.5' true "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent --html DIR/fifo
+kinds="file full"
 twice=yes # by a terminal and by a wrapper: one request
 each 128 'connected 1060 && sleep 0.5' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent --save DIR/run
 twice=

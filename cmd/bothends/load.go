@@ -181,11 +181,9 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	x := f.exchanger(addr)
-	release := hold(ctx) // from here on there is a run to lose
-	defer release()
+	defer hold(ctx)() // from here on there is a run to lose
 	record := f.measure(ctx, x, f.progress(cmd))
 	record.Config.Target = targetName(args, addr)
-	release()
 	if err := f.report(ctx, cmd, record, save, page); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -113,19 +114,16 @@ func (f *outFile) temporary() (*os.File, error) {
 	}
 }
 
-// write writes the file. A signal does not cut it short, except where the file is one that
-// another process may not read.
+// write writes the file. A signal does not cut it short, unless it is a pipe that is not
+// read.
 func (f *outFile) write(ctx context.Context, to func(io.Writer) error) error {
 	w, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
-	if f.direct == nil {
-		defer hold(ctx)()
-	}
-	if err := to(w); err != nil {
-		w.discard()
-		return f.failed("write", err)
+	defer hold(ctx)()
+	if err := w.add(ctx, to); err != nil {
+		return err
 	}
 	return w.commit()
 }
@@ -174,6 +172,23 @@ func (f *outFile) open(ctx context.Context) (*fileWriter, error) {
 	}
 	name := temp.Name()
 	return &fileWriter{File: temp, of: f, forget: beforeExit(ctx, func() { os.Remove(name) })}, nil
+}
+
+// add has to write a part of the file. If that fails, the file stays as it was. A pipe that
+// is not read after the end of ctx makes it fail: as for a stream, within writePatience.
+func (w *fileWriter) add(ctx context.Context, to func(io.Writer) error) error {
+	if w.of.direct != nil { // other files have no deadline
+		defer context.AfterFunc(ctx, func() { w.SetWriteDeadline(time.Now().Add(writePatience)) })()
+	}
+	err := to(w)
+	if err == nil {
+		return nil
+	}
+	w.discard()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errNotRead
+	}
+	return w.of.failed("write", err)
 }
 
 // discard leaves the file as it was.

@@ -116,7 +116,7 @@ func (p *pcap) finish() error {
 }
 
 // save ends the capture and writes it; packets that are missing in it are reported on
-// errs. A write to a pipe that is not read is ended by a signal.
+// errs.
 func (p *pcap) save(ctx context.Context, errs io.Writer) error {
 	if err := p.finish(); err != nil {
 		fmt.Fprintf(errs, "bothends: --pcap: %v\n", err)
@@ -128,18 +128,10 @@ func (p *pcap) save(ctx context.Context, errs io.Writer) error {
 		}
 		p.open = open
 	}
-	if p.file.direct == nil {
-		defer hold(ctx)()
-	} else {
-		defer context.AfterFunc(ctx, func() { p.open.SetWriteDeadline(time.Unix(1, 0)) })()
-	}
-	if err := p.Save(p.open); err != nil {
-		p.open.discard()
+	defer hold(ctx)()
+	if err := p.open.add(ctx, p.Save); err != nil {
 		p.open = nil
-		if sig := signalOf(ctx); sig != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-			return &failure{code: exitCode(sig)}
-		}
-		return &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", p.file.failed("write", err))}
+		return &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
 	}
 	return nil
 }
