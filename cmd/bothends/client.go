@@ -60,7 +60,7 @@ The exit status tells how the exchange ended:
     3  refused, or unreachable: no route, no such host
     4  timeout
     5  short, closed or reset: the server ended the connection early
-    130, 143  stopped by SIGINT, SIGTERM`,
+    129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM`,
 		Example: `  bothends client
   bothends client server.example:1060 --timeout 2s
   bothends client localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'`,
@@ -108,15 +108,15 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 		errs = transcript.NewQueue(cmd.ErrOrStderr(), math.MaxInt, keep(&traceErr))
 	}
 	ctx, stop := withSignals(cmd.Context())
+	defer stop()
 	trace := bothends.JoinTraces(f.results(out), f.steps(errs, columns(cmd.ErrOrStderr()), captured))
 	_, err = client.Exchange(bothends.WithTrace(ctx, trace), addr, f.message.octets)
-	stop() // from here on a signal ends the process, however slowly the output is read
-	out.Close(context.Background())
-	errs.Close(context.Background())
 	var pcapErr error
-	if captured != nil {
-		pcapErr = captured.save(context.Background(), cmd.ErrOrStderr())
+	if captured != nil { // before anything waits for who reads the output
+		pcapErr = captured.commit(ctx, captured.save(ctx, errs), errs)
 	}
+	out.Close(context.Background()) // after a signal its writes do not block
+	errs.Close(context.Background())
 	switch {
 	case err != nil:
 		return f.failed(ctx, args, err)

@@ -108,7 +108,8 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 		p := &pacer{pause: time.Duration(f.pace), step: f.step, in: cmd.InOrStdin(), prompt: cmd.ErrOrStderr()}
 		style.Between = func() error { return p.wait(ctx) }
 	}
-	return f.teach(ctx, cmd, lessons, captured, style)
+	err = f.teach(ctx, cmd, lessons, captured, style)
+	return captured.commit(ctx, err, cmd.ErrOrStderr())
 }
 
 // teach runs one lesson after the other. If one fails, the others still run.

@@ -358,7 +358,7 @@ const maxColumns = 80
 // columns returns the maximum width of a line for out: 80 columns, or the width of a
 // terminal that has fewer.
 func columns(out io.Writer) int {
-	if file, ok := out.(*os.File); ok {
+	if file, ok := fileOf(out); ok {
 		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
 			return min(width, maxColumns)
 		}
@@ -392,6 +392,6 @@ func wantsColor(out io.Writer, choice string) bool {
 	if choice != "auto" {
 		return choice == "always"
 	}
-	file, ok := out.(*os.File)
+	file, ok := fileOf(out)
 	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

@@ -92,7 +92,11 @@ that long at least. What failed sooner is counted, and not timed.
 
 The exit status is 0, 1 when an exchange failed, or was due and never sent, or a
 --fail-if holds, 2 when the command line is wrong, 3 when HOST has no address,
-and 130 or 143 when a signal stopped it, behind the summary of what was done.`,
+and 129, 130 or 143 when SIGHUP, SIGINT or SIGTERM stopped it, after the summary
+of what was done. It is 1, too, when the output or a file could not be written.
+
+A run is saved before its summary is printed. If the reader of the output has
+left, the run stops, and what was measured is saved.`,
 		Example: `  bothends load
   bothends load server.example -c 50 -r 1000 -d 30s --fail-if 'p99>5ms'
   bothends load :6379 --persistent --message 'PING\r\n' --expect '+PONG\r\n'`,
@@ -157,6 +161,8 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
+	ctx, cancel := whileRead(ctx, cmd.OutOrStdout())
+	defer cancel()
 	addr, closeServer, err := f.target(ctx, cmd, args)
 	if err != nil {
 		return err
@@ -174,9 +180,10 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	x := f.exchanger(addr)
+	defer hold(ctx)() // from here on there is a run to lose
 	record := f.measure(ctx, x, f.progress(cmd))
 	record.Config.Target = targetName(args, addr)
-	if err := f.report(cmd, record, save, page); err != nil {
+	if err := f.report(ctx, cmd, record, save, page); err != nil {
 		return err
 	}
 	if lost := idle.lost(); lost > 0 {
@@ -379,16 +386,16 @@ func thisHost() load.Host {
 }
 
 // report prints the run, and writes it where the user wants it.
-func (f *loadFlags) report(cmd *cobra.Command, record *load.Record, save, page *outFile) error {
+func (f *loadFlags) report(ctx context.Context, cmd *cobra.Command, record *load.Record, save, page *outFile) error {
 	var failed, printErr error
 	if save != nil {
-		if err := save.write(record.Write); err != nil {
+		if err := save.write(ctx, record.Write); err != nil {
 			failed = fmt.Errorf("--save: %w", err)
 		}
 	}
 	if page != nil {
 		run := report.Run{Name: cmp.Or(f.label, record.Config.Target), Record: record}
-		if err := page.write(func(w io.Writer) error { return report.HTML(w, []report.Run{run}) }); err != nil {
+		if err := page.write(ctx, func(w io.Writer) error { return report.HTML(w, []report.Run{run}) }); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("--html: %w", err))
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,12 +23,12 @@ type progress struct {
 
 func (f *loadFlags) progress(cmd *cobra.Command) *progress {
 	p := &progress{ends: f.lasts()}
-	switch errs, ok := cmd.ErrOrStderr().(*os.File); {
+	switch errs, ok := fileOf(cmd.ErrOrStderr()); {
 	case f.quiet:
 	case f.output.value == "json":
 		p.json = cmd.OutOrStdout()
 	case ok && term.IsTerminal(int(errs.Fd())):
-		p.line = errs
+		p.line = cmd.ErrOrStderr()
 	}
 	return p
 }

@@ -343,7 +343,7 @@ func TestOutFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = f.write(func(w io.Writer) error { _, err := io.WriteString(w, "a run"); return err })
+	err = f.write(t.Context(), func(w io.Writer) error { _, err := io.WriteString(w, "a run"); return err })
 	f.discard()
 	if text, _ := os.ReadFile(old); err != nil || string(text) != "a run" {
 		t.Errorf("%q, %v", text, err)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,30 +22,43 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the whole program but for the exit.
+// run is the whole program except the exit.
 func run(args []string, stdout, stderr io.Writer) int {
 	// A reader that leaves is a failed write, not the end of the program. Caught and not
 	// ignored: the commands that check starts would inherit that.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
-	root := newRoot(stdout, stderr)
+	stop := newStopper()
+	defer stop.close()
+	out, errs := newStream(stdout, stop.stopped), newStream(stderr, stop.stopped)
+	root := newRoot(out, errs)
 	root.SetArgs(args)
-	cmd, err := root.ExecuteC()
+	cmd, err := root.ExecuteContextC(stop.context(context.Background()))
+	if lost := out.failed(); err == nil && lost != nil {
+		err = outputFailure(lost) // of help: cobra does not return it
+	}
 	if err == nil {
 		return 0
 	}
+	failed := failureOf(cmd, err)
+	if sig := stop.signal(); sig != nil && errors.Is(err, errNotRead) {
+		failed = &failure{code: exitCode(sig)}
+	}
+	failed.print(errs)
+	return failed.code
+}
+
+func failureOf(cmd *cobra.Command, err error) *failure {
 	var failed *failure
 	var output *fs.PathError
 	switch {
 	case errors.As(err, &failed):
-	case errors.As(err, &output): // what cobra prints itself
-		failed = outputFailure(err)
-	default: // cobra's own
-		failed = usageError(cmd, err)
+		return failed
+	case errors.As(err, &output), errors.Is(err, errNotRead): // what cobra prints itself
+		return outputFailure(err)
 	}
-	failed.print(stderr)
-	return failed.code
+	return usageError(cmd, err) // cobra's own: unknown flags and arguments
 }
 
 // The exit codes that are no exchange's outcome.
@@ -79,7 +93,7 @@ func (f *failure) text() string {
 	return b.String()
 }
 
-// print does not wait for long: a standard error that nobody reads must not keep the
+// print does not wait for long: a standard error that is not read must not keep the
 // program from its end.
 func (f *failure) print(stderr io.Writer) {
 	text := f.text()
@@ -102,11 +116,15 @@ func outputFailure(err error) *failure {
 	return &failure{code: exitFailure, err: fmt.Errorf("standard output: %w", reasonOf(err))}
 }
 
-// reasonOf is an error without the file's name.
+// reasonOf returns an error without the name of its file.
 func reasonOf(err error) error {
 	var path *fs.PathError
-	if errors.As(err, &path) {
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
 		return path.Err
+	case errors.As(err, &link):
+		return link.Err
 	}
 	return err
 }
@@ -125,7 +143,15 @@ Every flag can also be set in the environment: --message-size is
 BOTHENDS_MESSAGE_SIZE. The flag wins.
 
 "bothends help COMMAND" describes a command. "bothends help" also prints pages
-about faults, load-record, load-record-schema and proxy-api.`,
+about faults, load-record, load-record-schema and proxy-api.
+
+SIGINT, SIGTERM or SIGHUP ends any command within a second, after it has saved
+what it has; server and proxy also wait for open connections, as --drain says.
+A second signal ends it at once; the same signal again within half a second is
+the same request. The exit status is then 130, 143 or 129, if the command names
+no other. It is 1 if standard output could not be written, and server and proxy
+alone go on without it. A file that a command writes has its old content or the
+new, whole.`,
 		Example: `  bothends explain            both ends on this machine, step by step
   bothends server 127.0.0.1   answer exchanges until stopped
   bothends client 127.0.0.1   make one exchange`,
@@ -142,6 +168,9 @@ about faults, load-record, load-record-schema and proxy-api.`,
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 	}
+	root.Version = versionLine(buildInfo())
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "version, commit and Go version") // cobra's own would have -v too
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
@@ -170,7 +199,7 @@ func flagsFromEnv(cmd *cobra.Command) (err error) {
 		if f.Name == "port" && strings.Contains(value, "://") {
 			return // Kubernetes sets BOTHENDS_PORT so for a Service named bothends
 		}
-		if value == "" || f.Changed || f.Name == "help" || err != nil ||
+		if value == "" || f.Changed || f.Name == "help" || f.Name == "version" || err != nil ||
 			family && (f.Name == "ipv4" || f.Name == "ipv6") {
 			return
 		}

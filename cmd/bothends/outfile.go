@@ -2,24 +2,34 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
-// An outFile is the file of a flag. What it had stays until there is something to write.
+// An outFile is the file of a flag. A regular file is written as a temporary file in the
+// same directory, which then replaces it: the file has its old content or the new, whole.
+// Anything else, such as a pipe, a device or /dev/stdout, is written directly.
 type outFile struct {
-	*os.File
-	made    bool // by this program
-	written bool
+	name   string   // as the user gave it
+	path   string   // without symbolic links
+	direct *os.File // nil for a regular file
 }
 
-// create opens the file of a flag before the run, so that nobody waits for a run that
-// cannot be saved; nil where the flag has none.
+// create checks the file of a flag before the run, so that a run that cannot be saved does
+// not start. It returns nil if name is empty. It writes nothing: what the file has stays
+// until it is replaced.
 func create(flag, name string) (*outFile, error) {
 	if name == "" {
 		return nil, nil
@@ -27,48 +37,215 @@ func create(flag, name string) (*outFile, error) {
 	if name == "-" {
 		return nil, &failure{code: exitUsage, err: fmt.Errorf("%s: standard output has the summary; give a file", flag)}
 	}
-	_, missing := os.Lstat(name)
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o666)
+	f, err := newOutFile(name)
 	if err != nil {
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("%s: %w", flag, err)}
 	}
-	return &outFile{File: file, made: errors.Is(missing, fs.ErrNotExist)}, nil
+	return f, nil
 }
 
-// write writes the file anew, and closes it.
-func (f *outFile) write(to func(io.Writer) error) error {
-	f.written = true
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() { // a pipe or a device has nothing to cut
-		if err := f.Truncate(0); err != nil {
-			return errors.Join(err, f.Close())
+func newOutFile(name string) (*outFile, error) {
+	f := &outFile{name: name, path: resolved(name)}
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && (!info.Mode().IsRegular() || descriptorName.MatchString(f.path)):
+		f.direct, err = os.OpenFile(name, os.O_WRONLY, 0)
+		return f, err
+	case err == nil: // a file that must not be written must not be replaced either
+		file, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, err
 		}
+		file.Close()
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, f.failed("open", err)
 	}
-	return errors.Join(to(f), f.Close())
+	temp, err := f.temporary()
+	if err != nil {
+		return nil, err
+	}
+	temp.Close()
+	return f, os.Remove(temp.Name())
 }
 
-// isSame tells whether both are one file that the second would write over.
+// descriptorName matches a name of an open file of a process, which cannot be replaced.
+var descriptorName = regexp.MustCompile(`^(/dev/(stdin|stdout|stderr|fd/.*)|/proc/[^/]+/fd/.*)$`)
+
+// resolved follows the symbolic links of name, also to a file that does not exist yet. It
+// does not follow the links by which a system names open files.
+func resolved(name string) string {
+	for range 40 {
+		target, err := os.Readlink(name)
+		if err != nil || descriptorName.MatchString(name) {
+			break
+		}
+		if !filepath.IsAbs(target) { // not Join: the directory may be a link, and .. not its parent's
+			target = filepath.Dir(name) + string(filepath.Separator) + target
+		}
+		name = target
+	}
+	return name
+}
+
+// failed is an error by the name that the user knows.
+func (f *outFile) failed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: f.name, Err: reasonOf(err)}
+}
+
+// temporary creates a file beside, which only those may read who may read the file itself.
+func (f *outFile) temporary() (*os.File, error) {
+	for {
+		name := filepath.Join(filepath.Dir(f.path), ".bothends-"+strconv.FormatUint(rand.Uint64(), 36)+".tmp")
+		temp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return nil, f.failed("open", err)
+		}
+		if old, err := os.Stat(f.path); err == nil {
+			temp.Chmod(old.Mode().Perm()) // fails only where files have no permissions
+			keepOwner(temp, old)
+		}
+		return temp, nil
+	}
+}
+
+// write writes the file. A signal does not cut it short, unless it is a pipe that is not
+// read.
+func (f *outFile) write(ctx context.Context, to func(io.Writer) error) error {
+	w, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer hold(ctx)()
+	if err := w.add(ctx, to); err != nil {
+		return err
+	}
+	return w.commit()
+}
+
+// isSame reports whether both are one file, which the second would write over.
 func (f *outFile) isSame(g *outFile) bool {
 	if f == nil || g == nil {
 		return false
 	}
-	one, err1 := f.Stat()
-	two, err2 := g.Stat()
-	return err1 == nil && err2 == nil && one.Mode().IsRegular() && os.SameFile(one, two)
+	one, err1 := os.Stat(f.path)
+	two, err2 := os.Stat(g.path)
+	if err1 == nil && err2 == nil {
+		return one.Mode().IsRegular() && os.SameFile(one, two)
+	}
+	dir1, err1 := os.Stat(filepath.Dir(f.path))
+	dir2, err2 := os.Stat(filepath.Dir(g.path))
+	return err1 == nil && err2 == nil && os.SameFile(dir1, dir2) && filepath.Base(f.path) == filepath.Base(g.path)
 }
 
-// discard closes a file that was not written, and removes it if it was made for that.
+// discard closes a file that was not written.
 func (f *outFile) discard() {
-	if f == nil || f.written {
-		return
+	if f != nil && f.direct != nil {
+		f.direct.Close()
 	}
-	f.Close()
-	if f.made {
-		os.Remove(f.Name())
+}
+
+// A fileWriter writes an outFile. Nothing is there to be seen until commit.
+type fileWriter struct {
+	*os.File
+	of     *outFile
+	forget func() // the temporary file has been removed or renamed
+}
+
+func (f *outFile) open(ctx context.Context) (*fileWriter, error) {
+	if f.direct != nil {
+		if info, err := f.direct.Stat(); err == nil && info.Mode().IsRegular() { // a pipe or a device has nothing to cut
+			if err := f.direct.Truncate(0); err != nil {
+				return nil, errors.Join(err, f.direct.Close())
+			}
+		}
+		return &fileWriter{File: f.direct, of: f, forget: func() {}}, nil
 	}
+	temp, err := f.temporary()
+	if err != nil {
+		return nil, err
+	}
+	name := temp.Name()
+	return &fileWriter{File: temp, of: f, forget: beforeExit(ctx, func() { os.Remove(name) })}, nil
+}
+
+// add has to write a part of the file. If that fails, the file stays as it was. A pipe that
+// is not read after the end of ctx makes it fail: as for a stream, within writePatience.
+func (w *fileWriter) add(ctx context.Context, to func(io.Writer) error) error {
+	if w.of.direct != nil { // other files have no deadline
+		defer context.AfterFunc(ctx, func() { w.SetWriteDeadline(time.Now().Add(writePatience)) })()
+	}
+	err := to(w)
+	if err == nil {
+		return nil
+	}
+	w.discard()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errNotRead
+	}
+	return w.of.failed("write", err)
+}
+
+// discard leaves the file as it was.
+func (w *fileWriter) discard() {
+	w.Close()
+	if w.of.direct == nil {
+		os.Remove(w.Name())
+	}
+	w.forget()
+}
+
+// commit replaces the file by what was written, once that is on the disk.
+func (w *fileWriter) commit() error {
+	if w.of.direct != nil {
+		return w.Close()
+	}
+	if err := w.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
+		w.discard()
+		return w.of.failed("write", err)
+	}
+	defer w.forget()
+	if err := w.Close(); err != nil {
+		os.Remove(w.Name())
+		return w.of.failed("write", err)
+	}
+	return w.of.replace(w.Name())
+}
+
+func (f *outFile) replace(temp string) error {
+	err := os.Rename(temp, f.path)
+	if errors.Is(err, syscall.EBUSY) { // a mount point, as of a single file given to a container
+		if err := copyTo(f.path, temp); err != nil {
+			return fmt.Errorf("%w; the content is in %s", f.failed("write", err), temp)
+		}
+		return os.Remove(temp)
+	}
+	if err != nil {
+		os.Remove(temp)
+		return f.failed("write", err)
+	}
+	if dir, err := os.Open(filepath.Dir(f.path)); err == nil {
+		dir.Sync() // so that a crash does not bring back the old name; not every system can
+		dir.Close()
+	}
+	return nil
+}
+
+func copyTo(path, from string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o666)
 }
 
 // writeOut writes to the file of --out, or to standard output. The file is opened when
-// all is there: it may be one of those that were read.
+// the content is complete: it may be one of those that were read.
 func writeOut(cmd *cobra.Command, name string, write func(io.Writer) error) error {
 	var b bytes.Buffer
 	if err := write(&b); err != nil {
@@ -80,8 +257,21 @@ func writeOut(cmd *cobra.Command, name string, write func(io.Writer) error) erro
 		}
 		return nil
 	}
-	if err := os.WriteFile(name, b.Bytes(), 0o666); err != nil {
-		return &failure{code: exitFailure, err: fmt.Errorf("%s: %w", name, reasonOf(err))}
+	file, err := create("--out", name)
+	if err != nil {
+		return err
+	}
+	ctx, stop := withSignals(cmd.Context())
+	defer stop()
+	err = file.write(ctx, func(w io.Writer) error {
+		_, err := b.WriteTo(w)
+		return err
+	})
+	switch sig := signalOf(ctx); {
+	case err != nil:
+		return &failure{code: exitFailure, err: fmt.Errorf("--out: %w", err)}
+	case sig != nil:
+		return &failure{code: exitCode(sig)}
 	}
 	return nil
 }

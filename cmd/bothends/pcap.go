@@ -24,7 +24,8 @@ import (
 // A pcap is the file of --pcap, and the capture that is to go there. Nil is none.
 type pcap struct {
 	*capture.Capture
-	file       *os.File
+	file       *outFile
+	open       *fileWriter    // nil until something is saved
 	source     netip.AddrPort // that Control binds
 	incomplete bool           // the file lacks packets
 
@@ -64,8 +65,8 @@ func newPcap(name string, options capture.Options) (*pcap, error) {
 	if err != nil {
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
 	}
-	// For writing alone: a FIFO is opened when it has a reader, as by any other program.
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	// A FIFO is opened when it has a reader, as by any other program.
+	file, err := newOutFile(name)
 	if err != nil {
 		c.Finish(context.Background())
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
@@ -76,7 +77,7 @@ func newPcap(name string, options capture.Options) (*pcap, error) {
 // refuseSameFile is for a command that prints text where its packets are to go: the
 // file would have neither.
 func refuseSameFile(cmd *cobra.Command, name string) error {
-	file, ok := cmd.OutOrStdout().(*os.File)
+	file, ok := fileOf(cmd.OutOrStdout())
 	if !ok || name == "" {
 		return nil
 	}
@@ -117,21 +118,42 @@ func (p *pcap) finish() error {
 	return p.Finish(ctx)
 }
 
-// save ends the capture and writes it. It reports packets that are missing. If what is
-// written is not read, as in a pipe, a signal ends it.
+// save ends the capture and writes it. It reports packets that are missing on errs.
 func (p *pcap) save(ctx context.Context, errs io.Writer) error {
-	defer context.AfterFunc(ctx, func() { p.file.SetWriteDeadline(time.Unix(1, 0)) })() // of a plain file there is none, and no need
 	if err := p.finish(); err != nil {
 		p.incomplete = true
 		fmt.Fprintf(errs, "bothends: --pcap: %v\n", err)
 	}
-	if err := p.Save(p.file); err != nil {
-		if sig := signalOf(ctx); sig != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-			return &failure{code: exitCode(sig)}
+	if p.open == nil {
+		open, err := p.file.open(ctx)
+		if err != nil {
+			return &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
 		}
+		p.open = open
+	}
+	defer hold(ctx)()
+	if err := p.open.add(ctx, p.Save); err != nil {
+		p.open = nil
 		return &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
 	}
 	return nil
+}
+
+// commit puts the file with what was saved in its place. It returns err, the error that the
+// command ends with, or else its own.
+func (p *pcap) commit(ctx context.Context, err error, errs io.Writer) error {
+	if p == nil || p.open == nil {
+		return err
+	}
+	defer hold(ctx)()
+	switch failed := p.open.commit(); {
+	case failed == nil:
+	case err == nil:
+		err = &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", failed)}
+	default:
+		fmt.Fprintf(errs, "bothends: --pcap: %v\n", failed)
+	}
+	return err
 }
 
 // ladder draws the segments; nil when there are none.

@@ -67,10 +67,11 @@ from the file stops accepting, and its open connections go on.
 "bothends help proxy-api". Who reaches that address may do so; web pages may not.
 
 SIGINT stops at once, SIGTERM lets open connections end within --drain, and a
-second one ends the program there and then. The exit status is 0, 1 when
-connections were cut because --drain was over, 2 when the command line or the
-rules are wrong, 3 when an address is not to be had, and after a second signal
-130 for SIGINT and 143 for SIGTERM.`
+second one ends the program at once. SIGHUP without --rules is as SIGTERM. The
+exit status is 0, 1 when connections were cut because --drain was over, 2 when
+the command line or the rules are wrong, 3 when an address is not to be had, and
+after a second signal, or one before all names have been looked up, 129, 130 or
+143.`
 
 func newProxy() *cobra.Command {
 	f := proxyFlags{
@@ -132,12 +133,11 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, stopSignals()...)
 	defer signal.Stop(signals)
 	if f.rules != "" {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
-	signal.Ignore(syscall.SIGPIPE) // a reader that goes away must not stop the proxies
 	print := newPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.quiet)
 	defer print.close()
 
@@ -147,10 +147,9 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 		Done:        func(c proxy.Connection) { json.NewEncoder(print.out).Encode(c) },
 	}}
 	defer r.quit()
-	if err := r.start(cmd, args, rules); err != nil {
-		return err
-	}
-	return r.wait(signals)
+	started := make(chan error, 1)
+	go func() { started <- r.start(cmd, args, rules) }() // it may wait for names to be looked up
+	return r.wait(started, signals)
 }
 
 // proxying is proxies that run, until signals stop them.
@@ -267,12 +266,22 @@ func listenFailure(err *net.OpError, asked string) *failure {
 	return failed
 }
 
-func (r *proxying) wait(signals <-chan os.Signal) error {
+// wait returns when signals have stopped the proxies, or they cannot start.
+func (r *proxying) wait(started <-chan error, signals <-chan os.Signal) error {
 	var result error
 	var drained chan error
 	var reload reloading
+	var same deliveries
 	for {
 		select {
+		case err := <-started:
+			if err != nil {
+				return err
+			}
+			started = nil
+			if reload.again {
+				reload.begin(r)
+			}
 		case err := <-drained:
 			if open := r.set.Open(); err != nil && open > 0 {
 				result = &failure{code: exitFailure, err: fmt.Errorf("%d open after --drain %v, cut", open, time.Duration(r.flags.drain))}
@@ -282,10 +291,15 @@ func (r *proxying) wait(signals <-chan os.Signal) error {
 			reload.ended(r)
 		case sig := <-signals:
 			switch {
-			case drained != nil && sig == syscall.SIGHUP: // too late
-			case sig == syscall.SIGHUP:
-				reload.begin(r)
-			case drained != nil: // a second one quits at once
+			case sig == syscall.SIGHUP && r.flags.rules != "":
+				switch {
+				case started != nil:
+					reload.again = true
+				case drained == nil: // else it is too late
+					reload.begin(r)
+				}
+			case same.repeated(sig, time.Now()):
+			case started != nil, drained != nil: // nothing to drain yet, or a second request
 				return &failure{code: exitCode(sig)}
 			default:
 				drained = r.stop(sig)
@@ -294,8 +308,8 @@ func (r *proxying) wait(signals <-chan os.Signal) error {
 	}
 }
 
-// quit cuts what is open. It does not wait for that for ever: the set may be busy with
-// a name that it looks up to listen at.
+// quit closes what is open. It does not wait for that forever: the set may be looking up
+// a name to listen at.
 func (r *proxying) quit() {
 	closed := make(chan struct{})
 	go func() {
@@ -304,7 +318,7 @@ func (r *proxying) quit() {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(time.Second):
+	case <-time.After(closePatience):
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -61,10 +62,10 @@ that begins with @ is written with \x40:
 --fault makes this end misbehave in what it sends, and in whom it accepts: see
 "bothends help faults".
 
-SIGINT stops the server at once. SIGTERM stops it when the open exchanges have
-ended, or after --drain; it prints how many connections it waits for. Both print
-a summary of connections and of exchanges. A second signal ends the program at
-once. SIGUSR1 prints a summary and the server continues.
+SIGINT stops the server at once. SIGTERM or SIGHUP stops it when the open
+exchanges have ended, or after --drain; it prints how many connections it waits
+for. All print a summary of connections and of exchanges. A second signal ends
+the program at once. SIGUSR1 prints a summary and the server continues.
 
 Exit status:
 
@@ -72,7 +73,7 @@ Exit status:
     1  connections were still open after --drain
     2  invalid command line
     3  cannot listen on HOST
-    130, 143  ended by a second SIGINT or SIGTERM`,
+    129, 130, 143  ended by a second SIGHUP, SIGINT or SIGTERM`,
 		Example: `  bothends server
   bothends server 127.0.0.1 -o json
   bothends server --message-size 6 --reply '+PONG\r\n' --persistent`,
@@ -106,9 +107,8 @@ func (f *serverFlags) run(cmd *cobra.Command, args []string) error {
 		ln = fault.New(f.fault.Fault, f.seed).Listen(ln)
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, append([]os.Signal{syscall.SIGINT, syscall.SIGTERM}, signalFigures...)...)
+	signal.Notify(signals, append(stopSignals(), signalFigures...)...)
 	defer signal.Stop(signals)
-	signal.Ignore(syscall.SIGPIPE) // a reader that goes away must not stop the server
 	print := newPrinter(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.quiet)
 	defer print.close()
 
@@ -137,6 +137,7 @@ func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
 	stopping := false
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var same deliveries
 	for {
 		select {
 		case err := <-served:
@@ -155,8 +156,9 @@ func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
 			tick.Reset(time.Second)
 		case sig := <-signals:
 			switch {
-			case sig != syscall.SIGINT && sig != syscall.SIGTERM:
+			case slices.Contains(signalFigures, sig):
 				r.summary()
+			case same.repeated(sig, time.Now()):
 			case stopping: // a second one quits at once
 				return &failure{code: exitCode(sig)}
 			default:
@@ -293,6 +295,7 @@ type printer struct {
 
 func newPrinter(stdout, stderr io.Writer, quiet bool) *printer {
 	p := &printer{quiet: quiet, errColumns: columns(stderr)}
+	stdout, stderr = under(stdout), under(stderr) // the queues give up by themselves
 	errs := transcript.NewQueue(stderr, printBuffer, p.unread("standard error"))
 	p.errs, p.queues = errs, []*transcript.Queue{errs}
 	switch {
@@ -325,10 +328,14 @@ func (p *printer) note(format string, args ...any) {
 	}
 }
 
-// close prints what still waits, unless nobody reads it.
+// closePatience is for each of two queues, within the second in which a signal ends the
+// program.
+const closePatience = 400 * time.Millisecond
+
+// close prints what still waits, unless it is not read.
 func (p *printer) close() {
 	for i, q := range p.queues { // standard error last: it gets the report on the other
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 		defer cancel()
 		if lost := q.Close(ctx); lost > 0 && i == 0 {
 			p.unread("standard output")(lost, nil)
@@ -337,8 +344,8 @@ func (p *printer) close() {
 }
 
 func sameFile(a, b io.Writer) bool {
-	fa, ok1 := a.(*os.File)
-	fb, ok2 := b.(*os.File)
+	fa, ok1 := fileOf(a)
+	fb, ok2 := fileOf(b)
 	if !ok1 || !ok2 {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // stoppedBy is the cause of a context that a signal ended.
@@ -24,69 +25,183 @@ func stopSignals() []os.Signal {
 	return signals
 }
 
+// deliveries recognizes one request that is delivered twice, as by a terminal to the
+// whole group and by a wrapper that passes it on.
+type deliveries struct {
+	last os.Signal
+	at   time.Time
+}
+
+const sameRequest = 500 * time.Millisecond
+
+// repeated reports whether sig was counted within the last half second.
+func (d *deliveries) repeated(sig os.Signal, now time.Time) bool {
+	if sig == d.last && now.Sub(d.at) < sameRequest {
+		return true
+	}
+	d.last, d.at = sig, now
+	return false
+}
+
+// A stopper ends one run of the program by signals, from when withSignals is called; until
+// then a signal has its default action. The first signal ends the context of the command,
+// which then saves and prints what it has. A command that has not returned after the grace
+// period is ended with the program, and so is one that gets a second signal.
+type stopper struct {
+	exit    func(code int)
+	grace   time.Duration
+	stopped chan struct{} // closed by the first signal
+	done    chan struct{} // closed by close
+	watches sync.WaitGroup
+
+	mu         sync.Mutex
+	first      os.Signal // nil until there is one
+	timer      *time.Timer
+	held       int
+	beforeExit map[int]func()
+	next       int // key in beforeExit
+}
+
+// gracePeriod and writePatience (see stream) are within the second in which a first signal
+// ends a command.
+const gracePeriod = 800 * time.Millisecond
+
+func newStopper() *stopper {
+	return &stopper{
+		exit: os.Exit, grace: gracePeriod, stopped: make(chan struct{}), done: make(chan struct{}),
+		beforeExit: make(map[int]func()),
+	}
+}
+
+type stopperKey struct{}
+
+// context returns a context with s, for the functions below.
+func (s *stopper) context(parent context.Context) context.Context {
+	return context.WithValue(parent, stopperKey{}, s)
+}
+
+func stopperOf(ctx context.Context) *stopper {
+	if s, ok := ctx.Value(stopperKey{}).(*stopper); ok {
+		return s
+	}
+	return newStopper() // of a context that is not the program's, as in a test
+}
+
+// close gives the signals their default action again.
+func (s *stopper) close() {
+	close(s.done)
+	s.watches.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
 // withSignals returns a context that is canceled by SIGINT, SIGTERM, SIGHUP or one of
-// more. A second signal ends the program.
+// more. The signals are caught until the end of the program, not only until stop.
 func withSignals(parent context.Context, more ...os.Signal) (ctx context.Context, stop func()) {
-	last := new(lastActs)
-	ctx, cancel := context.WithCancelCause(context.WithValue(parent, lastActsKey{}, last))
-	signals := make(chan os.Signal, 1)
+	s := stopperOf(parent)
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, append(stopSignals(), more...)...)
-	done := make(chan struct{})
-	go func() {
-		for first := true; ; first = false {
-			select {
-			case s := <-signals:
-				if first {
-					cancel(stoppedBy{s})
-					continue
-				}
-				last.do()
-				os.Exit(exitCode(s))
-			case <-done:
-				return
+	s.watches.Go(func() {
+		defer signal.Stop(signals)
+		s.watch(signals, cancel)
+	})
+	return ctx, func() { cancel(nil) }
+}
+
+func (s *stopper) watch(signals <-chan os.Signal, cancel context.CancelCauseFunc) {
+	var same deliveries
+	for {
+		select {
+		case sig := <-signals:
+			switch {
+			case same.repeated(sig, time.Now()):
+			case s.start(sig):
+				cancel(stoppedBy{sig})
+			default:
+				s.end(sig)
 			}
+		case <-s.done:
+			return
 		}
-	}()
-	return ctx, func() { signal.Stop(signals); cancel(nil); close(done) }
+	}
 }
 
-type lastActsKey struct{}
-
-// lastActs are done before a second signal ends the program.
-type lastActs struct {
-	mu   sync.Mutex
-	acts map[*func()]func()
+// start starts the grace period. It reports whether sig is the first signal.
+func (s *stopper) start(sig os.Signal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.first != nil {
+		return false
+	}
+	s.first = sig
+	s.timer = time.AfterFunc(s.grace, func() {
+		s.mu.Lock()
+		held := s.held > 0
+		s.mu.Unlock()
+		if !held {
+			s.end(sig)
+		}
+	})
+	close(s.stopped)
+	return true
 }
 
-func (l *lastActs) do() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, f := range l.acts {
+// signal returns the first signal, nil if there was none.
+func (s *stopper) signal() os.Signal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first
+}
+
+// end ends the program without waiting for the command.
+func (s *stopper) end(sig os.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock() // no function is added any more
+	for _, f := range s.beforeExit {
 		f()
 	}
+	s.exit(exitCode(sig))
 }
 
-// beforeExit has f called if a second signal ends the program while the command still
-// runs, so that no child is left. A command that returns calls remove, and cleans up
-// itself.
+// hold suspends the grace period until release is called, for work that must not be cut
+// short, such as saving. A second signal still ends the program.
+func hold(ctx context.Context) (release func()) {
+	s := stopperOf(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held++
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.held--
+		if s.held == 0 && s.timer != nil {
+			s.timer.Reset(s.grace)
+		}
+	})
+}
+
+// beforeExit has f called if signals end the program while the command still runs, so that
+// no temporary file and no child is left. F must not block. A command that returns calls
+// remove, and cleans up itself.
 func beforeExit(ctx context.Context, f func()) (remove func()) {
-	l, ok := ctx.Value(lastActsKey{}).(*lastActs)
-	if !ok {
-		return func() {}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.acts == nil {
-		l.acts = make(map[*func()]func())
-	}
-	l.acts[&f] = f
+	s := stopperOf(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := s.next
+	s.next++
+	s.beforeExit[key] = f
 	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.acts, &f)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.beforeExit, key)
 	}
 }
 
+// signalOf returns the signal that ended a context of withSignals, nil if none did.
 func signalOf(ctx context.Context) os.Signal {
 	var s stoppedBy
 	if errors.As(context.Cause(ctx), &s) {

@@ -312,7 +312,7 @@ func TestServerStoppedWithStderrFull(t *testing.T) {
 	for _, stop := range []struct {
 		signals []syscall.Signal
 		code    int
-	}{{[]syscall.Signal{syscall.SIGINT}, 0}, {[]syscall.Signal{syscall.SIGTERM}, 1}, {[]syscall.Signal{syscall.SIGTERM, syscall.SIGTERM}, 143}} {
+	}{{[]syscall.Signal{syscall.SIGINT}, 0}, {[]syscall.Signal{syscall.SIGTERM}, 1}, {[]syscall.Signal{syscall.SIGTERM, syscall.SIGINT}, 130}} {
 		errs, write, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)

@@ -28,7 +28,7 @@ func TestUsageErrors(t *testing.T) {
 		{"", "help server more", "unknown command \"server more\""},
 		{"", "man sever", "unknown command \"sever\"\nhint: did you mean: bothends server"},
 		{"", "man server more", "unknown command \"server more\""},
-		{"", "--verison", "unknown flag --verison"},
+		{"", "--verison", "unknown flag --verison\nhint: did you mean: --version"},
 		{"completion", "", "expected a shell: bash, fish, powershell or zsh"},
 		{"completion", "zhs", "expected a shell: bash, fish, powershell or zsh\nhint: did you mean: bothends completion zsh"},
 		{"completion bash", "now", "bothends completion bash takes no arguments, got \"now\""},

@@ -17,13 +17,18 @@ with "modified" when the tree had changes, and the Go version. A build outside
 a checkout, or with -buildvcs=false, knows no commit.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			info, _ := debug.ReadBuildInfo()
-			if _, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine(info)); err != nil {
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), cmd.Root().Version); err != nil {
 				return outputFailure(err)
 			}
 			return nil
 		},
 	}
+}
+
+// buildInfo returns nil in a build without modules.
+func buildInfo() *debug.BuildInfo {
+	info, _ := debug.ReadBuildInfo()
+	return info
 }
 
 func versionLine(info *debug.BuildInfo) string {
