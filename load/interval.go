@@ -11,12 +11,14 @@ type Interval struct {
 	// begun, and nothing was left but to wait. 0 in a closed loop, and where not all that
 	// was due was begun.
 	Tail time.Duration
-	// Behind are the operations that ended in the tail, and later in it than the quickest
-	// operation takes: in time for the rate of the schedule they would have ended before.
+	// Behind is the number of operations that succeeded, but ended in the tail, and later
+	// in it than the fastest operation takes. They are too late for Rate and Throughput.
 	Behind int64
 
 	// Outcomes counts the operations by Runner.Outcome.
 	Outcomes map[string]int64
+	// Succeeded is the number of operations that succeeded, by Runner.Success.
+	Succeeded int64
 	// Latency is from the moment an operation was due to its end. In a closed loop
 	// nothing is due, and it is Service.
 	Latency Histogram
@@ -52,15 +54,24 @@ func (i *Interval) Operations() (n int64) {
 	return n
 }
 
-// Rate is the operations of a run, but for those Behind, a second of the time in which
-// they were due or begun, which is all but Tail. Of a run, that is of the Total of its
-// Intervals, it is the rate; of an Interval in the tail alone EndedRate says more.
+// Rate returns the operations per second, failures included, without those Behind and
+// without Tail. It is meant for a run, which is the Total of its Intervals; for one
+// Interval in the tail use EndedRate.
 func (i *Interval) Rate() float64 {
 	return PerSecond(i.Operations()-i.Behind, i.End-i.Start-i.Tail)
 }
 
-// EndedRate is the operations that ended in it, a second of all its time.
+// Throughput is Rate of the operations that succeeded.
+func (i *Interval) Throughput() float64 {
+	return PerSecond(max(0, i.Succeeded-i.Behind), i.End-i.Start-i.Tail)
+}
+
+// EndedRate returns how many operations ended per second of all its time, failures
+// included.
 func (i *Interval) EndedRate() float64 { return PerSecond(i.Operations(), i.End-i.Start) }
+
+// SucceededRate is EndedRate of the operations that succeeded.
+func (i *Interval) SucceededRate() float64 { return PerSecond(i.Succeeded, i.End-i.Start) }
 
 // PerSecond is n in a time as so many a second; 0 where there was no time.
 func PerSecond(n int64, in time.Duration) float64 {
@@ -79,6 +90,7 @@ func (i *Interval) Merge(other *Interval) {
 	i.Start, i.End = min(i.Start, other.Start), max(i.End, other.End)
 	i.Tail += other.Tail
 	i.Behind += other.Behind
+	i.Succeeded += other.Succeeded
 	for outcome, n := range other.Outcomes {
 		i.Outcomes[outcome] += n
 	}

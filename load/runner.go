@@ -49,6 +49,9 @@ type Runner struct {
 	Patience time.Duration
 	// Outcome names how an operation ended; nil is "ok" and "error".
 	Outcome func(error) string
+	// Success reports whether an operation that returned this error succeeded. If nil,
+	// an operation succeeded if its error is nil.
+	Success func(error) bool
 	// Timed tells whether an operation that ended so belongs into the histograms; nil
 	// takes them all. What failed at once says nothing of how long it would have taken.
 	Timed func(error) bool

@@ -434,6 +434,49 @@ func TestOutcomesAndPhases(t *testing.T) {
 	load.End(context.Background())
 }
 
+// Success decides what succeeded, and not the name of an outcome.
+func TestSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		missing, broken := errors.New("not found"), errors.New("broken")
+		n := 0
+		r := &load.Runner{Pacer: load.Constant(9), Duration: time.Second, Workers: 9, Do: func(context.Context) error {
+			n++
+			return []error{nil, missing, broken}[n%3]
+		}}
+		r.Outcome = func(err error) string {
+			return map[error]string{nil: "200", missing: "404", broken: "ok"}[err]
+		}
+		if total, _ := run(t, r); total.Succeeded != 3 || total.Rate() != 9 || total.Throughput() != 3 {
+			t.Errorf("%d succeeded, %v/s of %v/s, want 3", total.Succeeded, total.Throughput(), total.Rate())
+		}
+		r.Success = func(err error) bool { return err != broken }
+		if total, _ := run(t, r); total.Succeeded != 6 || total.Throughput() != 6 {
+			t.Errorf("%d succeeded, %v/s, want 6", total.Succeeded, total.Throughput())
+		}
+	})
+}
+
+// The throughput has no failure in it, and no success that came too late.
+func TestThroughputOfTimeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		r := &load.Runner{Pacer: load.Constant(20), Duration: 2 * time.Second, Workers: 50, Do: func(context.Context) error {
+			n++
+			switch n % 4 {
+			case 0:
+				time.Sleep(10 * time.Second)
+				return context.DeadlineExceeded
+			case 1:
+				time.Sleep(5 * time.Second)
+			}
+			return nil
+		}}
+		if total, _ := run(t, r); total.Succeeded != 30 || total.Behind != 10 || total.Throughput() != 10 || total.Rate() != 15 {
+			t.Errorf("%d succeeded, %d too late; %v/s of %v/s, want 10 of 15", total.Succeeded, total.Behind, total.Throughput(), total.Rate())
+		}
+	})
+}
+
 // What comes behind End is not of the operation's time, but of the worker's.
 func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -187,16 +187,19 @@ func (x *run) findQuickest(samples []sample) {
 	}
 }
 
-// behind tells whether a sample ended later, behind the schedule, than the quickest
-// operation takes.
+// behind reports whether an operation succeeded, but ended later after the schedule than
+// the fastest operation takes.
 func (x *run) behind(s sample) bool {
 	sent := x.sent.Load()
-	return sent != nil && s.end > sent.Sub(x.start)+x.quickest
+	return sent != nil && x.success(s.err) && s.end > sent.Sub(x.start)+x.quickest
 }
 
 // add counts an operation.
 func (i *Interval) add(r *Runner, s sample, phases []phase) {
 	i.Outcomes[r.outcome(s.err)]++
+	if r.success(s.err) {
+		i.Succeeded++
+	}
 	if !r.timed(s.err) {
 		return
 	}
@@ -215,6 +218,13 @@ func (i *Interval) add(r *Runner, s sample, phases []phase) {
 		}
 		i.Phases[p.name].Record(p.spent)
 	}
+}
+
+func (r *Runner) success(err error) bool {
+	if r.Success != nil {
+		return r.Success(err)
+	}
+	return err == nil
 }
 
 func (r *Runner) timed(err error) bool { return r.Timed == nil || r.Timed(err) }

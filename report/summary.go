@@ -16,7 +16,7 @@ type Figures struct {
 	load.Config
 	Began     time.Time        `json:"began"`
 	Rate      float64          `json:"rate"`    // load.Interval.Rate
-	RateOK    float64          `json:"rate_ok"` // the part of it that ended with ok
+	RateOK    float64          `json:"rate_ok"` // load.Interval.Throughput
 	Exchanges int64            `json:"exchanges"`
 	Seconds   float64          `json:"seconds"` // that it took, the tail included
 	Tail      float64          `json:"tail"`    // seconds of it behind the schedule
@@ -75,7 +75,7 @@ type Kernel struct {
 func Summary(r *load.Record) *Figures {
 	total := load.Total(r.Intervals)
 	f := &Figures{
-		Schema: SummarySchema, Config: r.Config, Began: r.Began, Rate: total.Rate(), RateOK: rateOK(total),
+		Schema: SummarySchema, Config: r.Config, Began: r.Began, Rate: total.Rate(), RateOK: total.Throughput(),
 		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Tail: total.Tail.Seconds(), Behind: total.Behind, Outcomes: total.Outcomes,
 		Queued: total.Queued, Unsent: total.Unsent,
 		Latency: spread(&total.Latency), Service: spread(&total.Service), Phases: make(map[string]*Spread),
@@ -109,11 +109,6 @@ func spread(h *load.Histogram) *Spread {
 		}
 	}
 	return s
-}
-
-// rateOK is the part of the rate that ended with ok.
-func rateOK(i *load.Interval) float64 {
-	return i.Rate() * float64(i.Outcomes["ok"]) / float64(max(1, i.Operations()))
 }
 
 // cores is the share of one core that the generator used.

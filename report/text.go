@@ -139,7 +139,7 @@ func (t *text) heading() {
 	if n := t.total.Behind; n > 0 {
 		words += fmt.Sprintf("; %d of them ended too late for the rate", n)
 	}
-	if ok := rateOK(t.total); ok < t.total.Rate() {
+	if ok := t.total.Throughput(); ok < t.total.Rate() {
 		words += fmt.Sprintf("; %s ended well", rateText(ok))
 	}
 	t.sentence("rate", "", words)

@@ -45,6 +45,7 @@ func frozen() *load.Record {
 				}
 			}
 			i.Outcomes["ok"]++
+			i.Succeeded++
 			i.Latency.Record(latency)
 			i.Service.Record(service)
 			i.Late.Record(latency - service)
@@ -66,7 +67,7 @@ func tailed() *load.Record {
 			recordTimes(&i.Latency, time.Second, 100)
 			recordTimes(&i.Service, time.Second, 100)
 			recordTimes(&i.Own, 20*time.Microsecond, 100)
-			i.Outcomes["ok"] = 100
+			i.Outcomes["ok"], i.Succeeded = 100, 100
 		}
 		r.Intervals = append(r.Intervals[:n], i)
 	}
@@ -281,6 +282,18 @@ func TestLimits(t *testing.T) {
 func recordTimes(h *load.Histogram, d time.Duration, times int) {
 	for range times {
 		h.Record(d)
+	}
+}
+
+// What succeeded is what the record says, whatever its outcomes are called.
+func TestOutcomesByOtherNames(t *testing.T) {
+	r := frozen()
+	for _, i := range r.Intervals {
+		i.Outcomes = map[string]int64{"200": 90, "404": 10}
+		i.Succeeded = 90
+	}
+	if f := report.Summary(r); f.RateOK != 90 || f.Rate != 100 {
+		t.Errorf("%v/s of %v/s, want 90 of 100", f.RateOK, f.Rate)
 	}
 }
 

@@ -354,7 +354,7 @@ func (f *loadFlags) runner(x *exchanger) *load.Runner {
 	return &load.Runner{
 		Start: x.worker, Pacer: f.pacer(), Workers: int(f.connections),
 		Duration: time.Duration(f.duration), Count: int64(f.count), Warmup: time.Duration(f.warmup), Ramp: time.Duration(f.ramp),
-		Outcome: outcomeName, Timed: timed,
+		Outcome: outcomeName, Success: succeeded, Timed: timed,
 	}
 }
 

@@ -263,6 +263,10 @@ func outcomeName(err error) string {
 	return bothends.Classify(err).String()
 }
 
+// succeeded reports whether an exchange ended well. A fault of ours that only slowed it
+// does not make it fail.
+func succeeded(err error) bool { return outcomeName(err) == bothends.OK.String() }
+
 // timed tells whether an exchange counts in the latency.
 func timed(err error) bool {
 	if isDisturbed(err) {
@@ -272,9 +276,9 @@ func timed(err error) bool {
 	return outcome == bothends.OK || outcome == bothends.Timeout
 }
 
-// errorsIn are the exchanges that failed, but for those that this end gave up.
+// errorsIn returns how many exchanges failed, without those that this end gave up.
 func errorsIn(i *load.Interval) int64 {
-	return i.Operations() - i.Outcomes[bothends.OK.String()] - i.Outcomes[bothends.Canceled.String()]
+	return i.Operations() - i.Succeeded - i.Outcomes[bothends.Canceled.String()]
 }
 
 // idle connections are held besides the load.

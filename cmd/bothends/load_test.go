@@ -24,7 +24,7 @@ import (
 )
 
 func TestLimits(t *testing.T) {
-	total := &load.Interval{End: 11 * time.Second, Tail: time.Second, Outcomes: map[string]int64{"ok": 990, "reset": 8, "canceled": 2}, Unsent: 1000}
+	total := &load.Interval{End: 11 * time.Second, Tail: time.Second, Outcomes: map[string]int64{"ok": 990, "reset": 8, "canceled": 2}, Succeeded: 990, Unsent: 1000}
 	for n := range 1000 {
 		total.Latency.Record(time.Duration(n+1) * time.Millisecond)
 		total.Service.Record(time.Millisecond)
@@ -229,7 +229,7 @@ func TestLoadProgress(t *testing.T) {
 	p.begin(0)
 	p.begin(2 * time.Second)
 	for n := range 3 {
-		i := &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 98, "reset": 2}}
+		i := &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 98, "reset": 2}, Succeeded: 98}
 		if n == 2 {
 			i.End = i.Start + time.Second/2
 			i.Tail = time.Second / 4
@@ -408,7 +408,7 @@ func TestLoadFaults(t *testing.T) {
 
 // What is due and never sent makes it fail too.
 func TestLoadUnsent(t *testing.T) {
-	total := &load.Interval{Outcomes: map[string]int64{"ok": 4}, Unsent: 96}
+	total := &load.Interval{Outcomes: map[string]int64{"ok": 4}, Succeeded: 4, Unsent: 96}
 	err := new(loadFlags).verdict(total, nil, nil)
 	if err == nil || err.Error() != "bothends: 96 of 100 exchanges were due and never sent" {
 		t.Errorf("%v", err)
