@@ -19,7 +19,7 @@ cmd/bothends       -> check explain fault load proxy report transcript bothends 
 check              -> fault bothends internal/procgroup internal/tcpinfo
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
-load               -> hdrhistogram
+load               -> hdrhistogram x/sys/unix
 report             -> load
 bothends           -> internal/errno
 proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml

@@ -26,15 +26,25 @@ type Interval struct {
 	Service Histogram
 	// Phases are the parts of operations, by name, as told by Observe.
 	Phases map[string]*Histogram
-	// Late is how much later than due operations were begun, because all workers were
-	// busy or the generator was slow; Own is the generator's part of it. Both are
-	// empty in a closed loop.
+	// Late is the delay between the moment operations were due and the moment they
+	// started, because all workers were busy or the generator was slow. Own is the
+	// scheduling lag: the part of it that the generator caused. Both are empty in a closed
+	// loop.
 	Late, Own Histogram
-	// Queued counts the operations that were due when all workers were busy, and waited.
+	// Queued is the number of operations that waited because all workers were busy.
 	Queued int64
-	// Unsent counts those that were due and were never begun, because the run was
-	// stopped, or because they would have begun later than Runner.Patience after its end.
+	// Unsent is the number of operations that were due and never started, because the run
+	// was stopped, or because they would have started later than Runner.Patience after
+	// its end.
 	Unsent int64
+	// Pending is the number of operations that were due by End and had not ended: they
+	// were under way, or waited for a worker. All that was due by then is what ended, in
+	// this Interval and those before it, what is Unsent, and what is Pending.
+	Pending int64
+	// BackOffs is how often a worker of a closed loop waited after a failure, by
+	// Runner.BackOff, and BackedOff how long, all workers together.
+	BackOffs  int64
+	BackedOff time.Duration
 
 	Health Health
 }
@@ -87,6 +97,9 @@ func (i *Interval) Merge(other *Interval) {
 	if i.Outcomes == nil {
 		i.Start, i.End, i.Outcomes = other.Start, other.End, make(map[string]int64)
 	}
+	if other.End >= i.End {
+		i.Pending = other.Pending
+	}
 	i.Start, i.End = min(i.Start, other.Start), max(i.End, other.End)
 	i.Tail += other.Tail
 	i.Behind += other.Behind
@@ -100,6 +113,8 @@ func (i *Interval) Merge(other *Interval) {
 	i.Own.Merge(&other.Own)
 	i.Queued += other.Queued
 	i.Unsent += other.Unsent
+	i.BackOffs += other.BackOffs
+	i.BackedOff += other.BackedOff
 	for name, h := range other.Phases {
 		if i.Phases == nil {
 			i.Phases = make(map[string]*Histogram)

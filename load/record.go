@@ -79,6 +79,8 @@ type intervalJSON struct {
 	Own       *Histogram            `json:"own"`
 	Queued    int64                 `json:"queued,omitempty"`
 	Unsent    int64                 `json:"unsent,omitempty"`
+	BackOffs  int64                 `json:"back_offs,omitempty"`
+	BackedOff float64               `json:"backed_off,omitempty"`
 	CPU       float64               `json:"cpu"`
 	GCs       int64                 `json:"gcs,omitempty"`
 	GCPause   float64               `json:"gc_pause,omitempty"`
@@ -88,7 +90,7 @@ type intervalJSON struct {
 func (i *Interval) MarshalJSON() ([]byte, error) {
 	return json.Marshal(intervalJSON{
 		i.Start.Seconds(), i.End.Seconds(), i.Tail.Seconds(), i.Behind, i.Outcomes, &i.Succeeded, &i.Latency, &i.Service, i.Phases, &i.Late, &i.Own,
-		i.Queued, i.Unsent, i.Health.CPU.Seconds(), i.Health.GCs, i.Health.GCPause.Seconds(),
+		i.Queued, i.Unsent, i.BackOffs, i.BackedOff.Seconds(), i.Health.CPU.Seconds(), i.Health.GCs, i.Health.GCPause.Seconds(),
 	})
 }
 
@@ -101,6 +103,7 @@ func (i *Interval) UnmarshalJSON(text []byte) error {
 	}
 	i.Start, i.End, i.Tail, i.Outcomes, i.Phases = seconds(j.Start), seconds(j.End), seconds(j.Tail), j.Outcomes, j.Phases
 	i.Behind, i.Queued, i.Unsent = j.Behind, j.Queued, j.Unsent
+	i.BackOffs, i.BackedOff = j.BackOffs, seconds(j.BackedOff)
 	if i.Succeeded = j.Outcomes["ok"]; j.Succeeded != nil {
 		i.Succeeded = *j.Succeeded
 	}
@@ -147,8 +150,10 @@ func (i *Interval) counted() error {
 		}
 		all += n
 	}
-	if i.Queued < 0 || i.Unsent < 0 || i.Queued > most || i.Unsent > most {
-		return errors.New("exchanges that waited, or were not sent, are no count")
+	for name, n := range map[string]int64{"queued": i.Queued, "unsent": i.Unsent, "back_offs": i.BackOffs} {
+		if n < 0 || n > most {
+			return fmt.Errorf("%s is %d", name, n)
+		}
 	}
 	if i.Behind < 0 || i.Behind > all {
 		return fmt.Errorf("%d of %d exchanges ended behind the schedule", i.Behind, all)

@@ -81,7 +81,7 @@ func TestRecordsThatAreNone(t *testing.T) {
 		`{"schema":"bothends.load-record/v1"}{}`:                                                           "there is more behind it",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{"ok":-1}}]}`:      "interval 0: -1 exchanges are",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1}]}`:                           "interval 0 ends at no time",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{},"unsent":-5}]}`: "are no count",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{},"unsent":-5}]}`: "unsent is -5",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"tail":1.5}]}`:                "interval 0 is 1s long, and its tail 1.5s",
 		`{"schema":"bothends.load-record/v1","intervals":[{"end":1,"outcomes":{"a":1},"succeeded":2}]}`:    "2 of 1 exchanges succeeded",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"behind":1}]}`:                "1 of 0 exchanges ended behind the schedule",

@@ -57,7 +57,7 @@ func (f *loadFlags) countLasts() time.Duration {
 	if warmup < ramp {
 		before = f.rate * warmup.Seconds() * warmup.Seconds() / (2 * ramp.Seconds())
 	}
-	return load.Ramp(0, f.rate, ramp).Due(uint64(before)+uint64(f.count)) - warmup
+	return load.Ramp(0, f.rate, ramp).Due(uint64(before)+uint64(f.count), 0) - warmup
 }
 
 // intervalSchema names the form of a line of progress.

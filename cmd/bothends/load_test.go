@@ -189,11 +189,14 @@ func TestLoadSchedule(t *testing.T) {
 			t.Errorf("%s: schedule %v, ramp %v", args, r.Pacer, r.Ramp)
 			continue
 		}
+		last := time.Duration(0)
 		for n := uint64(0); want != nil && n < 100; n++ {
-			if got, want := r.Pacer.Due(n), want.Due(n); got != want {
+			got, want := r.Pacer.Due(n, last), want.Due(n, last)
+			if got != want {
 				t.Errorf("%s: exchange %d is due at %v, want %v", args, n, got, want)
 				break
 			}
+			last = got
 		}
 	}
 }
