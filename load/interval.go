@@ -49,6 +49,10 @@ type Interval struct {
 	Health Health
 }
 
+// Local is by convention the outcome of operations that failed for a limit of the machine
+// that makes them, such as its ports or descriptors. It says nothing of the server.
+const Local = "local"
+
 // Health is what the generator itself used.
 type Health struct {
 	CPU     time.Duration // user and system time of the process

@@ -45,8 +45,9 @@ type Runner struct {
 	Warmup time.Duration
 	// Ramp is the time in which the workers of a closed loop begin, one after another.
 	Ramp time.Duration
-	// Patience is for what was due and waits when Duration is over: what is not
-	// begun by then is counted as Unsent. 0 is 10 s, negative none.
+	// Patience is the time limit, after Duration, for operations that were due and wait for
+	// a worker. What has not started by then is counted as Unsent. If 0, it is
+	// DefaultPatience. If negative, there is none.
 	Patience time.Duration
 	// Outcome names how an operation ended; nil is "ok" and "error".
 	Outcome func(error) string
@@ -68,6 +69,9 @@ type Runner struct {
 	// way that this system has.
 	Sleep func(ctx context.Context, until time.Time)
 }
+
+// DefaultPatience is the Patience of a Runner that has none.
+const DefaultPatience = 10 * time.Second
 
 // Run makes the operations, and yields an Interval each Every, the last one shorter.
 // Leaving the loop, or the end of ctx, stops it: operations under way are canceled by
@@ -102,7 +106,7 @@ func (r *Runner) every() time.Duration {
 
 func (r *Runner) patience() time.Duration {
 	if r.Patience == 0 {
-		return 10 * time.Second
+		return DefaultPatience
 	}
 	return max(0, r.Patience)
 }

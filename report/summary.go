@@ -24,6 +24,10 @@ type Figures struct {
 	Outcomes  map[string]int64 `json:"outcomes"`
 	Queued    int64            `json:"queued"`
 	Unsent    int64            `json:"unsent"`
+	// BackOffs is how often a connection of a closed loop waited after a failure, and
+	// BackedOff how long in seconds, all together.
+	BackOffs  int64   `json:"back_offs"`
+	BackedOff float64 `json:"backed_off"`
 
 	Latency *Spread            `json:"latency"`
 	Service *Spread            `json:"service"`
@@ -77,7 +81,7 @@ func Summary(r *load.Record) *Figures {
 	f := &Figures{
 		Schema: SummarySchema, Config: r.Config, Began: r.Began, Rate: total.Rate(), RateOK: total.Throughput(),
 		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Tail: total.Tail.Seconds(), Behind: total.Behind, Outcomes: total.Outcomes,
-		Queued: total.Queued, Unsent: total.Unsent,
+		Queued: total.Queued, Unsent: total.Unsent, BackOffs: total.BackOffs, BackedOff: total.BackedOff.Seconds(),
 		Latency: spread(&total.Latency), Service: spread(&total.Service), Phases: make(map[string]*Spread),
 		Generator: Generator{
 			Engine: "go", Lateness: spread(&total.Own), Late: spread(&total.Late),

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -177,19 +178,37 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	x := f.exchanger(addr)
 	record := f.measure(ctx, x, f.progress(cmd))
 	record.Config.Target = targetName(args, addr)
+	total := load.Total(record.Intervals)
+	if sig := signalOf(ctx); sig != nil && total.Operations() == 0 && total.Unsent == 0 {
+		return &failure{code: exitCode(sig), err: errors.New("stopped before anything was measured")}
+	}
 	if err := f.report(cmd, record, save, page); err != nil {
 		return err
 	}
-	if lost := idle.lost(); lost > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "bothends: %d of the %d idle connections did not last\n", lost, int(f.hold))
-	}
-	if x.surplus > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "bothends: on %d of %d connections there was more behind the last %d octets of a reply; --expect tells whether replies are right\n", x.surplus, x.sum.Connections, int(f.replySize))
-	}
+	f.notes(cmd.ErrOrStderr(), x, idle)
 	if sig := signalOf(ctx); sig != nil {
 		return &failure{code: exitCode(sig)}
 	}
-	return f.verdict(load.Total(record.Intervals), limits, x.firstError())
+	return f.verdict(total, limits, x)
+}
+
+// notes prints what the summary does not say of the connections.
+func (f *loadFlags) notes(errs io.Writer, x *exchanger, idle *idleConns) {
+	if lost := idle.lost(); lost > 0 {
+		fmt.Fprintf(errs, "bothends: the server closed %d of the %d idle connections\n", lost, int(f.hold))
+	}
+	if x.surplus > 0 {
+		fmt.Fprintf(errs, "bothends: on %d of %d connections octets followed the %d of the last reply\n", x.surplus, x.sum.Connections, int(f.replySize))
+		fmt.Fprintln(errs, "hint: with --expect, load compares each reply")
+	}
+	if s := x.stale; s.count > 0 {
+		after, hint := strconv.Itoa(s.most), "use --per-connection "+strconv.Itoa(s.most)
+		if s.least < s.most {
+			after, hint = fmt.Sprintf("%d to %d", s.least, s.most), "use --per-connection with a smaller number"
+		}
+		fmt.Fprintf(errs, "bothends: failed because the server had closed the connection: %d; exchanges on it before: %s\n", s.count, after)
+		fmt.Fprintf(errs, "hint: %s, so that load opens a new connection earlier\n", hint)
+	}
 }
 
 // waitUntil waits for --start-at. Stopped by then, there is no run to tell of.
@@ -268,7 +287,7 @@ func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []strin
 	if host == "" {
 		host = "localhost"
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+network[len("tcp"):], host)
+	ips, err := lookup(ctx, network, host)
 	if sig := signalOf(ctx); err != nil && sig != nil {
 		return "", nil, &failure{code: exitCode(sig)}
 	}
@@ -276,6 +295,34 @@ func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []strin
 		return "", nil, &failure{code: exitNetwork, err: fmt.Errorf("resolve '%s': %s", host, bothends.Reason(err)), hint: "check the name, or give an address"}
 	}
 	return f.answering(ctx, ips, port.String()), func() {}, nil
+}
+
+// lookup returns the addresses of a host that the network, tcp, tcp4 or tcp6, can have. An
+// address is not looked up. IPv6 addresses keep their zones, which LookupNetIP would lose.
+func lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip}, nil
+	}
+	found, err := net.DefaultResolver.LookupIPAddr(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	ips := ofNetwork(network, found)
+	if len(ips) == 0 {
+		return nil, &net.AddrError{Err: "no suitable address found", Addr: host}
+	}
+	return ips, nil
+}
+
+func ofNetwork(network string, found []net.IPAddr) (ips []netip.Addr) {
+	for _, a := range found {
+		ip, _ := netip.AddrFromSlice(a.IP)
+		ip = ip.Unmap()
+		if network == "tcp" || ip.Is4() == (network == "tcp4") {
+			ips = append(ips, ip.WithZone(a.Zone))
+		}
+	}
+	return ips
 }
 
 // answering is the first of a name's addresses where somebody listens; the first of
@@ -341,7 +388,6 @@ func (f *loadFlags) measure(ctx context.Context, x *exchanger, progress *progres
 	progress.begin(r.Warmup)
 	for i := range r.Run(ctx) {
 		progress.tell(i)
-		i.Pack()
 		record.Intervals = append(record.Intervals, i)
 	}
 	progress.end()
@@ -354,7 +400,7 @@ func (f *loadFlags) runner(x *exchanger) *load.Runner {
 	return &load.Runner{
 		Start: x.worker, Pacer: f.pacer(), Workers: int(f.connections),
 		Duration: time.Duration(f.duration), Count: int64(f.count), Warmup: time.Duration(f.warmup), Ramp: time.Duration(f.ramp),
-		Outcome: outcomeName, Success: succeeded, Timed: timed,
+		Outcome: outcomeName, Success: succeeded, Timed: timed, BackOff: failsAtOnce,
 	}
 }
 
@@ -427,16 +473,24 @@ func (f *loadFlags) report(cmd *cobra.Command, record *load.Record, save, page *
 }
 
 // verdict is how the command ends: errors and --fail-if make it fail.
-func (f *loadFlags) verdict(total *load.Interval, limits []limit, first error) error {
+func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) error {
+	first, local := x.errors()
+	hint := localHint(local)
 	for _, l := range limits {
 		if broken, instead := l.brokenBy(total); broken {
-			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s", l.text, instead), hint: localHint(first)}
+			if first != nil {
+				instead += "; the first error: " + transcript.ErrorText(first)
+			}
+			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s", l.text, instead), hint: hint}
 		}
 	}
 	switch failed := errorsIn(total); {
 	case failed > 0 && !limited(limits, "errors"):
 		err := fmt.Errorf("%d of %d exchanges failed; the first: %s", failed, total.Operations(), transcript.ErrorText(first))
-		return &failure{code: exitFailure, err: err, hint: localHint(first)}
+		return &failure{code: exitFailure, err: err, hint: hint}
+	case total.Outcomes[load.Local] > 0:
+		err := fmt.Errorf("%d of %d exchanges failed on this machine; the first: %s", total.Outcomes[load.Local], total.Operations(), transcript.ErrorText(local))
+		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Unsent > 0 && !limited(limits, "unsent"):
 		return &failure{code: exitFailure, err: fmt.Errorf("%d of %d exchanges were due and never sent", total.Unsent, total.Unsent+total.Operations())}
 	case total.Operations() == 0:
@@ -444,6 +498,9 @@ func (f *loadFlags) verdict(total *load.Interval, limits []limit, first error) e
 	}
 	return nil
 }
+
+// isLocal reports whether an error is this machine's own, and not the server's.
+func isLocal(err error) bool { return localHint(err) != "" }
 
 // localHint is what to do about an error that is this machine's own, and not the
 // server's.

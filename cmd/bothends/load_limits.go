@@ -90,7 +90,7 @@ func (l limit) of(total *load.Interval) float64 {
 	case "unsent":
 		return share(total.Unsent)
 	case "rate":
-		return total.Rate()
+		return total.Throughput()
 	}
 	h, name := &total.Latency, l.metric
 	if service, ok := strings.CutPrefix(l.metric, "service."); ok {

@@ -14,22 +14,30 @@ import (
 	"github.com/bothends/bothends/report"
 )
 
-// A progress tells how a run goes while it goes: one line on a terminal, written over
+// A progress shows how a run goes while it goes: one line on a terminal, written over
 // again each second, or a line of JSON each second.
 type progress struct {
-	line io.Writer // nil for none
-	json io.Writer
-	ends time.Duration // 0: not known
+	line  io.Writer // a terminal; nil for none
+	json  io.Writer
+	plain io.Writer // for what has to be said where there is no terminal; nil for nothing
+
+	ends        time.Duration // 0: not known
+	connections int64
+	timeout     time.Duration // for one exchange; 0 for none
+	waiting     bool          // said that the run waits for its last exchanges
 }
 
 func (f *loadFlags) progress(cmd *cobra.Command) *progress {
-	p := &progress{ends: f.lasts()}
-	switch errs, ok := cmd.ErrOrStderr().(*os.File); {
-	case f.quiet:
+	p := &progress{ends: f.lasts(), connections: int64(f.connections), timeout: time.Duration(f.timeout)}
+	if f.quiet {
+		return p
+	}
+	p.plain = cmd.ErrOrStderr()
+	switch errs, ok := p.plain.(*os.File); {
 	case f.output.value == "json":
 		p.json = cmd.OutOrStdout()
 	case ok && term.IsTerminal(int(errs.Fd())):
-		p.line = errs
+		p.line, p.plain = errs, nil
 	}
 	return p
 }
@@ -71,12 +79,19 @@ func (p *progress) begin(warmup time.Duration) {
 }
 
 func (p *progress) tell(i *load.Interval) {
+	waits := p.waits(i)
 	if p.line != nil {
 		left := ""
-		if p.ends > 0 {
+		if waits != "" {
+			left = ", " + waits
+		} else if p.ends > 0 {
 			left = fmt.Sprintf(", %v left", max(0, p.ends-i.End).Round(time.Second))
 		}
-		fmt.Fprintf(p.line, "\r\x1b[K%.0f/s, p99 %v, %d errors%s", i.EndedRate(), i.Latency.Quantile(0.99), errorsIn(i), left)
+		fmt.Fprintf(p.line, "\r\x1b[K%.0f/s, p99 %v, %d errors%s", i.SucceededRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), left)
+	}
+	if p.plain != nil && waits != "" && !p.waiting {
+		p.waiting = true
+		fmt.Fprintln(p.plain, "bothends: "+waits)
 	}
 	if p.json == nil {
 		return
@@ -86,14 +101,46 @@ func (p *progress) tell(i *load.Interval) {
 		At       float64          `json:"at"`      // seconds since the warm-up
 		Seconds  float64          `json:"seconds"` // that the line is of; the last one's may be few
 		Rate     float64          `json:"rate"`    // of the exchanges that ended in them
+		RateOK   float64          `json:"rate_ok"` // of those that succeeded
 		P50      float64          `json:"p50"`
 		P99      float64          `json:"p99"`
 		Max      float64          `json:"max"`
 		Outcomes map[string]int64 `json:"outcomes"`
 		Errors   int64            `json:"errors"`
 		Queued   int64            `json:"queued"`
-	}{intervalSchema, i.End.Seconds(), (i.End - i.Start).Seconds(), i.EndedRate(), i.Latency.Quantile(0.5).Seconds(), i.Latency.Quantile(0.99).Seconds(),
-		i.Latency.Max().Seconds(), i.Outcomes, errorsIn(i), i.Queued})
+		Unsent   int64            `json:"unsent"`
+		Pending  int64            `json:"pending"` // under way, or waiting for a connection
+	}{intervalSchema, i.End.Seconds(), (i.End - i.Start).Seconds(), i.EndedRate(), i.SucceededRate(), i.Latency.Quantile(0.5).Seconds(), i.Latency.Quantile(0.99).Seconds(),
+		i.Latency.Max().Seconds(), i.Outcomes, errorsIn(i), i.Queued, i.Unsent, i.Pending})
+}
+
+// waits says what the run waits for after its time; "" before that. Exchanges under way end
+// within their timeout. Those that wait for a connection have DefaultPatience to start.
+func (p *progress) waits(i *load.Interval) string {
+	if p.ends == 0 || i.End < p.ends || i.Pending == 0 {
+		return ""
+	}
+	words := fmt.Sprintf("waiting for %d exchanges", i.Pending)
+	if i.Pending == 1 {
+		words = "waiting for 1 exchange"
+	}
+	if p.timeout == 0 {
+		return words + ", without a time limit (--timeout 0)"
+	}
+	most := p.timeout
+	if i.Pending > p.connections {
+		most += load.DefaultPatience
+	}
+	return fmt.Sprintf("%s, at most %v", words, max(0, most-(i.End-p.ends)).Round(time.Second))
+}
+
+// threeDigits is a duration with three significant digits.
+func threeDigits(d time.Duration) time.Duration {
+	unit := time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d.Round(unit)
 }
 
 func (p *progress) end() {
