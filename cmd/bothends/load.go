@@ -76,25 +76,34 @@ func newLoad() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load [HOST]",
 		Short: "Measure a server under load",
-		Long: `load makes exchanges with HOST, at a rate or as fast as they go, and says what
-it measured: exchanges a second, how they ended, and latency.
+		Long: `load sends exchanges to HOST and measures the rate, the outcomes and the
+latency.
 
-With --rate the loop is open: when each exchange is due is known in advance, and
-its latency counts from that moment, whether or not a connection was free to
-send it. A server that stands still for a second is so charged with all that
-fell due in it. Without --rate the loop is closed: each connection begins its
-next exchange when the last has ended, and a stall is charged to one exchange a
-connection.
+With --rate, the loop is open. The time when each exchange is due is known in
+advance. Latency is measured from that time, even if all connections were busy.
+If the server stalls for one second, the stall counts for every exchange that
+was due in that second.
 
-HOST is a name, an address, HOST:PORT or [IPv6]:PORT. Without one, load measures
-a server in its own process, on loopback.
+Without --rate, the loop is closed. Each connection starts its next exchange
+when the previous one ends. A stall counts for one exchange per connection.
+After a failure that came at once, such as a refused connection, a connection
+waits 1 ms, then 2 ms, and so on up to 100 ms.
 
-Latency is of the exchanges that were ok and of those that timed out, which took
-that long at least. What failed sooner is counted, and not timed.
+After --duration, load starts no more exchanges. It waits for those under way,
+at most --timeout. If exchanges are due and wait for a connection, it starts
+them for 10 s more. What is left then is counted as unsent.
+
+HOST is a name, an IP address, HOST:PORT or [IPv6]:PORT. Without HOST, load
+measures a server in its own process, over loopback.
+
+Latency covers exchanges with the outcome ok or timeout. Other failures are
+counted, but not timed. Exchanges that fail for a limit of this machine, such as
+its ports or open files, have the outcome local. They are not the server's
+errors. The rate is that of the exchanges that succeeded.
 
 The exit status is 0, 1 when an exchange failed, or was due and never sent, or a
---fail-if holds, 2 when the command line is wrong, 3 when HOST has no address,
-and 130 or 143 when a signal stopped it, behind the summary of what was done.`,
+--fail-if condition is true, 2 when the command line is invalid, 3 when HOST
+cannot be resolved, and 130 or 143 when a signal stopped it, after the summary.`,
 		Example: `  bothends load
   bothends load server.example -c 50 -r 1000 -d 30s --fail-if 'p99>5ms'
   bothends load :6379 --persistent --message 'PING\r\n' --expect '+PONG\r\n'`,
