@@ -134,9 +134,13 @@ func (p *progress) waits(i *load.Interval) string {
 	return fmt.Sprintf("%s, at most %v", words, max(0, most-(i.End-p.ends)).Round(time.Second))
 }
 
-// threeDigits is a duration with three significant digits.
+// threeDigits returns d in three significant digits, such as 3.88s, and in whole seconds
+// from a minute on.
 func threeDigits(d time.Duration) time.Duration {
-	unit := time.Duration(1)
+	if d >= time.Minute {
+		return d.Round(time.Second)
+	}
+	unit := time.Nanosecond
 	for d/unit >= 1000 {
 		unit *= 10
 	}

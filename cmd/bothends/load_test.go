@@ -299,14 +299,6 @@ func TestLoadWaits(t *testing.T) {
 	}
 }
 
-func TestThreeDigits(t *testing.T) {
-	for d, want := range map[time.Duration]string{0: "0s", 999: "999ns", 1234567: "1.23ms", 3884999999: "3.88s", 1999 * time.Millisecond: "2s", 63456 * time.Millisecond: "1m3.5s"} {
-		if got := threeDigits(d).String(); got != want {
-			t.Errorf("%d: %s, want %s", d, got, want)
-		}
-	}
-}
-
 // A server that keeps the request for a time, and the reply's second half for another.
 func TestLoadPhases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
