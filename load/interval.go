@@ -2,14 +2,12 @@ package load
 
 import "time"
 
-// An Interval is what was measured in a stretch of a run: the operations that ended in
-// it.
+// An Interval contains the measurements of the operations that ended in one part of a run.
 type Interval struct {
-	Start time.Duration // since the run began
+	Start time.Duration // since the end of the warm-up
 	End   time.Duration
-	// Tail is the part of it in which the schedule of an open loop was over and all of it
-	// begun, and nothing was left but to wait. 0 in a closed loop, and where not all that
-	// was due was begun.
+	// Tail is the time after the schedule of an open loop had ended and all operations had
+	// started. It is 0 in a closed loop, and if an operation of the run was never started.
 	Tail time.Duration
 	// Behind is the number of operations that succeeded, but ended in the tail, and later
 	// in it than the fastest operation takes. They are too late for Rate and Throughput.
@@ -22,9 +20,9 @@ type Interval struct {
 	// Latency is from the moment an operation was due to its end. In a closed loop
 	// nothing is due, and it is Service.
 	Latency Histogram
-	// Service is from the moment an operation was begun to its end.
+	// Service is the time from the start of an operation to its end.
 	Service Histogram
-	// Phases are the parts of operations, by name, as told by Observe.
+	// Phases are the parts of operations, by the name given to Observe.
 	Phases map[string]*Histogram
 	// Late is the delay between the moment operations were due and the moment they
 	// started, because all workers were busy or the generator was slow. Own is the

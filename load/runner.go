@@ -1,11 +1,11 @@
 // Package load makes operations at a rate, or as fast as they go, and measures them:
 // a load generator for anything that is a func(context.Context) error.
 //
-// With a Pacer the loop is open: what is due is known in advance, whatever the server
-// does, and an operation's latency counts from the moment it was due. A stall of the
-// server is so charged to every operation that fell due in it, and not to the one that
-// was under way alone (coordinated omission; Gil Tene). Without one the loop is closed:
-// each worker begins its next operation when the last has ended.
+// With a Pacer the loop is open: the time when each operation is due is known in advance,
+// whatever the server does, and latency is measured from that time. A stall of the server
+// counts for every operation that was due in it, and not for the one under way alone
+// (coordinated omission; Gil Tene). Without a Pacer the loop is closed: each worker starts
+// its next operation when the last one has ended.
 //
 //	r := load.Runner{Do: op, Pacer: load.Constant(100), Duration: 8 * time.Second}
 //	for second := range r.Run(ctx) {
@@ -26,24 +26,24 @@ type Runner struct {
 	// Do makes one operation. Several workers call it at the same time. It may tell
 	// Observe about its phases.
 	Do func(context.Context) error
-	// Start, if not nil, is called once for each worker, when it begins, and returns
-	// the Do that this worker uses, for what a worker keeps from one operation to the
-	// next; end is called when the worker ends.
+	// Start, if not nil, is called once for each worker, when it starts, and returns the Do
+	// that this worker uses. It is for what a worker keeps from one operation to the next.
+	// end, if not nil, is called when the worker ends.
 	Start func(worker int) (do func(context.Context) error, end func())
 	// Pacer is the schedule; nil is a closed loop.
 	Pacer Pacer
-	// Workers is how many operations there are at once, at the most; 0 is 1. When all
-	// are busy, what is due waits in the schedule.
+	// Workers is the maximum number of concurrent operations. If 0, it is 1. When all are
+	// busy, operations that are due wait in the schedule.
 	Workers int
-	// Duration is how long to begin operations for, Warmup included; 0 is until Count. The
-	// run takes longer, until what is under way then has ended.
+	// Duration is the time in which operations start, Warmup included. If 0, they start
+	// until Count. The run takes longer, until those under way then have ended.
 	Duration time.Duration
 	// Count is how many operations to make, those of Warmup not included; 0 is as
 	// many as Duration allows. With neither, the run goes on until it is stopped.
 	Count int64
 	// Warmup is how long operations are made and not counted at first.
 	Warmup time.Duration
-	// Ramp is the time in which the workers of a closed loop begin, one after another.
+	// Ramp is the time in which the workers of a closed loop start, one after another.
 	Ramp time.Duration
 	// Patience is the time limit, after Duration, for operations that were due and wait for
 	// a worker. What has not started by then is counted as Unsent. If 0, it is
@@ -54,8 +54,9 @@ type Runner struct {
 	// Success reports whether an operation that returned this error succeeded. If nil,
 	// an operation succeeded if its error is nil.
 	Success func(error) bool
-	// Timed tells whether an operation that ended so belongs into the histograms; nil
-	// takes them all. What failed at once says nothing of how long it would have taken.
+	// Timed reports whether an operation that ended with this error belongs into the
+	// histograms. If nil, all do. The time of an operation that failed at once says nothing
+	// of how long it would have taken.
 	Timed func(error) bool
 	// BackOff reports whether a worker of a closed loop waits before its next operation if
 	// the last one ended with this error: 1 ms, and twice as long after each further one,

@@ -12,7 +12,7 @@ import (
 // concurrent use.
 //
 // Go's timers wait in epoll_wait(2), which counts in milliseconds. A timerfd counts in
-// nanoseconds, and wakes the same epoll_wait(2) without a thread of its own. From there to
+// nanoseconds, and wakes the same epoll_wait(2) without another thread. From there to
 // the goroutine it still takes some fifty microseconds. So the sleeper wakes up earlier by
 // what nineteen of twenty wake-ups take, and spins for the rest.
 type sleeper struct {

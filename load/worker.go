@@ -36,24 +36,23 @@ type phase struct {
 
 type workerKey struct{}
 
-// Observe tells how long a phase of the operation took that runs under ctx. Where ctx
-// is not of a Runner it does nothing. An operation must call it from one goroutine at
-// a time.
+// Observe records how long a phase of the operation under ctx took. If ctx is not a
+// Runner's, it does nothing. An operation must not call it concurrently.
 func Observe(ctx context.Context, name string, spent time.Duration) {
 	if w, ok := ctx.Value(workerKey{}).(*worker); ok {
 		w.phases = append(w.phases, phase{name, spent})
 	}
 }
 
-// End tells that the operation under ctx has ended, though its function has not
-// returned: what it does from then on, to clean up, is not of its time.
+// End notes that the operation under ctx has ended, before its function returns. What the
+// function does after that, to clean up, is not part of the operation's time.
 func End(ctx context.Context) {
 	if w, ok := ctx.Value(workerKey{}).(*worker); ok && w.ended.IsZero() {
 		w.ended = time.Now()
 	}
 }
 
-// begin is the worker's operation, and what is to be called when it ends.
+// begin returns the worker's operation, and what has to be called when the worker ends.
 func (w *worker) begin() (ctx context.Context, do func(context.Context) error, end func()) {
 	do, end = w.run.Do, func() {}
 	if w.run.Start != nil {

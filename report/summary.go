@@ -19,8 +19,8 @@ type Figures struct {
 	RateOK    float64          `json:"rate_ok"` // load.Interval.Throughput
 	Exchanges int64            `json:"exchanges"`
 	Seconds   float64          `json:"seconds"` // that it took, the tail included
-	Tail      float64          `json:"tail"`    // seconds of it behind the schedule
-	Behind    int64            `json:"behind"`  // exchanges that ended late in it, and are not in the rates
+	Tail      float64          `json:"tail"`    // seconds of it after the schedule
+	Behind    int64            `json:"behind"`  // exchanges that succeeded, but too late for the rates
 	Outcomes  map[string]int64 `json:"outcomes"`
 	Succeeded int64            `json:"succeeded"`
 	Queued    int64            `json:"queued"`
@@ -183,7 +183,7 @@ func missed(r *load.Record, total *load.Interval) float64 {
 	}
 	schedule := r.Config.Seconds
 	if r.Config.Ramp > 0 || schedule == 0 && r.Config.Arrival == "poisson" {
-		return float64(total.Unsent) / due // the schedule has a length that nobody has noted
+		return float64(total.Unsent) / due // the length of such a schedule is not in the record
 	}
 	if schedule == 0 {
 		schedule = due / r.Config.RateAsked

@@ -73,7 +73,7 @@ func (t *text) line(format string, args ...any) {
 	fmt.Fprintf(&t.b, format+"\n", args...)
 }
 
-// key writes lines under a key: the first behind it, the rest below.
+// key writes lines under a key: the first one after it, the others below.
 func (t *text) key(key string, lines ...string) {
 	for _, line := range lines {
 		t.line("%s%s", t.paint(bold, fmt.Sprintf("%-*s", keyWidth, key)), line)

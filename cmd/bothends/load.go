@@ -334,8 +334,8 @@ func ofNetwork(network string, found []net.IPAddr) (ips []netip.Addr) {
 	return ips
 }
 
-// answering is the first of a name's addresses where somebody listens; the first of
-// all where nobody does. One address is taken as it is.
+// answering returns the first of a name's addresses where a server listens, or the first
+// address if there is no such one. A single address is not tried.
 func (f *loadFlags) answering(ctx context.Context, ips []netip.Addr, port string) string {
 	at := func(ip netip.Addr) string { return net.JoinHostPort(ip.Unmap().String(), port) }
 	if len(ips) == 1 {
@@ -380,7 +380,7 @@ func (f *loadFlags) ownServer() (addr string, closeServer func(), err error) {
 	return ln.Addr().String(), func() { s.Close(); <-served }, nil
 }
 
-// keeps tells whether a connection has more than one exchange.
+// keeps reports whether a connection has more than one exchange.
 func (f *loadFlags) keeps() bool { return f.persistent || f.perConnection > 1 }
 
 func targetName(args []string, addr string) string {

@@ -144,7 +144,7 @@ func closedEarly(err error) bool {
 	return outcome == bothends.Closed || outcome == bothends.Reset
 }
 
-// byFault tells whether an exchange failed because of what struck it: a delay or a
+// byFault reports whether an exchange failed because of what struck it: a delay or a
 // drip is no reason to fail.
 func byFault(struck []string, err error) bool {
 	var own *fault.Error
@@ -176,7 +176,7 @@ func (w *exchangeWorker) phases() *bothends.Trace {
 	}
 }
 
-// connect is the client's Dial. The connection is kept open behind the exchange.
+// connect is the client's Dial. The connection stays open after the exchange.
 func (w *exchangeWorker) connect(ctx context.Context, _, _ string) (net.Conn, error) {
 	conn, err := w.dial(ctx)
 	if err != nil {
@@ -307,7 +307,7 @@ func outcomeName(err error) string {
 // does not make it fail.
 func succeeded(err error) bool { return outcomeName(err) == bothends.OK.String() }
 
-// timed tells whether an exchange counts in the latency.
+// timed reports whether an exchange counts in the latency.
 func timed(err error) bool {
 	if isDisturbed(err) {
 		return false
@@ -328,7 +328,7 @@ func errorsIn(i *load.Interval) int64 {
 	return i.Operations() - i.Succeeded - i.Outcomes[bothends.Canceled.String()] - i.Outcomes[load.Local]
 }
 
-// idle connections are held besides the load.
+// idle connections are open during the load, and have no exchanges.
 type idleConns struct {
 	conns []net.Conn
 	gone  atomic.Int64

@@ -42,7 +42,7 @@ func (f *loadFlags) progress(cmd *cobra.Command) *progress {
 	return p
 }
 
-// lasts is how long the run is to be, without the warm-up; 0 where nobody knows.
+// lasts is how long the run is to be, without the warm-up; 0 if that is not known.
 func (f *loadFlags) lasts() time.Duration {
 	byTime, byCount := time.Duration(f.duration)-time.Duration(f.warmup), f.countLasts()
 	switch {
@@ -71,7 +71,7 @@ func (f *loadFlags) countLasts() time.Duration {
 // intervalSchema names the form of a line of progress.
 const intervalSchema = "bothends.load-interval/v1"
 
-// begin tells of the warm-up: nothing is measured in it, and tell has nothing to tell.
+// begin shows the warm-up, in which nothing is measured.
 func (p *progress) begin(warmup time.Duration) {
 	if p.line != nil && warmup > 0 {
 		fmt.Fprintf(p.line, "\r\x1b[Kwarming up for %v", warmup)
