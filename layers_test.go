@@ -20,7 +20,7 @@ check              -> fault bothends internal/errno internal/procgroup internal/
 docs               ->
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
-load               -> hdrhistogram
+load               -> hdrhistogram x/sys/unix
 report             -> load
 bothends           -> internal/errno
 proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml

@@ -2,40 +2,54 @@ package load
 
 import "time"
 
-// An Interval is what was measured in a stretch of a run: the operations that ended in
-// it.
+// An Interval contains the measurements of the operations that ended in one part of a run.
 type Interval struct {
-	Start time.Duration // since the run began
+	Start time.Duration // since the end of the warm-up
 	End   time.Duration
-	// Tail is the part of it in which the schedule of an open loop was over and all of it
-	// begun, and nothing was left but to wait. 0 in a closed loop, and where not all that
-	// was due was begun.
+	// Tail is the time after the schedule of an open loop had ended and all operations had
+	// started. It is 0 in a closed loop, and if an operation of the run was never started.
 	Tail time.Duration
-	// Behind are the operations that ended in the tail, and later in it than the quickest
-	// operation takes: in time for the rate of the schedule they would have ended before.
+	// Behind is the number of operations that succeeded, but ended in the tail, and later
+	// in it than the fastest operation takes. They are too late for Rate and Throughput.
 	Behind int64
 
 	// Outcomes counts the operations by Runner.Outcome.
 	Outcomes map[string]int64
+	// Succeeded is the number of operations that succeeded, by Runner.Success.
+	Succeeded int64
 	// Latency is from the moment an operation was due to its end. In a closed loop
 	// nothing is due, and it is Service.
 	Latency Histogram
-	// Service is from the moment an operation was begun to its end.
+	// Service is the time from the start of an operation to its end.
 	Service Histogram
-	// Phases are the parts of operations, by name, as told by Observe.
+	// Phases are the parts of operations, by the name given to Observe.
 	Phases map[string]*Histogram
-	// Late is how much later than due operations were begun, because all workers were
-	// busy or the generator was slow; Own is the generator's part of it. Both are
-	// empty in a closed loop.
+	// Late is the delay between the moment operations were due and the moment they
+	// started, because all workers were busy or the generator was slow. Own is the
+	// scheduling lag: the part of it that the generator caused. Both are empty in a closed
+	// loop.
 	Late, Own Histogram
-	// Queued counts the operations that were due when all workers were busy, and waited.
+	// Queued is the number of operations that waited because all workers were busy.
 	Queued int64
-	// Unsent counts those that were due and were never begun, because the run was
-	// stopped, or because they would have begun later than Runner.Patience after its end.
+	// Unsent is the number of operations that were due and never started, because the run
+	// was stopped, or because they would have started later than Runner.Patience after
+	// its end.
 	Unsent int64
+	// Pending is the number of operations that were due by End and had not ended: they
+	// were under way, or waited for a worker. All that was due by then is what ended, in
+	// this Interval and those before it, what is Unsent, and what is Pending.
+	Pending int64
+	// BackOffs is how often a worker of a closed loop waited after a failure, by
+	// Runner.BackOff, and BackedOff how long, all workers together.
+	BackOffs  int64
+	BackedOff time.Duration
 
 	Health Health
 }
+
+// Local is by convention the outcome of operations that failed for a limit of the machine
+// that makes them, such as its ports or descriptors. It says nothing of the server.
+const Local = "local"
 
 // Health is what the generator itself used.
 type Health struct {
@@ -52,15 +66,24 @@ func (i *Interval) Operations() (n int64) {
 	return n
 }
 
-// Rate is the operations of a run, but for those Behind, a second of the time in which
-// they were due or begun, which is all but Tail. Of a run, that is of the Total of its
-// Intervals, it is the rate; of an Interval in the tail alone EndedRate says more.
+// Rate returns the operations per second, failures included, without those Behind and
+// without Tail. It is meant for a run, which is the Total of its Intervals; for one
+// Interval in the tail use EndedRate.
 func (i *Interval) Rate() float64 {
 	return PerSecond(i.Operations()-i.Behind, i.End-i.Start-i.Tail)
 }
 
-// EndedRate is the operations that ended in it, a second of all its time.
+// Throughput is Rate of the operations that succeeded.
+func (i *Interval) Throughput() float64 {
+	return PerSecond(max(0, i.Succeeded-i.Behind), i.End-i.Start-i.Tail)
+}
+
+// EndedRate returns how many operations ended per second of all its time, failures
+// included.
 func (i *Interval) EndedRate() float64 { return PerSecond(i.Operations(), i.End-i.Start) }
+
+// SucceededRate is EndedRate of the operations that succeeded.
+func (i *Interval) SucceededRate() float64 { return PerSecond(i.Succeeded, i.End-i.Start) }
 
 // PerSecond is n in a time as so many a second; 0 where there was no time.
 func PerSecond(n int64, in time.Duration) float64 {
@@ -76,9 +99,13 @@ func (i *Interval) Merge(other *Interval) {
 	if i.Outcomes == nil {
 		i.Start, i.End, i.Outcomes = other.Start, other.End, make(map[string]int64)
 	}
+	if other.End >= i.End {
+		i.Pending = other.Pending
+	}
 	i.Start, i.End = min(i.Start, other.Start), max(i.End, other.End)
 	i.Tail += other.Tail
 	i.Behind += other.Behind
+	i.Succeeded += other.Succeeded
 	for outcome, n := range other.Outcomes {
 		i.Outcomes[outcome] += n
 	}
@@ -88,6 +115,8 @@ func (i *Interval) Merge(other *Interval) {
 	i.Own.Merge(&other.Own)
 	i.Queued += other.Queued
 	i.Unsent += other.Unsent
+	i.BackOffs += other.BackOffs
+	i.BackedOff += other.BackedOff
 	for name, h := range other.Phases {
 		if i.Phases == nil {
 			i.Phases = make(map[string]*Histogram)

@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// A Pacer is a schedule that is known in advance: when each operation falls due.
-// Operations are numbered from 0, and asked for in that order; a time never comes
-// before the one before it.
+// A Pacer is a schedule that is known in advance: when each operation is due. It is a
+// value without state, so any number of runs may use one, also at the same time.
 type Pacer interface {
-	// Due is when operation n is due, counted from the beginning of the run.
-	Due(n uint64) time.Duration
+	// Due returns when operation n is due, counted from the start of the run. Operations
+	// are numbered from 0. previous is when operation n-1 is due, and 0 for the first
+	// operation. The result is not before previous.
+	Due(n uint64, previous time.Duration) time.Duration
 }
 
 // Constant returns a Pacer of that many operations a second, evenly spaced, the first
@@ -20,28 +21,27 @@ func Constant(rate float64) Pacer { return constant(rate) }
 
 type constant float64
 
-func (c constant) Due(n uint64) time.Duration { return seconds(float64(n) / float64(c)) }
+func (c constant) Due(n uint64, _ time.Duration) time.Duration {
+	return seconds(float64(n) / float64(c))
+}
 
 // Poisson returns a Pacer whose operations come independently of each other, as those
 // of many people do: the gaps between them are distributed exponentially, with a mean
-// of 1/rate. The seed decides them.
-func Poisson(rate float64, seed uint64) Pacer {
-	return &poisson{rate: rate, random: rand.New(rand.NewPCG(seed, 0))}
-}
+// of 1/rate. The seed decides the gaps.
+func Poisson(rate float64, seed uint64) Pacer { return poisson{rate, seed} }
 
 type poisson struct {
-	rate   float64
-	random *rand.Rand
-	next   uint64
-	at     float64 // seconds
+	rate float64
+	seed uint64
 }
 
-// Due draws the gaps up to n. Asked for one that has been, it gives the last.
-func (p *poisson) Due(n uint64) time.Duration {
-	for ; p.next <= n; p.next++ {
-		p.at += p.random.ExpFloat64() / p.rate
+// Due draws the gap before operation n from the seed and n alone.
+func (p poisson) Due(n uint64, previous time.Duration) time.Duration {
+	gap := rand.New(rand.NewPCG(p.seed, n)).ExpFloat64() / p.rate
+	if gap >= (forever - previous).Seconds() {
+		return forever
 	}
-	return seconds(p.at)
+	return previous + time.Duration(math.Round(gap*1e9)) // cut off instead, the rate would be too high
 }
 
 // Ramp returns a Pacer whose rate goes from one to another in a straight line, and
@@ -53,7 +53,7 @@ func Ramp(from, to float64, over time.Duration) Pacer {
 type ramp struct{ from, to, over float64 }
 
 // Due solves n = from*t + (to-from)/(2*over)*t^2 for t.
-func (r ramp) Due(n uint64) time.Duration {
+func (r ramp) Due(n uint64, _ time.Duration) time.Duration {
 	if n == 0 {
 		return 0
 	}
@@ -78,7 +78,7 @@ type steps struct {
 	rates []float64
 }
 
-func (s steps) Due(n uint64) time.Duration {
+func (s steps) Due(n uint64, _ time.Duration) time.Duration {
 	left, start := float64(n), 0.0
 	for i, rate := range s.rates {
 		if last := i == len(s.rates)-1; last || left < rate*s.each {

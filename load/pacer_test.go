@@ -1,8 +1,11 @@
 package load_test
 
 import (
+	"context"
 	"math"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -28,7 +31,7 @@ func TestPacers(t *testing.T) {
 		{"no steps", load.Steps(time.Second), map[uint64]time.Duration{0: never}},
 	} {
 		for n, want := range c.due {
-			if got := c.pacer.Due(n); (got - want).Abs() > time.Microsecond {
+			if got := c.pacer.Due(n, 0); (got - want).Abs() > time.Microsecond {
 				t.Errorf("%s: operation %d is due at %v, want %v", c.name, n, got, want)
 			}
 		}
@@ -44,7 +47,7 @@ func TestPacersGoOn(t *testing.T) {
 		for _, p := range []load.Pacer{load.Constant(rate), load.Poisson(rate, 1), load.Ramp(rate, to, over), load.Steps(over+1, rate, to)} {
 			last := time.Duration(0)
 			for n := range uint64(1000) {
-				due := p.Due(n)
+				due := p.Due(n, last)
 				if due < last {
 					t.Fatalf("%T: operation %d is due at %v, before %v", p, n, due, last)
 				}
@@ -54,24 +57,51 @@ func TestPacersGoOn(t *testing.T) {
 	})
 }
 
-// The gaps of a Poisson process have the mean of the rate, and as much deviation; the
-// seed repeats them.
+// The gaps of a Poisson process have the mean of the rate, and as much deviation, and do
+// not depend on each other. The seed decides them.
 func TestPoisson(t *testing.T) {
 	p, again, other := load.Poisson(1000, 7), load.Poisson(1000, 7), load.Poisson(1000, 8)
-	var sum, squares float64
+	var sum, squares, products, before float64
 	last, differ := time.Duration(0), false
 	const n = 100_000
 	for i := range uint64(n) {
-		due := p.Due(i)
-		if again.Due(i) != due {
+		due := p.Due(i, last)
+		if again.Due(i, last) != due || p.Due(i, last) != due {
 			t.Fatal("the same seed gives another schedule")
 		}
-		differ = differ || other.Due(i) != due
+		differ = differ || other.Due(i, last) != due
 		gap := (due - last).Seconds()
-		sum, squares, last = sum+gap, squares+gap*gap, due
+		sum, squares, products = sum+gap, squares+gap*gap, products+gap*before
+		last, before = due, gap
 	}
 	mean := sum / n
-	if deviation := math.Sqrt(squares/n - mean*mean); math.Abs(mean-1e-3) > 2e-5 || math.Abs(deviation-1e-3) > 2e-5 || !differ {
+	variance := squares/n - mean*mean
+	if deviation := math.Sqrt(variance); math.Abs(mean-1e-3) > 2e-5 || math.Abs(deviation-1e-3) > 2e-5 || !differ {
 		t.Errorf("mean gap %v s, deviation %v s, want 0.001 both; other seed differs: %v", mean, deviation, differ)
+	}
+	if correlation := (products/n - mean*mean) / variance; math.Abs(correlation) > 0.01 {
+		t.Errorf("the correlation of a gap with the one before it is %v, want 0", correlation)
+	}
+	if due := load.Poisson(1e-300, 1).Due(0, 0); due != math.MaxInt64 {
+		t.Errorf("an operation in ages is due at %v", due)
+	}
+}
+
+// A Pacer is a value: two runs with it, one after the other, are the same.
+func TestPacerOfTwoRuns(t *testing.T) {
+	for name, pacer := range map[string]load.Pacer{"constant": load.Constant(100), "poisson": load.Poisson(100, 3), "ramp": load.Ramp(1, 200, time.Second), "steps": load.Steps(time.Second/2, 50, 150)} {
+		synctest.Test(t, func(t *testing.T) {
+			var at [2][]time.Duration
+			for n := range at {
+				start := time.Now()
+				run(t, &load.Runner{Pacer: pacer, Duration: time.Second, Do: func(context.Context) error {
+					at[n] = append(at[n], time.Since(start))
+					return nil
+				}})
+			}
+			if len(at[0]) < 50 || !slices.Equal(at[0], at[1]) {
+				t.Errorf("%s: %d operations, and then %d", name, len(at[0]), len(at[1]))
+			}
+		})
 	}
 }

@@ -66,28 +66,31 @@ type Kernel struct {
 
 // intervalJSON is an Interval as JSON: times are seconds.
 type intervalJSON struct {
-	Start    float64               `json:"start"`
-	End      float64               `json:"end"`
-	Tail     float64               `json:"tail,omitempty"`
-	Behind   int64                 `json:"behind,omitempty"`
-	Outcomes map[string]int64      `json:"outcomes"`
-	Latency  *Histogram            `json:"latency"`
-	Service  *Histogram            `json:"service"`
-	Phases   map[string]*Histogram `json:"phases,omitempty"`
-	Late     *Histogram            `json:"late"`
-	Own      *Histogram            `json:"own"`
-	Queued   int64                 `json:"queued,omitempty"`
-	Unsent   int64                 `json:"unsent,omitempty"`
-	CPU      float64               `json:"cpu"`
-	GCs      int64                 `json:"gcs,omitempty"`
-	GCPause  float64               `json:"gc_pause,omitempty"`
+	Start     float64               `json:"start"`
+	End       float64               `json:"end"`
+	Tail      float64               `json:"tail,omitempty"`
+	Behind    int64                 `json:"behind,omitempty"`
+	Outcomes  map[string]int64      `json:"outcomes"`
+	Succeeded *int64                `json:"succeeded,omitempty"` // absent in old records: Outcomes["ok"]
+	Latency   *Histogram            `json:"latency"`
+	Service   *Histogram            `json:"service"`
+	Phases    map[string]*Histogram `json:"phases,omitempty"`
+	Late      *Histogram            `json:"late"`
+	Own       *Histogram            `json:"own"`
+	Queued    int64                 `json:"queued,omitempty"`
+	Unsent    int64                 `json:"unsent,omitempty"`
+	BackOffs  int64                 `json:"back_offs,omitempty"`
+	BackedOff float64               `json:"backed_off,omitempty"`
+	CPU       float64               `json:"cpu"`
+	GCs       int64                 `json:"gcs,omitempty"`
+	GCPause   float64               `json:"gc_pause,omitempty"`
 }
 
 // MarshalJSON gives times in seconds and histograms in HdrHistogram's V2 encoding.
 func (i *Interval) MarshalJSON() ([]byte, error) {
 	return json.Marshal(intervalJSON{
-		i.Start.Seconds(), i.End.Seconds(), i.Tail.Seconds(), i.Behind, i.Outcomes, &i.Latency, &i.Service, i.Phases, &i.Late, &i.Own,
-		i.Queued, i.Unsent, i.Health.CPU.Seconds(), i.Health.GCs, i.Health.GCPause.Seconds(),
+		i.Start.Seconds(), i.End.Seconds(), i.Tail.Seconds(), i.Behind, i.Outcomes, &i.Succeeded, &i.Latency, &i.Service, i.Phases, &i.Late, &i.Own,
+		i.Queued, i.Unsent, i.BackOffs, i.BackedOff.Seconds(), i.Health.CPU.Seconds(), i.Health.GCs, i.Health.GCPause.Seconds(),
 	})
 }
 
@@ -100,6 +103,10 @@ func (i *Interval) UnmarshalJSON(text []byte) error {
 	}
 	i.Start, i.End, i.Tail, i.Outcomes, i.Phases = seconds(j.Start), seconds(j.End), seconds(j.Tail), j.Outcomes, j.Phases
 	i.Behind, i.Queued, i.Unsent = j.Behind, j.Queued, j.Unsent
+	i.BackOffs, i.BackedOff = j.BackOffs, seconds(j.BackedOff)
+	if i.Succeeded = j.Outcomes["ok"]; j.Succeeded != nil {
+		i.Succeeded = *j.Succeeded
+	}
 	i.Health = Health{CPU: seconds(j.CPU), GCs: j.GCs, GCPause: seconds(j.GCPause)}
 	return nil
 }
@@ -143,11 +150,16 @@ func (i *Interval) counted() error {
 		}
 		all += n
 	}
-	if i.Queued < 0 || i.Unsent < 0 || i.Queued > most || i.Unsent > most {
-		return errors.New("exchanges that waited, or were not sent, are no count")
+	for name, n := range map[string]int64{"queued": i.Queued, "unsent": i.Unsent, "back_offs": i.BackOffs} {
+		if n < 0 || n > most {
+			return fmt.Errorf("%s is %d", name, n)
+		}
 	}
 	if i.Behind < 0 || i.Behind > all {
 		return fmt.Errorf("%d of %d exchanges ended behind the schedule", i.Behind, all)
+	}
+	if i.Succeeded < 0 || i.Succeeded > all {
+		return fmt.Errorf("%d of %d exchanges succeeded", i.Succeeded, all)
 	}
 	if timed := i.Latency.Count(); timed < 0 || timed > all {
 		return fmt.Errorf("%d latencies of %d exchanges", timed, all)

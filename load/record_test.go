@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func written(t *testing.T, r *load.Record) string {
 // A record that was read is the one that was written, to the last count.
 func TestRecord(t *testing.T) {
 	i := &load.Interval{
-		Start: time.Second, End: 2500 * time.Millisecond, Tail: 250 * time.Millisecond, Outcomes: map[string]int64{"ok": 999, "reset": 1}, Behind: 3, Queued: 2, Unsent: 1,
+		Start: time.Second, End: 2500 * time.Millisecond, Tail: 250 * time.Millisecond, Outcomes: map[string]int64{"ok": 999, "reset": 1}, Succeeded: 999, Behind: 3, Queued: 2, Unsent: 1,
 		Phases: map[string]*load.Histogram{"connect": new(load.Histogram)},
 		Health: load.Health{CPU: 300 * time.Millisecond, GCs: 2, GCPause: 50 * time.Microsecond},
 	}
@@ -48,8 +49,19 @@ func TestRecord(t *testing.T) {
 	}
 	again := read.Intervals[0]
 	if again.Latency.Count() != 1000 || again.Latency.Quantile(0.99) != i.Latency.Quantile(0.99) || again.Latency.Max() != i.Latency.Max() ||
-		again.Start != i.Start || again.End != i.End || again.Tail != i.Tail || again.Behind != 3 || again.Health != i.Health || again.Late.Count() != 0 {
+		again.Start != i.Start || again.End != i.End || again.Tail != i.Tail || again.Behind != 3 || again.Succeeded != 999 || again.Health != i.Health || again.Late.Count() != 0 {
 		t.Errorf("%+v\nwant %+v", again, i)
+	}
+}
+
+// A record of before the count of successes takes the outcome ok for it.
+func TestRecordWithoutSucceeded(t *testing.T) {
+	const format = `{"schema":"bothends.load-record/v1","intervals":[{"end":1,"outcomes":{"ok":3,"reset":1}%s}]}`
+	for succeeded, want := range map[string]int64{"": 3, `,"succeeded":4`: 4, `,"succeeded":0`: 0} {
+		r, err := load.ReadRecord(strings.NewReader(fmt.Sprintf(format, succeeded)))
+		if err != nil || r.Intervals[0].Succeeded != want {
+			t.Errorf("%q: %+v, %v, want %d", succeeded, r, err, want)
+		}
 	}
 }
 
@@ -69,8 +81,9 @@ func TestRecordsThatAreNone(t *testing.T) {
 		`{"schema":"bothends.load-record/v1"}{}`:                                                           "there is more behind it",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{"ok":-1}}]}`:      "interval 0: -1 exchanges are",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1}]}`:                           "interval 0 ends at no time",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{},"unsent":-5}]}`: "are no count",
+		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{},"unsent":-5}]}`: "unsent is -5",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"tail":1.5}]}`:                "interval 0 is 1s long, and its tail 1.5s",
+		`{"schema":"bothends.load-record/v1","intervals":[{"end":1,"outcomes":{"a":1},"succeeded":2}]}`:    "2 of 1 exchanges succeeded",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"behind":1}]}`:                "1 of 0 exchanges ended behind the schedule",
 		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"tail":-1}]}`:                 "interval 0 is 1s long, and its tail -1s",
 	} {
@@ -92,7 +105,7 @@ func TestMerge(t *testing.T) {
 	var whole load.Histogram
 	parts := make([]*load.Interval, 4)
 	for n := range parts {
-		parts[n] = &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 1000}}
+		parts[n] = &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 1000}, Succeeded: 1000}
 		if n >= 2 {
 			parts[n].Tail = time.Second / 2
 		}

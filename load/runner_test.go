@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/bothends/bothends/load"
@@ -141,6 +142,155 @@ func TestGeneratorStall(t *testing.T) {
 		total, _ := run(t, r)
 		if p90, p99 := total.Own.Quantile(0.9), total.Own.Quantile(0.99); total.Operations() != 800 || !near(p90, 1190*time.Millisecond) || !near(p99, 1910*time.Millisecond) {
 			t.Errorf("%d operations; late by its own fault: p90 %v, p99 %v", total.Operations(), p90, p99)
+		}
+	})
+}
+
+// An operation that waits because all workers are busy waits for the server: that is none
+// of the generator's lag, however long it is.
+func TestSlowServerIsNotTheGenerator(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &load.Runner{
+			Pacer: load.Constant(1000), Duration: 2 * time.Second, Workers: 2, Patience: time.Minute,
+			Do: func(context.Context) error { time.Sleep(10 * time.Millisecond); return nil },
+		}
+		total, _ := run(t, r)
+		if late := total.Late.Max(); total.Operations() != 2000 || !near(late, 9990*time.Millisecond-1999*time.Millisecond) {
+			t.Errorf("%d operations, the last started %v late", total.Operations(), late)
+		}
+		if lag := total.Own.Max(); lag != 0 || total.Queued != 1998 {
+			t.Errorf("the generator is charged %v of the server's slowness; %d queued", lag, total.Queued)
+		}
+	})
+}
+
+// A stall of the generator and one of the server are told apart: of operations that are
+// due in both, each has the time that a worker was free.
+func TestStallOfBoth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, stall := time.Now(), 500*time.Millisecond
+		r := &load.Runner{
+			Pacer: load.Constant(10), Duration: 2 * time.Second, Workers: 1,
+			// The operation that starts at 1.0 s takes until 1.5 s; the generator, which should
+			// wake up at 1.6 s, does so at 1.85 s.
+			Do: func(context.Context) error {
+				if time.Since(start) == time.Second {
+					time.Sleep(stall)
+				}
+				return nil
+			},
+			Sleep: func(ctx context.Context, until time.Time) {
+				if until.Sub(start) == 1600*time.Millisecond {
+					until = start.Add(1850 * time.Millisecond)
+				}
+				sleep(ctx, until)
+			},
+		}
+		total, _ := run(t, r)
+		// Due at 1.1 to 1.4 s: started at 1.5 s. Due at 1.6, 1.7 and 1.8 s: at 1.85 s.
+		if late, lag := total.Late.Max(), total.Own.Max(); !near(late, 400*time.Millisecond) || !near(lag, 250*time.Millisecond) {
+			t.Errorf("late by %v, lag %v, want 400 ms and 250 ms", late, lag)
+		}
+		if late, lag := total.Late.Mean(), total.Own.Mean(); !near(late, (100+200+300+400+250+150+50)*time.Millisecond/20) || !near(lag, (250+150+50)*time.Millisecond/20) {
+			t.Errorf("in the mean late by %v, lag %v", late, lag)
+		}
+	})
+}
+
+// An Interval ends when its time does, though the loop body pauses; what is measured is
+// the same as without the pause.
+func TestSlowConsumer(t *testing.T) {
+	for name, c := range map[string]struct {
+		pacer load.Pacer
+		takes time.Duration
+	}{"open": {load.Constant(100), 5 * time.Millisecond}, "closed": {nil, 29700 * time.Microsecond}} {
+		synctest.Test(t, func(t *testing.T) {
+			type measured struct {
+				Start, End time.Duration
+				Operations int64
+			}
+			measure := func(pause time.Duration) (list []measured, took time.Duration) {
+				r := &load.Runner{Pacer: c.pacer, Duration: 10 * time.Second, Workers: 2, Sleep: sleep, Do: func(context.Context) error {
+					time.Sleep(c.takes)
+					return nil
+				}}
+				start := time.Now()
+				for i := range r.Run(t.Context()) {
+					if len(list) == 0 {
+						time.Sleep(pause)
+					}
+					list = append(list, measured{i.Start, i.End, i.Operations()})
+				}
+				return list, time.Since(start)
+			}
+			want, wantTook := measure(0)
+			got, took := measure(8 * time.Second)
+			if diff := cmp.Diff(want, got); diff != "" || len(want) < 10 || took != wantTook {
+				t.Errorf("%s: %v without a pause, %v with one: %s", name, wantTook, took, diff)
+			}
+			if _, took = measure(time.Minute); took != time.Minute+time.Second {
+				t.Errorf("%s: %v with a pause longer than the run", name, took)
+			}
+		})
+	}
+}
+
+// Each of the operations that are due is ended, unsent, or under way or waiting, at the
+// end of each Interval.
+func TestCountsAddUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The server makes six a second of ten; what is left 3 s after the schedule is unsent.
+		r := &load.Runner{Pacer: load.Constant(10), Duration: 10 * time.Second, Workers: 3, Patience: 3 * time.Second,
+			Do: func(context.Context) error { time.Sleep(499 * time.Millisecond); return nil }}
+		total, intervals := run(t, r)
+		ended, unsent := int64(0), int64(0)
+		for n, i := range intervals {
+			ended, unsent = ended+i.Operations(), unsent+i.Unsent
+			if due := min(100, 10*int64(n+1)+1); ended+unsent+i.Pending != due && ended+unsent+i.Pending != due-1 {
+				t.Errorf("%d s: %d ended, %d unsent, %d pending; %d were due", n+1, ended, unsent, i.Pending, due)
+			}
+		}
+		if len(intervals) != 14 || total.Pending != 0 || total.Unsent == 0 || total.Operations()+total.Unsent != 100 {
+			t.Errorf("%d intervals, at the end %d pending, %d unsent, %d ended of 100", len(intervals), total.Pending, total.Unsent, total.Operations())
+		}
+		// A closed loop has what is under way.
+		closed := &load.Runner{Duration: 1500 * time.Millisecond, Workers: 4, Do: func(context.Context) error { time.Sleep(4 * time.Second); return nil }}
+		if _, intervals = run(t, closed); intervals[1].Pending != 4 || intervals[len(intervals)-1].Pending != 0 {
+			t.Errorf("%d pending at 2 s, %d at the end", intervals[1].Pending, intervals[len(intervals)-1].Pending)
+		}
+	})
+}
+
+// A closed loop waits after failures of which BackOff says so, longer after each, and a
+// success ends that.
+func TestBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused, broken := errors.New("refused"), errors.New("broken")
+		made, start := []time.Duration(nil), time.Now()
+		r := &load.Runner{Duration: time.Second, Do: func(context.Context) error {
+			made = append(made, time.Since(start)/time.Millisecond)
+			switch {
+			case len(made) == 4:
+				return nil
+			case len(made) == 6:
+				return broken
+			}
+			return refused
+		}, BackOff: func(err error) bool { return err == refused }}
+		total, _ := run(t, r)
+		// 1, 2 and 4 ms after three; none after the success; 1 ms, none after what is not
+		// refused, and then 2, 4, 8 ms and so on.
+		want := []time.Duration{0, 1, 3, 7, 7, 8, 8, 10, 14, 22, 38, 70, 134, 234, 334, 434, 534, 634, 734, 834, 934}
+		if !slices.Equal(made, want) {
+			t.Errorf("operations at %d ms, want %d", made, want)
+		}
+		if total.Operations() != 21 || total.BackOffs != 19 || total.BackedOff != time.Second {
+			t.Errorf("%d operations, %d waits of %v", total.Operations(), total.BackOffs, total.BackedOff)
+		}
+		// An open loop keeps its schedule.
+		r.Pacer, made = load.Constant(100), nil
+		if total, _ = run(t, r); total.Operations() != 100 || total.BackOffs != 0 {
+			t.Errorf("open loop: %d operations, %d waits", total.Operations(), total.BackOffs)
 		}
 	})
 }
@@ -434,6 +584,47 @@ func TestOutcomesAndPhases(t *testing.T) {
 	load.End(context.Background())
 }
 
+// Success decides what succeeded, and not the name of an outcome.
+func TestSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		missing, broken := errors.New("not found"), errors.New("broken")
+		var n atomic.Int64
+		r := &load.Runner{Pacer: load.Constant(9), Duration: time.Second, Workers: 9, Do: func(context.Context) error {
+			return []error{nil, missing, broken}[n.Add(1)%3]
+		}}
+		r.Outcome = func(err error) string {
+			return map[error]string{nil: "200", missing: "404", broken: "ok"}[err]
+		}
+		if total, _ := run(t, r); total.Succeeded != 3 || total.Rate() != 9 || total.Throughput() != 3 {
+			t.Errorf("%d succeeded, %v/s of %v/s, want 3", total.Succeeded, total.Throughput(), total.Rate())
+		}
+		r.Success = func(err error) bool { return err != broken }
+		if total, _ := run(t, r); total.Succeeded != 6 || total.Throughput() != 6 {
+			t.Errorf("%d succeeded, %v/s, want 6", total.Succeeded, total.Throughput())
+		}
+	})
+}
+
+// The throughput has no failure in it, and no success that came too late.
+func TestThroughputOfTimeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n atomic.Int64
+		r := &load.Runner{Pacer: load.Constant(20), Duration: 2 * time.Second, Workers: 50, Do: func(context.Context) error {
+			switch n.Add(1) % 4 {
+			case 0:
+				time.Sleep(10 * time.Second)
+				return context.DeadlineExceeded
+			case 1:
+				time.Sleep(5 * time.Second)
+			}
+			return nil
+		}}
+		if total, _ := run(t, r); total.Succeeded != 30 || total.Behind != 10 || total.Throughput() != 10 || total.Rate() != 15 {
+			t.Errorf("%d succeeded, %d too late; %v/s of %v/s, want 10 of 15", total.Succeeded, total.Behind, total.Throughput(), total.Rate())
+		}
+	})
+}
+
 // What comes behind End is not of the operation's time, but of the worker's.
 func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -456,13 +647,16 @@ func TestEnd(t *testing.T) {
 func TestStop(t *testing.T) {
 	for _, pacer := range []load.Pacer{nil, load.Constant(1000)} {
 		var open atomic.Int64
+		allOpen := func() {}
 		ended := 0
 		var mu sync.Mutex
 		r := &load.Runner{
 			Pacer: pacer, Workers: 5, Every: 10 * time.Millisecond,
 			Start: func(int) (func(context.Context) error, func()) {
 				return func(ctx context.Context) error {
-						open.Add(1)
+						if open.Add(1) == 5 {
+							allOpen()
+						}
 						defer open.Add(-1)
 						<-ctx.Done()
 						return ctx.Err()
@@ -479,12 +673,12 @@ func TestStop(t *testing.T) {
 		if open.Load() != 0 || ended != 5 {
 			t.Errorf("%d operations go on, %d of 5 workers have ended", open.Load(), ended)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		allOpen = cancel
 		var total load.Interval
 		for i := range r.Run(ctx) {
 			total.Merge(i)
 		}
-		cancel()
 		if total.Outcomes["error"] != 5 {
 			t.Errorf("what was under way when it was stopped: %+v", total.Outcomes)
 		}

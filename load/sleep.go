@@ -5,8 +5,11 @@ import (
 	"time"
 )
 
-// sleepFor is Go's own sleep, which ctx ends.
+// sleepFor is Go's own sleep. The end of ctx ends it.
 func sleepFor(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -297,7 +297,7 @@ func TestRulesFileMistakes(t *testing.T) {
 		{good + "  - listen: :1\n", "4: no target in this rule"},
 		{good + "  - target: a:1\n    listen: 7000\n", `5: listen: "7000": want HOST:PORT or [IPv6]:PORT`},
 		{good + "  - listen: :1\n    target: a:http\n", `5: target: "a:http": want a port from 0 to 65535`},
-		{good + "  - listen: :1\n    target: a:0\n", "5: target: port 0 is no port to connect to"},
+		{good + "  - listen: :1\n    target: a:0\n", "5: target: cannot connect to port 0"},
 		{good + "  - listen: :1\n    target: :80\n", `5: target: ":80": want a host too`},
 		{good + "  - listen: 127.0.0.1:7000\n    target: a:1\n    name: x\n", "4: listen: 127.0.0.1:7000 is that of line 2"},
 		{good + "  - listen: :1\n    target: a:1\n    name: 127.0.0.1:7000\n", "6: name: 127.0.0.1:7000 is that of line 2"},

@@ -113,7 +113,7 @@ func checkAddress(address string, listen bool) error {
 	case err != nil:
 		return fmt.Errorf("%q: want a port from 0 to 65535", address)
 	case !listen && port == 0:
-		return errors.New("port 0 is no port to connect to")
+		return errors.New("cannot connect to port 0")
 	case !listen && name == "":
 		return fmt.Errorf("%q: want a host too", address)
 	}

@@ -74,6 +74,7 @@ func TestCompareMixed(t *testing.T) {
 	a, b := simulatedRun("a", 1, 1), simulatedRun("b", 2, 1)
 	for _, i := range b.Intervals {
 		i.Outcomes["ok"] *= 2
+		i.Succeeded *= 2
 		for range 100 {
 			i.Latency.Record(time.Second)
 		}

@@ -42,6 +42,7 @@ func twoRuns() []report.Run {
 		simulation{every: time.Second, open: true}.fill(calm, rand.New(rand.NewPCG(1, uint64(n))), 400-met, 1.35)
 		for k := range ended - 15 + 3*n {
 			calm.Outcomes["ok"]++
+			calm.Succeeded++
 			calm.Latency.Record(time.Duration(k+1) * 2 * time.Millisecond)
 			calm.Service.Record(time.Duration(k/20+1) * 2 * time.Millisecond)
 		}

@@ -26,14 +26,18 @@ func (t *text) plots() {
 	if len(seconds) < 2 {
 		return
 	}
-	rates, slow := make([]float64, len(seconds)), make([]float64, len(seconds))
+	rates, failed, slow := make([]float64, len(seconds)), make([]float64, len(seconds)), make([]float64, len(seconds))
 	name, q := slowest(seconds)
 	for n, i := range seconds {
-		rates[n], slow[n] = i.EndedRate(), float64(i.Latency.Quantile(q))/1e6
+		rates[n], failed[n], slow[n] = i.SucceededRate(), i.EndedRate()-i.SucceededRate(), float64(i.Latency.Quantile(q))/1e6
 	}
 	from, to := axis(seconds[0].Start.Seconds())+" s", axis(seconds[len(seconds)-1].End.Seconds())+" s"
 	t.line("")
-	t.chart("rate over time, exchanges a second", rates, from, to)
+	t.chart("rate over time, successful exchanges per second", rates, from, to)
+	if t.total.Succeeded < t.total.Operations() {
+		t.line("")
+		t.chart("failures over time, exchanges per second", failed, from, to)
+	}
 	t.line("")
 	t.chart("latency over time, ms, "+name+" of each column", slow, from, to)
 }

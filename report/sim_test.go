@@ -68,6 +68,7 @@ func (s simulation) fill(i *load.Interval, random *rand.Rand, count int, scale f
 			d *= 4
 		}
 		i.Outcomes["ok"]++
+		i.Succeeded++
 		i.Latency.Record(time.Duration(d))
 		i.Service.Record(time.Duration(d * 0.9))
 		connect.Record(time.Duration(d / 3))

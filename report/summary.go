@@ -16,14 +16,19 @@ type Figures struct {
 	load.Config
 	Began     time.Time        `json:"began"`
 	Rate      float64          `json:"rate"`    // load.Interval.Rate
-	RateOK    float64          `json:"rate_ok"` // the part of it that ended with ok
+	RateOK    float64          `json:"rate_ok"` // load.Interval.Throughput
 	Exchanges int64            `json:"exchanges"`
 	Seconds   float64          `json:"seconds"` // that it took, the tail included
-	Tail      float64          `json:"tail"`    // seconds of it behind the schedule
-	Behind    int64            `json:"behind"`  // exchanges that ended late in it, and are not in the rates
+	Tail      float64          `json:"tail"`    // seconds of it after the schedule
+	Behind    int64            `json:"behind"`  // exchanges that succeeded, but too late for the rates
 	Outcomes  map[string]int64 `json:"outcomes"`
+	Succeeded int64            `json:"succeeded"`
 	Queued    int64            `json:"queued"`
 	Unsent    int64            `json:"unsent"`
+	// BackOffs is how often a connection of a closed loop waited after a failure, and
+	// BackedOff how long in seconds, all together.
+	BackOffs  int64   `json:"back_offs"`
+	BackedOff float64 `json:"backed_off"`
 
 	Latency *Spread            `json:"latency"`
 	Service *Spread            `json:"service"`
@@ -51,8 +56,8 @@ type Spread struct {
 // Generator is the load generator's own health.
 type Generator struct {
 	Engine string `json:"engine"`
-	// Lateness is how much later than it could the generator began exchanges; Late is
-	// how much later than due they were begun, for whatever reason.
+	// Lateness is the scheduling lag; Late is the delay from due to start, for whatever
+	// reason.
 	Lateness *Spread `json:"lateness"`
 	Late     *Spread `json:"late"`
 	CPU      float64 `json:"cpu"`   // seconds
@@ -60,7 +65,7 @@ type Generator struct {
 	CPUs     int     `json:"cpus"`  // that it may use
 	GCs      int64   `json:"gcs"`
 	GCPause  float64 `json:"gc_pause"` // the longest
-	// Limits are the reasons to take the generator, and not the server, for the limit.
+	// Limits are the signs that the generator, and not the server, is the bottleneck.
 	Limits []string `json:"limits"`
 }
 
@@ -75,9 +80,9 @@ type Kernel struct {
 func Summary(r *load.Record) *Figures {
 	total := load.Total(r.Intervals)
 	f := &Figures{
-		Schema: SummarySchema, Config: r.Config, Began: r.Began, Rate: total.Rate(), RateOK: rateOK(total),
-		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Tail: total.Tail.Seconds(), Behind: total.Behind, Outcomes: total.Outcomes,
-		Queued: total.Queued, Unsent: total.Unsent,
+		Schema: SummarySchema, Config: r.Config, Began: r.Began, Rate: total.Rate(), RateOK: total.Throughput(),
+		Exchanges: total.Operations(), Seconds: (total.End - total.Start).Seconds(), Tail: total.Tail.Seconds(), Behind: total.Behind, Outcomes: total.Outcomes, Succeeded: total.Succeeded,
+		Queued: total.Queued, Unsent: total.Unsent, BackOffs: total.BackOffs, BackedOff: total.BackedOff.Seconds(),
 		Latency: spread(&total.Latency), Service: spread(&total.Service), Phases: make(map[string]*Spread),
 		Generator: Generator{
 			Engine: "go", Lateness: spread(&total.Own), Late: spread(&total.Late),
@@ -111,11 +116,6 @@ func spread(h *load.Histogram) *Spread {
 	return s
 }
 
-// rateOK is the part of the rate that ended with ok.
-func rateOK(i *load.Interval) float64 {
-	return i.Rate() * float64(i.Outcomes["ok"]) / float64(max(1, i.Operations()))
-}
-
 // cores is the share of one core that the generator used.
 func cores(i *load.Interval) float64 {
 	if i.End <= i.Start {
@@ -126,31 +126,51 @@ func cores(i *load.Interval) float64 {
 
 const (
 	missedShare = 0.01
-	tooLate     = time.Millisecond
-	lateShare   = 0.1
+	lagShare    = 0.1 // of a percentile of latency
 	busyShare   = 0.9
 )
 
-// limits are the signs that the generator was the limit, and not the server. What
+// lagNoise is the lag that an idle machine has as well, in one of ten exchanges and in one
+// of a hundred: other programs run on it, and its clock interrupts.
+var lagNoise = map[string]time.Duration{"p50": 0, "p90": 100 * time.Microsecond, "p99": time.Millisecond}
+
+// limits are the signs that the generator was the bottleneck, and not the server. What
 // waits for a connection while all are busy is the server's doing, and none of them.
 func limits(r *load.Record, total *load.Interval) []string {
 	reasons := []string{}
-	if missed := missed(r, total); missed > missedShare && total.Queued == 0 {
-		reasons = append(reasons, fmt.Sprintf("it missed the rate asked by %.1f %%, and no exchange waited for a connection", 100*missed))
+	if n := total.Outcomes[load.Local]; n > 0 {
+		reasons = append(reasons, plural(int(n), "exchange")+" failed for a limit of this machine")
 	}
-	if total.Own.Count() > 0 {
-		late, median := total.Own.Quantile(0.99), total.Latency.Quantile(0.5)
-		switch {
-		case late > tooLate:
-			reasons = append(reasons, fmt.Sprintf("by its own fault it was late: p99 %s, which is above 1 ms", span(late)))
-		case float64(late) > lateShare*float64(median):
-			reasons = append(reasons, fmt.Sprintf("by its own fault it was late: p99 %s, which is above a tenth of the median latency, %s", span(late), span(median)))
-		}
+	if missed := missed(r, total); missed > missedShare && total.Queued == 0 {
+		reasons = append(reasons, fmt.Sprintf("the rate was %.1f %% below the requested rate, and no exchange waited for a connection", 100*missed))
+	}
+	if reason := lagReason(total); reason != "" {
+		reasons = append(reasons, reason)
 	}
 	if used := cores(total); r.Host.CPUs > 0 && used > busyShare*float64(r.Host.CPUs) {
 		reasons = append(reasons, fmt.Sprintf("it used %.2f of the %s that it may use", used, plural(r.Host.CPUs, "CPU")))
 	}
 	return reasons
+}
+
+// lagReason says which percentile of latency the scheduling lag changes most, and by how
+// much; "" where it changes none to speak of. Lag adds to a percentile no more than its own
+// percentile, and no more than what latency has above the service time.
+func lagReason(total *load.Interval) (reason string) {
+	most := lagShare
+	for _, p := range percentiles {
+		noise, judged := lagNoise[p.name]
+		latency := total.Latency.Quantile(p.q)
+		added := min(total.Own.Quantile(p.q), latency-total.Service.Quantile(p.q))
+		if !judged || added <= noise || !supports(total.Own.Count(), p.q) {
+			continue
+		}
+		if part := float64(added) / float64(max(1, latency)); part > most {
+			most = part
+			reason = fmt.Sprintf("scheduling lag makes up %s of the %s of latency %s (%.0f %%)", span(added), span(latency), p.name, 100*part)
+		}
+	}
+	return reason
 }
 
 // missed is the share of the rate asked that was not made: what was never sent, or how
@@ -163,7 +183,7 @@ func missed(r *load.Record, total *load.Interval) float64 {
 	}
 	schedule := r.Config.Seconds
 	if r.Config.Ramp > 0 || schedule == 0 && r.Config.Arrival == "poisson" {
-		return float64(total.Unsent) / due // the schedule has a length that nobody has noted
+		return float64(total.Unsent) / due // the length of such a schedule is not in the record
 	}
 	if schedule == 0 {
 		schedule = due / r.Config.RateAsked

@@ -26,9 +26,9 @@ const (
 func Text(w io.Writer, r *load.Record, s Style) error {
 	t := &text{Style: s, r: r, total: load.Total(r.Intervals)}
 	t.heading()
+	t.rate()
 	t.outcomes()
-	t.latency()
-	t.phases()
+	t.times()
 	t.kernel()
 	t.generator()
 	t.plots()
@@ -73,7 +73,7 @@ func (t *text) line(format string, args ...any) {
 	fmt.Fprintf(&t.b, format+"\n", args...)
 }
 
-// key writes lines under a key: the first behind it, the rest below.
+// key writes lines under a key: the first one after it, the others below.
 func (t *text) key(key string, lines ...string) {
 	for _, line := range lines {
 		t.line("%s%s", t.paint(bold, fmt.Sprintf("%-*s", keyWidth, key)), line)
@@ -109,12 +109,11 @@ func meaning(c *load.Config) string {
 	if c.Loop == "open" {
 		arrival := ""
 		if c.Arrival != "" {
-			arrival = ", " + c.Arrival
+			arrival = ", " + c.Arrival + " arrival"
 		}
-		return fmt.Sprintf("open loop, %s asked%s: latency is counted from the moment an exchange was due", rateText(c.RateAsked), arrival)
+		return fmt.Sprintf("open loop, %s requested%s, latency from due time", rateText(c.RateAsked), arrival)
 	}
-	return fmt.Sprintf("closed loop, %s: each begins its next exchange when the last has ended; latency is service time, and says nothing of what users would have waited",
-		plural(c.Connections, "connection"))
+	return fmt.Sprintf("closed loop, %s, latency is service time", plural(c.Connections, "connection"))
 }
 
 func (t *text) heading() {
@@ -126,48 +125,59 @@ func (t *text) heading() {
 	if c.Label != "" {
 		t.sentence("run", "", clean(c.Label))
 	}
-	t.sentence("to", "", clean(setting(c)))
-	t.sentence("from", "", clean(host(t.r)))
-	words := rateText(t.total.Rate())
-	if c.RateAsked > 0 {
-		words += fmt.Sprintf(" of the %s asked", rateText(c.RateAsked))
+	t.sentence("target", "", clean(target(c)))
+	t.sentence("connections", "", clean(connections(c)))
+	t.sentence("host", "", clean(host(t.r)))
+}
+
+// rate is of what succeeded, with the failures beside it.
+func (t *text) rate() {
+	all, ok := t.total.Rate(), t.total.Throughput()
+	words := rateText(ok)
+	if asked := t.r.Config.RateAsked; asked > 0 {
+		words += " of " + rateText(asked)
 	}
-	words += fmt.Sprintf("; %s in %s", plural(int(t.total.Operations()), "exchange"), span(t.total.End-t.total.Start))
+	if t.total.Succeeded < t.total.Operations() {
+		words += fmt.Sprintf(" succeeded, %s failed", rateText(all-ok))
+	}
+	words += fmt.Sprintf(", %s in %s", plural(int(t.total.Operations()), "exchange"), span(t.total.End-t.total.Start))
 	if tail := t.total.Tail; float64(tail) > seenTail*float64(t.total.End-t.total.Start) {
-		words += fmt.Sprintf(", of which %s was spent waiting for the last ones", span(tail))
+		words += fmt.Sprintf(" (%s of it waiting for the last ones)", span(tail))
 	}
 	if n := t.total.Behind; n > 0 {
-		words += fmt.Sprintf("; %d of them ended too late for the rate", n)
-	}
-	if ok := rateOK(t.total); ok < t.total.Rate() {
-		words += fmt.Sprintf("; %s ended well", rateText(ok))
+		words += fmt.Sprintf(", %d too late for the rate", n)
 	}
 	t.sentence("rate", "", words)
 }
 
 // setting is what was done, in a line.
-func setting(c *load.Config) string {
-	parts := []string{c.Target}
+func setting(c *load.Config) string { return target(c) + ", " + connections(c) }
+
+func target(c *load.Config) string {
+	return fmt.Sprintf("%s, %s sent, %d received", c.Target, plural(c.RequestOctets, "octet"), c.ReplyOctets)
+}
+
+func connections(c *load.Config) string {
+	parts := []string{fmt.Sprint(c.Connections)}
 	if c.Loop == "open" {
-		parts = append(parts, plural(c.Connections, "connection")+" at most")
+		parts[0] += " maximum"
 	}
 	switch c.PerConnection {
 	case 0:
 		parts = append(parts, "all exchanges on the same ones")
 	case 1:
-		parts = append(parts, "one exchange on each")
+		parts = append(parts, "one exchange per connection")
 	default:
-		parts = append(parts, fmt.Sprintf("%d exchanges on each", c.PerConnection))
+		parts = append(parts, fmt.Sprintf("%d exchanges per connection", c.PerConnection))
 	}
-	parts = append(parts, fmt.Sprintf("%d octets there, %d back", c.RequestOctets, c.ReplyOctets))
 	if c.Hold > 0 {
-		parts = append(parts, fmt.Sprintf("%d idle besides", c.Hold))
+		parts = append(parts, fmt.Sprintf("%d more idle", c.Hold))
 	}
 	if c.Warmup > 0 {
-		parts = append(parts, fmt.Sprintf("%g s of warm-up before", c.Warmup))
+		parts = append(parts, fmt.Sprintf("%g s of warm-up", c.Warmup))
 	}
 	if c.Ramp > 0 {
-		parts = append(parts, fmt.Sprintf("%g s of ramp in it", c.Ramp))
+		parts = append(parts, fmt.Sprintf("%g s of ramp", c.Ramp))
 	}
 	if c.Fault != "" {
 		parts = append(parts, fmt.Sprintf("fault %s on %s of them", c.Fault, share(c.FaultShare, 1)))
@@ -192,52 +202,30 @@ func (t *text) outcomes() {
 	all := t.total.Operations()
 	for _, name := range outcomeNames(t.total.Outcomes) {
 		n := t.total.Outcomes[name]
-		line := fmt.Sprintf("%-11s %10d  %8s", clean(name), n, share(float64(n), float64(all)))
 		color := red
-		if name == "ok" {
+		if name == "ok" || t.total.Succeeded == all {
 			color = green
 		}
-		lines = append(lines, t.paint(color, line))
+		lines = append(lines, t.paint(color, fmt.Sprintf("%s %d (%s)", clean(name), n, share(float64(n), float64(all)))))
 	}
 	if len(lines) == 0 {
-		lines = []string{t.paint(red, "none: no exchange has ended")}
+		lines = []string{t.paint(red, "none, no exchange ended")}
 	}
 	t.key("outcomes", lines...)
 	if n := t.total.Queued; n > 0 {
-		t.sentence("queued", yellow, wereDue(n)+" while all connections were busy, and waited; the wait is in the latency from the moment due")
+		t.sentence("queued", yellow, plural(int(n), "exchange")+" waited for a connection (included in latency)")
 	}
 	if n := t.total.Unsent; n > 0 {
-		t.sentence("unsent", red, wereDue(n)+" and never sent; no latency below has that, and it would be longer with it")
+		t.sentence("unsent", red, fmt.Sprintf("exchanges that were due but never sent: %d. Latency would be higher with them.", n))
+	}
+	if n := t.total.BackOffs; n > 0 {
+		whole := float64(max(1, t.r.Config.Connections)) * (t.total.End - t.total.Start).Seconds()
+		t.sentence("backed off", yellow, fmt.Sprintf("%s after failures that came at once, %s of the time of all connections", plural(int(n), "wait"), share(t.total.BackedOff.Seconds(), whole)))
 	}
 	t.line("")
 }
 
 const none = "-" // where so many measurements do not support the figure
-
-// latency is the table of latencies; in an open loop both of them.
-func (t *text) latency() {
-	open := t.r.Config.Loop == "open"
-	if open {
-		t.line("%s", t.paint(bold, fmt.Sprintf("%-*s%20s%20s", keyWidth, "latency, ms", "from the moment due", "from sending it")))
-		t.line("%*s%20s%20s", keyWidth, "", "(what users wait)", "(service time)")
-	} else {
-		t.line("%s", t.paint(bold, fmt.Sprintf("%-*s%20s", keyWidth, "latency, ms", "service time")))
-	}
-	due, sent := cells(&t.total.Latency), cells(&t.total.Service)
-	missing := false
-	for n, name := range cellNames {
-		row := fmt.Sprintf("  %-*s%s", keyWidth-2, name, t.cell(20, due[n]))
-		if open {
-			row += t.cell(20, sent[n])
-		}
-		t.line("%s", row)
-		missing = missing || due[n] == none
-	}
-	if missing {
-		t.line("  %s", t.paint(dim, fmt.Sprintf("%s  %d measured: too few for this percentile, nothing lies beyond it", none, t.total.Latency.Count())))
-	}
-	t.line("")
-}
 
 var cellNames = []string{"mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"}
 
@@ -266,39 +254,38 @@ func ms(d time.Duration) string {
 	return fmt.Sprintf("%.3f", float64(d)/1e6)
 }
 
-func (t *text) cell(width int, figure string) string {
-	cell := fmt.Sprintf("%*s", width, figure)
-	if figure == none {
-		return t.paint(dim, cell)
-	}
-	return cell
-}
-
-func (t *text) phases() {
-	if len(t.total.Phases) == 0 {
-		return
-	}
-	t.table("phases, ms")
-	for _, name := range phaseNames(t.total.Phases) {
-		t.row(clean(name), t.total.Phases[name])
-	}
-	t.line("")
-}
-
-const columnWidth = 8 // seven of them, with a space before each
-
-func (t *text) table(title string) {
-	head := fmt.Sprintf("%-*s", keyWidth, title)
+// times is the table of latency and its parts, and of the scheduling lag.
+func (t *text) times() {
+	head := fmt.Sprintf("%-*s", nameWidth, "ms")
 	for _, name := range cellNames {
 		head += fmt.Sprintf(" %*s", columnWidth, name)
 	}
 	t.line("%s", t.paint(bold, head))
+	t.row("latency", &t.total.Latency)
+	if t.r.Config.Loop == "open" {
+		t.row("service", &t.total.Service)
+	}
+	for _, name := range phaseNames(t.total.Phases) {
+		t.row("  "+clean(name), t.total.Phases[name])
+	}
+	if t.total.Own.Count() > 0 {
+		t.row("lag", &t.total.Own)
+	}
 }
 
+const (
+	nameWidth   = 10
+	columnWidth = 8 // seven of them, with a space before each
+)
+
 func (t *text) row(name string, h *load.Histogram) {
-	row := fmt.Sprintf("  %-*s", keyWidth-2, name)
+	row := fmt.Sprintf("%-*s", nameWidth, name)
 	for _, figure := range cells(h) {
-		row += " " + t.cell(columnWidth, figure)
+		cell := fmt.Sprintf("%*s", columnWidth, figure)
+		if figure == none {
+			cell = t.paint(dim, cell)
+		}
+		row += " " + cell
 	}
 	t.line("%s", row)
 }
@@ -308,37 +295,27 @@ func (t *text) kernel() {
 	if k == nil || k.Connections == 0 {
 		return
 	}
-	words := fmt.Sprintf("%s in %s asked about", plural(int(k.Retransmissions), "retransmission"), plural(int(k.Connections), "connection"))
+	words := fmt.Sprintf("%s, %s", plural(int(k.Connections), "connection"), plural(int(k.Retransmissions), "retransmission"))
 	if k.RTT.Count() > 0 {
-		words += fmt.Sprintf("; smoothed round trip: mean %s, p50 %s, max %s", span(k.RTT.Mean()), span(k.RTT.Quantile(0.5)), span(k.RTT.Max()))
+		words += fmt.Sprintf(", RTT p50 %s, max %s", span(k.RTT.Quantile(0.5)), span(k.RTT.Max()))
 	}
 	t.sentence("kernel", "", words)
 }
 
-// generator says how the generator itself was, and warns when it was the limit.
+// generator says what the generator used, and warns when it was the limit.
 func (t *text) generator() {
-	own, health := &t.total.Own, t.total.Health
-	var parts []string
-	if own.Count() > 0 {
-		words := fmt.Sprintf("late by its own fault: p50 %s, ", span(own.Quantile(0.5)))
-		if supports(own.Count(), 0.99) {
-			words += fmt.Sprintf("p99 %s, ", span(own.Quantile(0.99)))
-		}
-		parts = append(parts, words+"max "+span(own.Max()))
-	}
-	parts = append(parts, fmt.Sprintf("CPU %.2f of a core", cores(t.total)))
+	words, health := fmt.Sprintf("%.2f CPU cores", cores(t.total)), t.total.Health
 	if health.GCs > 0 {
-		parts = append(parts, fmt.Sprintf("%s, the longest pause %s", plural(int(health.GCs), "garbage collection"), span(health.GCPause)))
+		words += fmt.Sprintf(", %s, longest pause %s", plural(int(health.GCs), "garbage collection"), span(health.GCPause))
 	}
-	t.sentence("generator", "", strings.Join(parts, "; "))
-	reasons := limits(t.r, t.total)
-	if len(reasons) == 0 {
-		return
-	}
-	t.sentence("WARNING", yellow, "the generator may have been the limit, and not the server:")
-	for _, reason := range reasons {
-		for n, line := range wrapped(reason, textWidth-keyWidth-2) {
-			t.key("", t.paint(yellow, [2]string{"- ", "  "}[min(n, 1)]+line))
+	t.sentence("generator", "", words)
+	if reasons := limits(t.r, t.total); len(reasons) > 0 {
+		t.sentence("WARNING", yellow, "The load generator may be the bottleneck, not the server:")
+		for _, reason := range reasons {
+			t.sentence("", yellow, reason)
 		}
+	}
+	if n := t.total.Latency.Count(); n > 0 && !supports(n, percentiles[len(percentiles)-1].q) {
+		t.sentence(none, dim, fmt.Sprintf("fewer than 1 of %s is above this percentile", plural(int(n), "sample")))
 	}
 }

@@ -45,6 +45,7 @@ func frozen() *load.Record {
 				}
 			}
 			i.Outcomes["ok"]++
+			i.Succeeded++
 			i.Latency.Record(latency)
 			i.Service.Record(service)
 			i.Late.Record(latency - service)
@@ -66,7 +67,7 @@ func tailed() *load.Record {
 			recordTimes(&i.Latency, time.Second, 100)
 			recordTimes(&i.Service, time.Second, 100)
 			recordTimes(&i.Own, 20*time.Microsecond, 100)
-			i.Outcomes["ok"] = 100
+			i.Outcomes["ok"], i.Succeeded = 100, 100
 		}
 		r.Intervals = append(r.Intervals[:n], i)
 	}
@@ -77,7 +78,7 @@ func tailed() *load.Record {
 // The tail is not of the rate, wherever that is told, but of the time.
 func TestTail(t *testing.T) {
 	r := tailed()
-	if got := strings.Join(strings.Fields(text(t, r, report.Style{})), " "); !strings.Contains(got, "rate 100/s of the 100/s asked; 800 exchanges in 9.00 s, of which 1.00 s was spent waiting for the last ones outcomes ") {
+	if got := strings.Join(strings.Fields(text(t, r, report.Style{})), " "); !strings.Contains(got, "rate 100/s of 100/s, 800 exchanges in 9.00 s (1.00 s of it waiting for the last ones) outcomes ") {
 		t.Error(got)
 	}
 	if got := text(t, r, report.Style{}); strings.Count(got, strings.Repeat("█", 48)+"\n") != 8 { // four rows of eight columns, twice
@@ -105,7 +106,7 @@ func TestTail(t *testing.T) {
 func TestBehind(t *testing.T) {
 	r := tailed()
 	r.Intervals[8].Behind = 80
-	if got := strings.Join(strings.Fields(text(t, r, report.Style{})), " "); !strings.Contains(got, "rate 90/s of the 100/s asked; 800 exchanges in 9.00 s, of which 1.00 s was spent waiting for the last ones; 80 of them ended too late for the rate ") {
+	if got := strings.Join(strings.Fields(text(t, r, report.Style{})), " "); !strings.Contains(got, "rate 90/s of 100/s, 800 exchanges in 9.00 s (1.00 s of it waiting for the last ones), 80 too late for the rate ") {
 		t.Error(got)
 	}
 	if f := report.Summary(r); f.Rate != 90 || f.RateOK != 90 || f.Behind != 80 {
@@ -134,36 +135,27 @@ func TestPoissonByCount(t *testing.T) {
 		t.Errorf("what was never sent: %q", got)
 	}
 	r.Intervals[0].Unsent, r.Config.Arrival = 0, "constant"
-	if got := report.Summary(r).Generator.Limits; len(got) != 1 || !strings.Contains(got[0], "it missed the rate asked by 20.0 %") {
+	if got := report.Summary(r).Generator.Limits; len(got) != 1 || !strings.Contains(got[0], "the rate was 20.0 % below the requested rate") {
 		t.Errorf("an even one has a length: %q", got)
 	}
 }
 
 func TestText(t *testing.T) {
-	want := `open loop, 100/s asked, constant: latency is counted from the moment an exchange
-was due
+	want := `open loop, 100/s requested, constant arrival, latency from due time
 
-to          127.0.0.1:1060, 10 connections at most, one exchange on each, 16
-            octets there, 16 back
-from        linux/amd64, 2 CPUs, go1.26, 2026-11-01 12:00:00 UTC
-rate        100/s of the 100/s asked; 800 exchanges in 8.00 s
-outcomes    ok                 800  100.00 %
-queued      190 were due while all connections were busy, and waited; the wait
-            is in the latency from the moment due
+target      127.0.0.1:1060, 16 octets sent, 16 received
+connections 10 maximum, one exchange per connection
+host        linux/amd64, 2 CPUs, go1.26, 2026-11-01 12:00:00 UTC
+rate        100/s of 100/s, 800 exchanges in 8.00 s
+outcomes    ok 800 (100.00 %)
+queued      190 exchanges waited for a connection (included in latency)
 
-latency, ms  from the moment due     from sending it
-               (what users wait)      (service time)
-  mean                   252.000              25.426
-  p50                      1.000               1.000
-  p90                   1200.620               1.000
-  p99                   1920.991            1920.991
-  p99.9                        -                   -
-  p99.99                       -                   -
-  max                   2000.683            2000.683
-  -  800 measured: too few for this percentile, nothing lies beyond it
-
-generator   late by its own fault: p50 0.020 ms, p99 0.020 ms, max 0.020 ms; CPU
-            0.00 of a core
+ms             mean      p50      p90      p99    p99.9   p99.99      max
+latency     252.000    1.000 1200.620 1920.991        -        - 2000.683
+service      25.426    1.000    1.000 1920.991        -        - 2000.683
+lag           0.020    0.020    0.020    0.020        -        -    0.020
+generator   0.00 CPU cores
+-           fewer than 1 of 800 samples is above this percentile
 `
 	got := text(t, frozen(), report.Style{})
 	if diff := cmp.Diff(want, got[:min(len(got), len(want))]); diff != "" {
@@ -211,7 +203,7 @@ func TestTextFits(t *testing.T) {
 			t.Errorf("record %d, no ASCII: %q", n, plain[at:at+3])
 		}
 	}
-	for _, want := range []string{"12345 retransmissions in 1000000 connections", "1000000000 were due and never sent", "fault drip:3/5ms on 12.50 % of", "7 exchanges on each"} {
+	for _, want := range []string{"1000000 connections, 12345 retransmissions", "were due but never sent: 1000000000.", "fault drip:3/5ms on 12.50 % of", "7 exchanges per connection"} {
 		if got := strings.Join(strings.Fields(text(t, long, report.Style{})), " "); !strings.Contains(got, want) {
 			t.Errorf("no %q in %s", want, got)
 		}
@@ -222,7 +214,7 @@ func TestTextColor(t *testing.T) {
 	r := frozen()
 	r.Intervals[0].Outcomes["timeout"] = 8
 	got := text(t, r, report.Style{Color: true})
-	for _, want := range []string{"\x1b[1mopen loop", "\x1b[32mok ", "\x1b[1;31mtimeout ", "\x1b[33m190 were due"} {
+	for _, want := range []string{"\x1b[1mopen loop", "\x1b[32mok ", "\x1b[1;31mtimeout ", "\x1b[33m190 exchanges waited"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
@@ -247,18 +239,25 @@ func TestLimits(t *testing.T) {
 		change func(*load.Record)
 		want   []string
 	}{
-		"nothing":             {func(*load.Record) {}, nil},
-		"late":                {func(r *load.Record) { recordTimes(&r.Intervals[0].Own, 2*time.Millisecond, 100) }, []string{"above 1 ms"}},
-		"late for its server": {func(r *load.Record) { recordTimes(&r.Intervals[0].Own, 200*time.Microsecond, 100) }, []string{"above a tenth of the median latency, 1.000 ms"}},
+		"nothing":                        {func(*load.Record) {}, nil},
+		"late":                           {func(r *load.Record) { late(r, 0, 100, 150*time.Microsecond) }, []string{"of latency p50 (13 %)"}},
+		"late, as far as figures show":   {func(r *load.Record) { late(r, 0, 100, 100*time.Microsecond) }, nil},
+		"late for its server":            {func(r *load.Record) { late(r, 0, 100, 2*time.Millisecond) }, []string{"of latency p50 (67 %)"}},
+		"some late":                      {func(r *load.Record) { late(r, 98, 100, 1500*time.Microsecond) }, []string{"of latency p99 (60 %)"}},
+		"some late, as on every machine": {func(r *load.Record) { late(r, 98, 100, 900*time.Microsecond) }, nil},
+		"late behind a slow server": {func(r *load.Record) {
+			recordTimes(&r.Intervals[0].Own, time.Second, 100)
+		}, []string{"scheduling lag makes up 1.00 s of the 1.20 s of latency p90 (83 %)"}},
+		"this machine":        {func(r *load.Record) { r.Intervals[0].Outcomes[load.Local] = 3 }, []string{"3 exchanges failed for a limit of this machine"}},
 		"busy":                {func(r *load.Record) { r.Intervals[0].Health.CPU = 15 * time.Second }, []string{"it used 1.88 of the 2 CPUs"}},
-		"unsent":              {func(r *load.Record) { r.Intervals[0].Unsent, r.Intervals[4].Queued = 20, 0 }, []string{"it missed the rate asked by 2.4 %"}},
+		"unsent":              {func(r *load.Record) { r.Intervals[0].Unsent, r.Intervals[4].Queued = 20, 0 }, []string{"the rate was 2.4 % below the requested rate"}},
 		"unsent, queued":      {func(r *load.Record) { r.Intervals[0].Unsent = 20 }, nil},
-		"longer":              {func(r *load.Record) { r.Intervals[7].End += 4 * time.Second; r.Intervals[4].Queued = 0 }, []string{"it missed the rate asked by 20.0 %"}},
+		"longer":              {func(r *load.Record) { r.Intervals[7].End += 4 * time.Second; r.Intervals[4].Queued = 0 }, []string{"the rate was 20.0 % below the requested rate"}},
 		"the last one longer": {func(r *load.Record) { r.Intervals[7].End += 2 * time.Second; r.Intervals[4].Queued = 0 }, nil},
 		"both": {func(r *load.Record) {
 			r.Intervals[0].Health.CPU = 16 * time.Second
 			recordTimes(&r.Intervals[0].Own, time.Second, 100)
-		}, []string{"above 1 ms", "it used 2.00"}},
+		}, []string{"scheduling lag makes up 1.00 s", "it used 2.00"}},
 	} {
 		r := frozen()
 		c.change(r)
@@ -278,9 +277,59 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// late makes a run against a server that takes 1 ms, without a stall. The lag of those from
+// one number to another, of each hundred exchanges, is d.
+func late(r *load.Record, from, to int, d time.Duration) {
+	for _, i := range r.Intervals {
+		*i = load.Interval{Start: i.Start, End: i.End, Outcomes: map[string]int64{"ok": 100}, Succeeded: 100}
+		recordTimes(&i.Service, time.Millisecond, 100)
+		recordTimes(&i.Latency, time.Millisecond, 100-(to-from))
+		recordTimes(&i.Own, 0, 100-(to-from))
+		recordTimes(&i.Latency, time.Millisecond+d, to-from)
+		recordTimes(&i.Own, d, to-from)
+	}
+}
+
 func recordTimes(h *load.Histogram, d time.Duration, times int) {
 	for range times {
 		h.Record(d)
+	}
+}
+
+// What succeeded is what the record says, whatever its outcomes are called.
+func TestOutcomesByOtherNames(t *testing.T) {
+	r := frozen()
+	for _, i := range r.Intervals {
+		i.Outcomes = map[string]int64{"200": 90, "404": 10}
+		i.Succeeded = 90
+	}
+	if f := report.Summary(r); f.RateOK != 90 || f.Rate != 100 {
+		t.Errorf("%v/s of %v/s, want 90 of 100", f.RateOK, f.Rate)
+	}
+}
+
+// The headline and the chart are of what succeeded, and failures stand beside.
+func TestTextOfFailures(t *testing.T) {
+	r := frozen()
+	for n, i := range r.Intervals {
+		if n >= 4 { // the server is dead, and each connection is refused at once
+			*i = load.Interval{Start: i.Start, End: i.End, Outcomes: map[string]int64{"refused": 5000}, BackOffs: 10, BackedOff: time.Second}
+		}
+	}
+	got := text(t, r, report.Style{ASCII: true})
+	for _, want := range []string{
+		"\nrate        50/s of 100/s succeeded, 2500/s failed, 20400 exchanges in 8.00 s\n",
+		"\noutcomes    ok 400 (1.96 %)\n            refused 20000 (98.04 %)\n",
+		"\nbacked off  40 waits after failures that came at once, 5.00 % of the time of all\n            connections\n",
+		"\nrate over time, successful exchanges per second\n         100 " + strings.Repeat("#", 28) + "\n",
+		"\nfailures over time, exchanges per second\n        5000 " + strings.Repeat(" ", 28) + strings.Repeat("#", 28) + "\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if got := text(t, frozen(), report.Style{}); strings.Contains(got, "fail") || strings.Contains(got, "backed off") {
+		t.Errorf("failures, where there are none:\n%s", got)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,26 +75,36 @@ func newLoad() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load [HOST]",
 		Short: "Measure a server under load",
-		Long: `load makes exchanges with HOST, at a rate or as fast as they go, and says what
-it measured: exchanges a second, how they ended, and latency.
+		Long: `load sends exchanges to HOST and measures the rate, the outcomes and the
+latency.
 
-With --rate the loop is open: when each exchange is due is known in advance, and
-its latency counts from that moment, whether or not a connection was free to
-send it. A server that stands still for a second is so charged with all that
-fell due in it. Without --rate the loop is closed: each connection begins its
-next exchange when the last has ended, and a stall is charged to one exchange a
-connection.
+With --rate, the loop is open. The time when each exchange is due is known in
+advance. Latency is measured from that time, even if all connections were busy.
+If the server stalls for one second, the stall counts for every exchange that
+was due in that second.
 
-HOST is a name, an address, HOST:PORT or [IPv6]:PORT. Without one, load measures
-a server in its own process, on loopback.
+Without --rate, the loop is closed. Each connection starts its next exchange
+when the previous one ends. A stall counts for one exchange per connection.
+After a failure that came at once, such as a refused connection, a connection
+waits 1 ms, then 2 ms, and so on up to 100 ms.
 
-Latency is of the exchanges that were ok and of those that timed out, which took
-that long at least. What failed sooner is counted, and not timed.
+After --duration, load starts no more exchanges. It waits for those under way,
+at most --timeout. If exchanges are due and wait for a connection, it starts
+them for 10 s more. What is left then is counted as unsent.
+
+HOST is a name, an IP address, HOST:PORT or [IPv6]:PORT. Without HOST, load
+measures a server in its own process, over loopback.
+
+Latency covers exchanges with the outcome ok or timeout. Other failures are
+counted, but not timed. Exchanges that fail for a limit of this machine, such as
+its ports or open files, have the outcome local. They are not the server's
+errors. The rate is that of the exchanges that succeeded.
 
 The exit status is 0, 1 when an exchange failed, or was due and never sent, or a
---fail-if holds, 2 when the command line is wrong, 3 when HOST has no address,
-and 129, 130 or 143 when SIGHUP, SIGINT or SIGTERM stopped it, after the summary
-of what was done. It is 1, too, when the output or a file could not be written.
+--fail-if condition is true, 2 when the command line is invalid, 3 when HOST
+cannot be resolved, and 129, 130 or 143 when SIGHUP, SIGINT or SIGTERM stopped
+it, after the summary. It is also 1 if the output or a file could not be
+written.
 
 A run is saved before its summary is printed. If the reader of the output has
 left, the run stops, and what was measured is saved.`,
@@ -183,19 +194,37 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	defer hold(ctx)() // from here on there is a run to lose
 	record := f.measure(ctx, x, f.progress(cmd))
 	record.Config.Target = targetName(args, addr)
+	total := load.Total(record.Intervals)
+	if sig := signalOf(ctx); sig != nil && total.Operations() == 0 && total.Unsent == 0 {
+		return &failure{code: exitCode(sig), err: errors.New("stopped before anything was measured")}
+	}
 	if err := f.report(ctx, cmd, record, save, page); err != nil {
 		return err
 	}
-	if lost := idle.lost(); lost > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "bothends: %d of the %d idle connections did not last\n", lost, int(f.hold))
-	}
-	if x.surplus > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "bothends: on %d of %d connections there was more behind the last %d octets of a reply; --expect tells whether replies are right\n", x.surplus, x.sum.Connections, int(f.replySize))
-	}
+	f.notes(cmd.ErrOrStderr(), x, idle)
 	if sig := signalOf(ctx); sig != nil {
 		return &failure{code: exitCode(sig)}
 	}
-	return f.verdict(load.Total(record.Intervals), limits, x.firstError())
+	return f.verdict(total, limits, x)
+}
+
+// notes prints what the summary does not say of the connections.
+func (f *loadFlags) notes(errs io.Writer, x *exchanger, idle *idleConns) {
+	if lost := idle.lost(); lost > 0 {
+		fmt.Fprintf(errs, "bothends: the server closed %d of the %d idle connections\n", lost, int(f.hold))
+	}
+	if x.surplus > 0 {
+		fmt.Fprintf(errs, "bothends: on %d of %d connections octets followed the %d of the last reply\n", x.surplus, x.sum.Connections, int(f.replySize))
+		fmt.Fprintln(errs, "hint: with --expect, load compares each reply")
+	}
+	if s := x.stale; s.count > 0 {
+		after, hint := strconv.Itoa(s.most), "use --per-connection "+strconv.Itoa(s.most)
+		if s.least < s.most {
+			after, hint = fmt.Sprintf("%d to %d", s.least, s.most), "use --per-connection with a smaller number"
+		}
+		fmt.Fprintf(errs, "bothends: failed because the server had closed the connection: %d; exchanges on it before: %s\n", s.count, after)
+		fmt.Fprintf(errs, "hint: %s, so that load opens a new connection earlier\n", hint)
+	}
 }
 
 // waitUntil waits for --start-at. Stopped by then, there is no run to tell of.
@@ -267,7 +296,7 @@ func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []strin
 		return "", nil, usageError(cmd, err)
 	}
 	if port == 0 {
-		return "", nil, usageError(cmd, errors.New("port 0 is no port to connect to"))
+		return "", nil, usageError(cmd, errors.New("cannot connect to port 0"))
 	}
 	addrs, err := addressesOf(ctx, network, host, port.String())
 	if err != nil {
@@ -309,7 +338,7 @@ func (f *loadFlags) ownServer() (addr string, closeServer func(), err error) {
 	return ln.Addr().String(), func() { s.Close(); <-served }, nil
 }
 
-// keeps tells whether a connection has more than one exchange.
+// keeps reports whether a connection has more than one exchange.
 func (f *loadFlags) keeps() bool { return f.persistent || f.perConnection > 1 }
 
 func targetName(args []string, addr string) string {
@@ -326,7 +355,6 @@ func (f *loadFlags) measure(ctx context.Context, x *exchanger, progress *progres
 	progress.begin(r.Warmup)
 	for i := range r.Run(ctx) {
 		progress.tell(i)
-		i.Pack()
 		record.Intervals = append(record.Intervals, i)
 	}
 	progress.end()
@@ -339,7 +367,7 @@ func (f *loadFlags) runner(x *exchanger) *load.Runner {
 	return &load.Runner{
 		Start: x.worker, Pacer: f.pacer(), Workers: int(f.connections),
 		Duration: time.Duration(f.duration), Count: int64(f.count), Warmup: time.Duration(f.warmup), Ramp: time.Duration(f.ramp),
-		Outcome: outcomeName, Timed: timed,
+		Outcome: outcomeName, Success: succeeded, Timed: timed, BackOff: failsAtOnce,
 	}
 }
 
@@ -412,16 +440,24 @@ func (f *loadFlags) report(ctx context.Context, cmd *cobra.Command, record *load
 }
 
 // verdict is how the command ends: errors and --fail-if make it fail.
-func (f *loadFlags) verdict(total *load.Interval, limits []limit, first error) error {
+func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) error {
+	first, local := x.errors()
+	hint := localHint(local)
 	for _, l := range limits {
 		if broken, instead := l.brokenBy(total); broken {
-			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s", l.text, instead), hint: localHint(first)}
+			if first != nil {
+				instead += "; the first error: " + transcript.ErrorText(first)
+			}
+			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s", l.text, instead), hint: hint}
 		}
 	}
 	switch failed := errorsIn(total); {
 	case failed > 0 && !limited(limits, "errors"):
 		err := fmt.Errorf("%d of %d exchanges failed; the first: %s", failed, total.Operations(), transcript.ErrorText(first))
-		return &failure{code: exitFailure, err: err, hint: localHint(first)}
+		return &failure{code: exitFailure, err: err, hint: hint}
+	case total.Outcomes[load.Local] > 0:
+		err := fmt.Errorf("%d of %d exchanges failed on this machine; the first: %s", total.Outcomes[load.Local], total.Operations(), transcript.ErrorText(local))
+		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Unsent > 0 && !limited(limits, "unsent"):
 		return &failure{code: exitFailure, err: fmt.Errorf("%d of %d exchanges were due and never sent", total.Unsent, total.Unsent+total.Operations())}
 	case total.Operations() == 0:
@@ -429,6 +465,9 @@ func (f *loadFlags) verdict(total *load.Interval, limits []limit, first error) e
 	}
 	return nil
 }
+
+// isLocal reports whether an error is this machine's own, and not the server's.
+func isLocal(err error) bool { return localHint(err) != "" }
 
 // localHint is what to do about an error that is this machine's own, and not the
 // server's.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,9 +29,18 @@ type exchanger struct {
 
 	workers []*exchangeWorker
 	mu      sync.Mutex
-	first   error       // of all that failed
+	first   error // of the exchanges that failed by the server, or on the way to it
+	local   error // the first one that failed by a limit of this machine
+	stale   staleConns
 	sum     load.Kernel // what the kernel said of connections that have ended
-	surplus int         // connections with octets behind their last, good, reply
+	surplus int         // connections with octets after their last, good, reply
+}
+
+// staleConns are the exchanges that failed because the server had closed a connection
+// after an exchange on it, when the client meant to use it again.
+type staleConns struct {
+	count       int
+	least, most int // exchanges that were made on such a connection
 }
 
 // exchanger is of the flags.
@@ -100,7 +110,8 @@ func (w *exchangeWorker) exchange(ctx context.Context) error {
 	}
 	w.first, w.mark = true, time.Now()
 	var err error
-	if w.kept != nil {
+	reused := w.kept != nil
+	if reused {
 		_, err = w.client.ExchangeConn(w.traced, w.kept, w.request)
 	} else {
 		_, err = w.client.Exchange(w.traced, w.addr, w.request)
@@ -108,6 +119,10 @@ func (w *exchangeWorker) exchange(ctx context.Context) error {
 	var struck []string
 	if w.kept != nil {
 		struck = fault.Struck(w.kept)
+	}
+	stale := 0
+	if reused && w.first && closedEarly(err) {
+		stale = w.made
 	}
 	w.made++
 	w.good = err == nil && len(struck) == 0
@@ -118,12 +133,18 @@ func (w *exchangeWorker) exchange(ctx context.Context) error {
 		return &disturbed{err}
 	}
 	if err != nil && load.Counts(ctx) {
-		w.failed(err)
+		w.failed(err, stale)
 	}
 	return err
 }
 
-// byFault tells whether an exchange failed because of what struck it: a delay or a
+// closedEarly reports whether the server had ended the connection.
+func closedEarly(err error) bool {
+	outcome := bothends.Classify(err)
+	return outcome == bothends.Closed || outcome == bothends.Reset
+}
+
+// byFault reports whether an exchange failed because of what struck it: a delay or a
 // drip is no reason to fail.
 func byFault(struck []string, err error) bool {
 	var own *fault.Error
@@ -155,7 +176,7 @@ func (w *exchangeWorker) phases() *bothends.Trace {
 	}
 }
 
-// connect is the client's Dial. The connection is kept open behind the exchange.
+// connect is the client's Dial. The connection stays open after the exchange.
 func (w *exchangeWorker) connect(ctx context.Context, _, _ string) (net.Conn, error) {
 	conn, err := w.dial(ctx)
 	if err != nil {
@@ -208,18 +229,31 @@ func (x *exchanger) count(info tcpinfo.Info, good bool) {
 	}
 }
 
-func (x *exchanger) failed(err error) {
+// failed notes the error of an exchange. stale is not 0 if the server had closed the
+// connection after that many exchanges.
+func (x *exchanger) failed(err error, stale int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.first == nil {
-		x.first = err
+	if isLocal(err) {
+		x.local = cmp.Or(x.local, err)
+		return
+	}
+	x.first = cmp.Or(x.first, err)
+	if stale == 0 {
+		return
+	}
+	if s := &x.stale; s.count == 0 {
+		*s = staleConns{1, stale, stale}
+	} else {
+		*s = staleConns{s.count + 1, min(s.least, stale), max(s.most, stale)}
 	}
 }
 
-func (x *exchanger) firstError() error {
+// errors returns the first error that was not this machine's own, and the first that was.
+func (x *exchanger) errors() (first, local error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.first
+	return x.first, x.local
 }
 
 // close ends what the workers still keep; they have ended.
@@ -254,16 +288,26 @@ func isDisturbed(err error) bool {
 // outcomeName is how an exchange ended. A disturbed one that failed is canceled: this
 // end gave up.
 func outcomeName(err error) string {
+	if err == nil {
+		return bothends.OK.String()
+	}
 	if d := (*disturbed)(nil); errors.As(err, &d) {
 		if d.err == nil {
 			return bothends.OK.String()
 		}
 		return bothends.Canceled.String()
 	}
+	if isLocal(err) {
+		return load.Local
+	}
 	return bothends.Classify(err).String()
 }
 
-// timed tells whether an exchange counts in the latency.
+// succeeded reports whether an exchange ended well. A fault of ours that only slowed it
+// does not make it fail.
+func succeeded(err error) bool { return outcomeName(err) == bothends.OK.String() }
+
+// timed reports whether an exchange counts in the latency.
 func timed(err error) bool {
 	if isDisturbed(err) {
 		return false
@@ -272,12 +316,19 @@ func timed(err error) bool {
 	return outcome == bothends.OK || outcome == bothends.Timeout
 }
 
-// errorsIn are the exchanges that failed, but for those that this end gave up.
-func errorsIn(i *load.Interval) int64 {
-	return i.Operations() - i.Outcomes[bothends.OK.String()] - i.Outcomes[bothends.Canceled.String()]
+// failsAtOnce reports whether the next exchange would fail as fast as this one did.
+func failsAtOnce(err error) bool {
+	outcome := bothends.Classify(err)
+	return outcome == bothends.Refused || outcome == bothends.Unreachable || isLocal(err)
 }
 
-// idle connections are held besides the load.
+// errorsIn returns how many exchanges failed, without those that this end gave up, and
+// those that failed by a limit of this machine.
+func errorsIn(i *load.Interval) int64 {
+	return i.Operations() - i.Succeeded - i.Outcomes[bothends.Canceled.String()] - i.Outcomes[load.Local]
+}
+
+// idle connections are open during the load, and have no exchanges.
 type idleConns struct {
 	conns []net.Conn
 	gone  atomic.Int64

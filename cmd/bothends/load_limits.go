@@ -51,7 +51,7 @@ func parseLimit(text string) (limit, error) {
 	return l, nil
 }
 
-// brokenBy tells whether the run breaks the limit, and what it has instead. A latency of
+// brokenBy reports whether the run breaks the limit, and what it has instead. A latency of
 // which nothing was measured is less than any.
 func (l limit) brokenBy(total *load.Interval) (broken bool, instead string) {
 	got := l.of(total)
@@ -90,7 +90,7 @@ func (l limit) of(total *load.Interval) float64 {
 	case "unsent":
 		return share(total.Unsent)
 	case "rate":
-		return total.Rate()
+		return total.Throughput()
 	}
 	h, name := &total.Latency, l.metric
 	if service, ok := strings.CutPrefix(l.metric, "service."); ok {
@@ -106,7 +106,7 @@ func (l limit) of(total *load.Interval) float64 {
 	return h.Quantile(p / 100).Seconds()
 }
 
-// limited tells whether the user has said how much there may be of a metric.
+// limited reports whether the user has set a limit for a metric.
 func limited(limits []limit, metric string) bool {
 	return slices.ContainsFunc(limits, func(l limit) bool { return l.metric == metric })
 }

@@ -13,27 +13,35 @@ import (
 	"github.com/bothends/bothends/report"
 )
 
-// A progress tells how a run goes while it goes: one line on a terminal, written over
+// A progress shows how a run goes while it goes: one line on a terminal, written over
 // again each second, or a line of JSON each second.
 type progress struct {
-	line io.Writer // nil for none
-	json io.Writer
-	ends time.Duration // 0: not known
+	line  io.Writer // a terminal; nil for none
+	json  io.Writer
+	plain io.Writer // for what has to be said where there is no terminal; nil for nothing
+
+	ends        time.Duration // 0: not known
+	connections int64
+	timeout     time.Duration // for one exchange; 0 for none
+	waiting     bool          // said that the run waits for its last exchanges
 }
 
 func (f *loadFlags) progress(cmd *cobra.Command) *progress {
-	p := &progress{ends: f.lasts()}
-	switch errs, ok := fileOf(cmd.ErrOrStderr()); {
-	case f.quiet:
+	p := &progress{ends: f.lasts(), connections: int64(f.connections), timeout: time.Duration(f.timeout)}
+	if f.quiet {
+		return p
+	}
+	p.plain = cmd.ErrOrStderr()
+	switch errs, ok := fileOf(p.plain); {
 	case f.output.value == "json":
 		p.json = cmd.OutOrStdout()
 	case ok && term.IsTerminal(int(errs.Fd())):
-		p.line = cmd.ErrOrStderr()
+		p.line, p.plain = p.plain, nil
 	}
 	return p
 }
 
-// lasts is how long the run is to be, without the warm-up; 0 where nobody knows.
+// lasts is how long the run is to be, without the warm-up; 0 if that is not known.
 func (f *loadFlags) lasts() time.Duration {
 	byTime, byCount := time.Duration(f.duration)-time.Duration(f.warmup), f.countLasts()
 	switch {
@@ -56,13 +64,13 @@ func (f *loadFlags) countLasts() time.Duration {
 	if warmup < ramp {
 		before = f.rate * warmup.Seconds() * warmup.Seconds() / (2 * ramp.Seconds())
 	}
-	return load.Ramp(0, f.rate, ramp).Due(uint64(before)+uint64(f.count)) - warmup
+	return load.Ramp(0, f.rate, ramp).Due(uint64(before)+uint64(f.count), 0) - warmup
 }
 
 // intervalSchema names the form of a line of progress.
 const intervalSchema = "bothends.load-interval/v1"
 
-// begin tells of the warm-up: nothing is measured in it, and tell has nothing to tell.
+// begin shows the warm-up, in which nothing is measured.
 func (p *progress) begin(warmup time.Duration) {
 	if p.line != nil && warmup > 0 {
 		fmt.Fprintf(p.line, "\r\x1b[Kwarming up for %v", warmup)
@@ -70,12 +78,19 @@ func (p *progress) begin(warmup time.Duration) {
 }
 
 func (p *progress) tell(i *load.Interval) {
+	waits := p.waits(i)
 	if p.line != nil {
 		left := ""
-		if p.ends > 0 {
+		if waits != "" {
+			left = ", " + waits
+		} else if p.ends > 0 {
 			left = fmt.Sprintf(", %v left", max(0, p.ends-i.End).Round(time.Second))
 		}
-		fmt.Fprintf(p.line, "\r\x1b[K%.0f/s, p99 %v, %d errors%s", i.EndedRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), left)
+		fmt.Fprintf(p.line, "\r\x1b[K%.0f/s, p99 %v, %d errors%s", i.SucceededRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), left)
+	}
+	if p.plain != nil && waits != "" && !p.waiting {
+		p.waiting = true
+		fmt.Fprintln(p.plain, "bothends: "+waits)
 	}
 	if p.json == nil {
 		return
@@ -85,14 +100,37 @@ func (p *progress) tell(i *load.Interval) {
 		At       float64          `json:"at"`      // seconds since the warm-up
 		Seconds  float64          `json:"seconds"` // that the line is of; the last one's may be few
 		Rate     float64          `json:"rate"`    // of the exchanges that ended in them
+		RateOK   float64          `json:"rate_ok"` // of those that succeeded
 		P50      float64          `json:"p50"`
 		P99      float64          `json:"p99"`
 		Max      float64          `json:"max"`
 		Outcomes map[string]int64 `json:"outcomes"`
 		Errors   int64            `json:"errors"`
 		Queued   int64            `json:"queued"`
-	}{intervalSchema, i.End.Seconds(), (i.End - i.Start).Seconds(), i.EndedRate(), i.Latency.Quantile(0.5).Seconds(), i.Latency.Quantile(0.99).Seconds(),
-		i.Latency.Max().Seconds(), i.Outcomes, errorsIn(i), i.Queued})
+		Unsent   int64            `json:"unsent"`
+		Pending  int64            `json:"pending"` // under way, or waiting for a connection
+	}{intervalSchema, i.End.Seconds(), (i.End - i.Start).Seconds(), i.EndedRate(), i.SucceededRate(), i.Latency.Quantile(0.5).Seconds(), i.Latency.Quantile(0.99).Seconds(),
+		i.Latency.Max().Seconds(), i.Outcomes, errorsIn(i), i.Queued, i.Unsent, i.Pending})
+}
+
+// waits says what the run waits for after its time; "" before that. Exchanges under way end
+// within their timeout. Those that wait for a connection have DefaultPatience to start.
+func (p *progress) waits(i *load.Interval) string {
+	if p.ends == 0 || i.End < p.ends || i.Pending == 0 {
+		return ""
+	}
+	words := fmt.Sprintf("waiting for %d exchanges", i.Pending)
+	if i.Pending == 1 {
+		words = "waiting for 1 exchange"
+	}
+	if p.timeout == 0 {
+		return words + ", without a time limit (--timeout 0)"
+	}
+	most := p.timeout
+	if i.Pending > p.connections {
+		most += load.DefaultPatience
+	}
+	return fmt.Sprintf("%s, at most %v", words, max(0, most-(i.End-p.ends)).Round(time.Second))
 }
 
 // threeDigits returns d in three significant digits, such as 3.88s, and in whole seconds

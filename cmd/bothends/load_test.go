@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,7 +27,7 @@ import (
 )
 
 func TestLimits(t *testing.T) {
-	total := &load.Interval{End: 11 * time.Second, Tail: time.Second, Outcomes: map[string]int64{"ok": 990, "reset": 8, "canceled": 2}, Unsent: 1000}
+	total := &load.Interval{End: 11 * time.Second, Tail: time.Second, Outcomes: map[string]int64{"ok": 990, "reset": 8, "canceled": 2}, Succeeded: 990, Unsent: 1000}
 	for n := range 1000 {
 		total.Latency.Record(time.Duration(n+1) * time.Millisecond)
 		total.Service.Record(time.Millisecond)
@@ -43,8 +46,8 @@ func TestLimits(t *testing.T) {
 		"errors>0.7%":      "errors>0.7%: it is 0.8%",
 		"errors>0.8%":      "",
 		"unsent>10%":       "unsent>10%: it is 50%",
-		"rate<101":         "rate<101: it is 100.0/s",
-		"rate<100":         "",
+		"rate<100":         "rate<100: it is 99.0/s",
+		"rate<99":          "",
 	} {
 		l, err := parseLimit(text)
 		if err != nil {
@@ -189,11 +192,14 @@ func TestLoadSchedule(t *testing.T) {
 			t.Errorf("%s: schedule %v, ramp %v", args, r.Pacer, r.Ramp)
 			continue
 		}
+		last := time.Duration(0)
 		for n := uint64(0); want != nil && n < 100; n++ {
-			if got, want := r.Pacer.Due(n), want.Due(n); got != want {
+			got, want := r.Pacer.Due(n, last), want.Due(n, last)
+			if got != want {
 				t.Errorf("%s: exchange %d is due at %v, want %v", args, n, got, want)
 				break
 			}
+			last = got
 		}
 	}
 }
@@ -229,7 +235,7 @@ func TestLoadProgress(t *testing.T) {
 	p.begin(0)
 	p.begin(2 * time.Second)
 	for n := range 3 {
-		i := &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 98, "reset": 2}}
+		i := &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 98, "reset": 2}, Succeeded: 98}
 		if n == 2 {
 			i.End = i.Start + time.Second/2
 			i.Tail = time.Second / 4
@@ -244,7 +250,7 @@ func TestLoadProgress(t *testing.T) {
 	}
 	const clear = "\r\x1b[K"
 	want := clear + "warming up for 2s" +
-		clear + "100/s, p99 1s, 2 errors, 2s left" + clear + "100/s, p99 1s, 2 errors, 1s left" + clear + "200/s, p99 1s, 2 errors, 1s left"
+		clear + "98/s, p99 1s, 2 errors, 2s left" + clear + "98/s, p99 1s, 2 errors, 1s left" + clear + "196/s, p99 1s, 2 errors, 1s left"
 	if diff := cmp.Diff(want, line.String()); diff != "" {
 		t.Error(diff)
 	}
@@ -255,7 +261,10 @@ func TestLoadProgress(t *testing.T) {
 			t.Errorf("%d ns is %s, want %s", d, got, want)
 		}
 	}
-	type told struct{ At, Seconds, Rate float64 }
+	type told struct {
+		At, Seconds, Rate float64
+		RateOK            float64 `json:"rate_ok"`
+	}
 	var got []told
 	for text := range strings.Lines(lines.String()) {
 		var one told
@@ -264,8 +273,33 @@ func TestLoadProgress(t *testing.T) {
 		}
 		got = append(got, one)
 	}
-	if diff := cmp.Diff([]told{{1, 1, 100}, {2, 1, 100}, {2.5, 0.5, 200}}, got); diff != "" {
+	if diff := cmp.Diff([]told{{1, 1, 100, 98}, {2, 1, 100, 98}, {2.5, 0.5, 200, 196}}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// After its time a run says what it waits for, and for how long at most; without a
+// terminal once.
+func TestLoadWaits(t *testing.T) {
+	second := func(n int, pending int64) *load.Interval {
+		return &load.Interval{Start: time.Duration(n-1) * time.Second, End: time.Duration(n) * time.Second, Pending: pending}
+	}
+	var line, plain bytes.Buffer
+	p := progress{line: &line, plain: &plain, ends: 2 * time.Second, connections: 10, timeout: 5 * time.Second}
+	for n, pending := range []int64{10, 30, 4, 1, 0} {
+		p.tell(second(n+1, pending))
+	}
+	got := strings.Split(line.String(), "\r\x1b[K0/s, p99 0s, 0 errors, ")[1:]
+	want := []string{"1s left", "waiting for 30 exchanges, at most 15s", "waiting for 4 exchanges, at most 4s", "waiting for 1 exchange, at most 3s", "0s left"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if plain.String() != "bothends: waiting for 30 exchanges, at most 15s\n" {
+		t.Errorf("%q", plain.String())
+	}
+	p.timeout = 0
+	if got := p.waits(second(9, 1)); got != "waiting for 1 exchange, without a time limit (--timeout 0)" {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -413,15 +447,111 @@ func TestLoadFaults(t *testing.T) {
 	}
 }
 
+// What fails for a limit of this machine is not the server's error, and makes the run fail
+// all the same.
+func TestLoadLocalLimits(t *testing.T) {
+	connect := func(call string, n syscall.Errno) error {
+		return &net.OpError{Op: "dial", Err: os.NewSyscallError(call, n)}
+	}
+	for _, err := range []error{connect("socket", syscall.EMFILE), connect("connect", syscall.EADDRNOTAVAIL), connect("bind", syscall.EADDRINUSE)} {
+		x := new(exchanger)
+		x.failed(err, 0)
+		total := &load.Interval{Outcomes: map[string]int64{outcomeName(err): 2, "ok": 8}, Succeeded: 8}
+		if total.Outcomes["local"] != 2 || succeeded(err) || timed(err) || errorsIn(total) != 0 || !failsAtOnce(err) {
+			t.Errorf("%v: %v, %d errors", err, total.Outcomes, errorsIn(total))
+		}
+		l, _ := parseLimit("errors>0")
+		for _, limits := range [][]limit{nil, {l}} {
+			var failed *failure
+			if err := new(loadFlags).verdict(total, limits, x); !errors.As(err, &failed) || failed.code != 1 || !strings.HasPrefix(failed.err.Error(), "2 of 10 exchanges failed on this machine; the first: ") || failed.hint == "" {
+				t.Errorf("verdict: %v", err)
+			}
+		}
+	}
+	for _, err := range []error{connect("connect", syscall.ECONNREFUSED), connect("connect", syscall.EHOSTUNREACH)} {
+		if isLocal(err) || !failsAtOnce(err) {
+			t.Errorf("%v is taken for this machine's, or repeated at once", err)
+		}
+	}
+	if failsAtOnce(connect("read", syscall.ECONNRESET)) {
+		t.Error("a reset is followed by a wait")
+	}
+}
+
+// Where nothing listens, a closed loop does not spin, and says that it waited.
+func TestLoadBacksOff(t *testing.T) {
+	t.Parallel()
+	out, _, code := loaded(t, refusing(t), "-c", "2", "-d", "400ms", "-o", "json")
+	var sum struct {
+		Exchanges int64
+		Rate      float64
+		RateOK    *float64 `json:"rate_ok"`
+		BackOffs  int64    `json:"back_offs"`
+		BackedOff float64  `json:"backed_off"`
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &sum); err != nil || code != 1 {
+		t.Fatalf("exit %d, %v", code, err)
+	}
+	// 1, 2, 4 and so on up to 64 ms, and then 100 ms.
+	if sum.Exchanges > 22 || sum.Exchanges < 2 || sum.BackOffs != sum.Exchanges || sum.BackedOff < 0.3 || sum.BackedOff > 0.8 || sum.RateOK == nil || *sum.RateOK != 0 {
+		t.Errorf("%+v", sum)
+	}
+}
+
+// A server that closes the connection after each exchange, or after five, is named with
+// what to do.
+func TestLoadOfClosedConnections(t *testing.T) {
+	t.Parallel()
+	for exchanges, want := range map[int]string{1: "before: 1\nhint: use --per-connection 1, ", 5: "before: 5\nhint: use --per-connection 5, "} {
+		addr := accepting(t, func(conn net.Conn) {
+			for range exchanges {
+				if _, err := io.ReadFull(conn, make([]byte, 16)); err != nil {
+					return
+				}
+				io.WriteString(conn, "Farewell, client")
+			}
+		})
+		_, errs, code := loaded(t, addr, "-n", "36", "-c", "1", "--persistent", "-q")
+		if code != 1 || strings.Count(errs, "the server had closed the connection") != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%d exchanges: exit %d: %s", exchanges, code, errs)
+		}
+		if _, errs, code = loaded(t, addr, "-n", "36", "-c", "1", "--per-connection", strconv.Itoa(exchanges), "-q"); code != 0 || errs != "" {
+			t.Errorf("%d exchanges, as the hint says: exit %d: %s", exchanges, code, errs)
+		}
+	}
+}
+
+// An address keeps its zone, and is not looked up; nor do the addresses of a name lose
+// theirs.
+func TestLookupKeepsZones(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel() // whoever looks up fails
+	for _, host := range []string{"fe80::1%eth0", "::1", "127.0.0.1"} {
+		if ips, err := lookup(ended, "tcp", host); err != nil || len(ips) != 1 || ips[0].String() != host {
+			t.Errorf("%s: %v, %v", host, ips, err)
+		}
+	}
+	if addr, _, err := loadFlagsOf(t, "").target(ended, new(cobra.Command), []string{"[fe80::1%eth0]:1060"}); addr != "[fe80::1%eth0]:1060" || err != nil {
+		t.Errorf("%s, %v", addr, err)
+	}
+	found := []net.IPAddr{{IP: net.ParseIP("fe80::1"), Zone: "eth0"}, {IP: net.ParseIP("192.0.2.1")}, {IP: net.ParseIP("2001:db8::1")}}
+	for network, want := range map[string]string{"tcp": "[fe80::1%eth0 192.0.2.1 2001:db8::1]", "tcp4": "[192.0.2.1]", "tcp6": "[fe80::1%eth0 2001:db8::1]"} {
+		if got := fmt.Sprint(ofNetwork(network, found)); got != want {
+			t.Errorf("%s: %s, want %s", network, got, want)
+		}
+	}
+}
+
 // What is due and never sent makes it fail too.
 func TestLoadUnsent(t *testing.T) {
-	total := &load.Interval{Outcomes: map[string]int64{"ok": 4}, Unsent: 96}
-	err := new(loadFlags).verdict(total, nil, nil)
+	total := &load.Interval{Outcomes: map[string]int64{"ok": 4}, Succeeded: 4, Unsent: 96}
+	err := new(loadFlags).verdict(total, nil, new(exchanger))
 	if err == nil || err.Error() != "bothends: 96 of 100 exchanges were due and never sent" {
 		t.Errorf("%v", err)
 	}
 	l, _ := parseLimit("unsent>96%")
-	if err := new(loadFlags).verdict(total, []limit{l}, nil); err != nil {
+	if err := new(loadFlags).verdict(total, []limit{l}, new(exchanger)); err != nil {
 		t.Errorf("the user allows them: %v", err)
 	}
 }
@@ -438,7 +568,7 @@ func TestLoadSurplus(t *testing.T) {
 		}
 	})
 	_, errs, code := loaded(t, addr, "-n", "10", "-c", "1", "-q", "--persistent")
-	if code != 0 || !strings.HasPrefix(errs, "bothends: on 1 of 1 connections there was more behind the last 16 octets of a reply") {
+	if code != 0 || !strings.HasPrefix(errs, "bothends: on 1 of 1 connections octets followed the 16 of the last reply\nhint: with --expect, ") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	_, errs, code = loaded(t, addr, "-n", "10", "-c", "1", "-q", "--persistent", "--expect", "Farewell, client")
@@ -471,6 +601,12 @@ func TestLoadErrors(t *testing.T) {
 	}
 	if _, errs, code = loaded(t, addr, "-n", "5", "-q", "--fail-if", "errors>100%"); code != 0 {
 		t.Errorf("the user allows all errors: exit %d: %s", code, errs)
+	}
+	if _, errs, code = loaded(t, addr, "-n", "5", "-q", "--fail-if", "errors>10%"); code != 1 || !strings.HasPrefix(errs, "bothends: --fail-if 'errors>10%': it is 100%; the first error: connect to 127.0.0.1:") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if _, errs, code = loaded(t, addr, "-n", "5", "-q", "--fail-if", "errors>100%", "--fail-if", "rate<1"); code != 1 || !strings.HasPrefix(errs, "bothends: --fail-if 'rate<1': it is 0.0/s") {
+		t.Errorf("a rate of failures alone: exit %d: %s", code, errs)
 	}
 	if _, errs, code = loaded(t, "-n", "5", "-q", "--fail-if", "p50>1ns"); code != 1 || !strings.HasPrefix(errs, "bothends: --fail-if 'p50>1ns': it is ") {
 		t.Errorf("exit %d: %s", code, errs)
