@@ -19,7 +19,7 @@ cmd/bothends       -> check explain fault load proxy report transcript bothends 
 check              -> fault bothends internal/procgroup internal/tcpinfo
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
-load               -> hdrhistogram x/sys/unix
+load               -> x/sys/unix
 report             -> load
 bothends           -> internal/errno
 proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml
@@ -34,7 +34,6 @@ internal/tcpinfo   -> x/sys/unix
 `
 
 var modules = map[string]string{
-	"github.com/HdrHistogram/hdrhistogram-go": "hdrhistogram",
 	"github.com/gopacket/gopacket":            "gopacket",
 	"github.com/gopacket/gopacket/layers":     "gopacket/layers",
 	"github.com/gopacket/gopacket/pcapgo":     "gopacket/pcapgo",

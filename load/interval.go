@@ -1,6 +1,10 @@
 package load
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // An Interval contains the measurements of the operations that ended in one part of a run.
 type Interval struct {
@@ -133,12 +137,13 @@ func (i *Interval) Merge(other *Interval) {
 
 // Pack packs its histograms.
 func (i *Interval) Pack() {
-	for _, h := range []*Histogram{&i.Latency, &i.Service, &i.Late, &i.Own} {
+	for _, h := range i.histograms() {
 		h.Pack()
 	}
-	for _, h := range i.Phases {
-		h.Pack()
-	}
+}
+
+func (i *Interval) histograms() []*Histogram {
+	return slices.AppendSeq([]*Histogram{&i.Latency, &i.Service, &i.Late, &i.Own}, maps.Values(i.Phases))
 }
 
 // Total is all of them as one.

@@ -81,15 +81,16 @@ func usual(intervals []*load.Interval) time.Duration {
 	return lengths[len(lengths)/2]
 }
 
-// even is the intervals without stumps, such as at the end of a run: one of less than
-// half the usual length is added to the one before it, as its rate would be noise.
-// There are at most as many as asked for; neighbours are joined for that.
+// even returns the intervals without stumps, such as at the end of a run: one of less
+// than half the usual length is added to the one before it, because its rate is noise.
+// If there are more than most, neighbours are joined. What is joined has the latency and
+// no other histogram: in a long run the others take ten times as long.
 func even(intervals []*load.Interval, most int) []*load.Interval {
 	least := usual(intervals) / 2
 	list := make([]*load.Interval, 0, len(intervals))
 	for _, i := range intervals {
 		if n := len(list); n > 0 && i.End-i.Start < least {
-			list[n-1] = load.Total([]*load.Interval{list[n-1], i})
+			list[n-1] = joined(list[n-1], i)
 			continue
 		}
 		list = append(list, i)
@@ -98,13 +99,24 @@ func even(intervals []*load.Interval, most int) []*load.Interval {
 	if each <= 1 {
 		return list
 	}
-	var joined []*load.Interval
+	var fewer []*load.Interval
 	for group := range slices.Chunk(list, each) {
-		one := load.Total(group)
-		one.Pack()
-		joined = append(joined, one)
+		fewer = append(fewer, joined(group...))
 	}
-	return joined
+	return fewer
+}
+
+// joined returns the sum of intervals, of whose histograms it has the latency alone.
+func joined(intervals ...*load.Interval) *load.Interval {
+	some := make([]*load.Interval, len(intervals))
+	for n, i := range intervals {
+		one := *i
+		one.Service, one.Late, one.Own, one.Phases = load.Histogram{}, load.Histogram{}, load.Histogram{}, nil
+		some[n] = &one
+	}
+	sum := load.Total(some)
+	sum.Pack()
+	return sum
 }
 
 // clean is a text of a record, for a terminal: a record may come from anybody.
