@@ -32,7 +32,11 @@ var page = template.Must(template.New("page").Parse(pageTemplate))
 // HTML writes a page with the runs drawn over one another, and their figures as
 // tables. It is whole: it loads nothing, and its policy forbids it to.
 func HTML(w io.Writer, runs []Run) error {
-	p := pageOf(runs)
+	complete := make([]Run, len(runs))
+	for n, r := range runs {
+		complete[n] = Run{r.Name, whole(r.Record)}
+	}
+	p := pageOf(complete)
 	p.UPlotCSS, p.CSS, p.UPlotJS, p.JS = template.CSS(uplotCSS), template.CSS(pageCSS), template.JS(uplotJS), template.JS(pageJS)
 	return page.Execute(w, p)
 }
