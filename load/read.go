@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 )
 
@@ -18,12 +19,21 @@ const (
 
 // ReadRecord reads one record. It returns an error if the record is larger than 1 GiB,
 // and if it holds much more than its size: anyone may have written it.
-func ReadRecord(r io.Reader) (*Record, error) {
+func ReadRecord(r io.Reader) (*Record, error) { return readRecord(r, math.MaxInt) }
+
+// ReadJoined is ReadRecord for a reader that does not need each interval: if there are
+// more than most, neighbours are joined while they are read, to at least half as many.
+// The memory that it takes does not grow with the length of the run.
+func ReadJoined(r io.Reader, most int) (*Record, error) { return readRecord(r, max(2, most&^1)) }
+
+func readRecord(r io.Reader, most int) (*Record, error) {
 	from := &limited{r: r}
-	read := recordReader{Decoder: json.NewDecoder(from), from: from}
-	err := read.record()
-	if err != nil {
+	read := recordReader{Decoder: json.NewDecoder(from), from: from, most: most, each: 1}
+	if err := read.record(); err != nil {
 		return nil, fmt.Errorf("read load record: %w", err)
+	}
+	for _, i := range read.r.Intervals[max(0, len(read.r.Intervals)-1):] {
+		i.Pack() // others may have been joined to it
 	}
 	return &read.r, nil
 }
@@ -52,6 +62,9 @@ type recordReader struct {
 	*json.Decoder
 	from     *limited
 	r        Record
+	read     int   // intervals
+	most     int   // to keep
+	each     int   // that are joined to one
 	counts   int64 // of all intervals
 	unpacked int64 // octets of histograms
 }
@@ -119,10 +132,10 @@ func (d *recordReader) intervals() error {
 		d.from.part = 0
 		i := new(Interval)
 		if err := i.from(func(j **intervalJSON) error { return d.reason(d.Decode(j)) }); err != nil {
-			return fmt.Errorf("interval %d: %w", len(d.r.Intervals), err)
+			return fmt.Errorf("interval %d: %w", d.read, err)
 		}
 		if err := d.add(i); err != nil {
-			return fmt.Errorf("interval %d: %w", len(d.r.Intervals), err)
+			return fmt.Errorf("interval %d: %w", d.read, err)
 		}
 	}
 	_, err = d.Token()
@@ -157,8 +170,41 @@ func (d *recordReader) add(i *Interval) error {
 	if most := mostFree + mostTimes*d.from.all; d.unpacked > most {
 		return fmt.Errorf("the histograms take more than %d MiB, which is too much for the size of the record", most>>20)
 	}
-	d.r.Intervals = append(d.r.Intervals, i)
+	d.keep(i)
 	return nil
+}
+
+// keep adds an interval to the last one, or after it.
+func (d *recordReader) keep(i *Interval) {
+	list := d.r.Intervals
+	if d.read%d.each > 0 {
+		list[len(list)-1].Merge(i)
+	} else {
+		if len(list) > 0 {
+			list[len(list)-1].Pack()
+		}
+		if len(list) >= d.most {
+			list = inPairs(list)
+			d.each *= 2
+		}
+		d.r.Intervals = append(list, i)
+	}
+	d.read++
+}
+
+// inPairs joins the first interval and the second, and so on.
+func inPairs(list []*Interval) []*Interval {
+	for n, i := range list {
+		if n%2 == 0 {
+			list[n/2] = i
+			continue
+		}
+		list[n/2].Merge(i)
+		list[n/2].Pack()
+	}
+	half := (len(list) + 1) / 2
+	clear(list[half:])
+	return list[:half]
 }
 
 // counted returns what is wrong with an interval's counts.

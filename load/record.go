@@ -126,6 +126,9 @@ func (i *Interval) from(decode func(**intervalJSON) error) error {
 	i.Start, i.End, i.Tail, i.Outcomes, i.Phases = seconds(j.Start), seconds(j.End), seconds(j.Tail), j.Outcomes, j.Phases
 	i.Behind, i.Queued, i.Unsent = j.Behind, j.Queued, j.Unsent
 	i.BackOffs, i.BackedOff = j.BackOffs, seconds(j.BackedOff)
+	if i.Outcomes == nil {
+		i.Outcomes = make(map[string]int64)
+	}
 	if i.Succeeded = j.Outcomes["ok"]; j.Succeeded != nil {
 		i.Succeeded = *j.Succeeded
 	}

@@ -182,3 +182,61 @@ func TestHistogram(t *testing.T) {
 		t.Errorf("%d, %v, %v", h.Count(), h.Quantile(0.5), h.Max())
 	}
 }
+
+// lasting is a record of so many seconds, as text.
+func lasting(t *testing.T, seconds int) string {
+	t.Helper()
+	r := &load.Record{}
+	for n := range seconds {
+		i := &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 50}, Succeeded: 50, Health: load.Health{GCs: 1, GCPause: time.Duration(n)}}
+		for k := range 50 {
+			i.Latency.Record(time.Duration(1000*k+n) * time.Microsecond)
+		}
+		i.Pack()
+		r.Intervals = append(r.Intervals, i)
+	}
+	return written(t, r)
+}
+
+// Joined while it is read, a run has the same total, in intervals that follow each other,
+// and takes no more memory when it is longer.
+func TestReadJoined(t *testing.T) {
+	joined := func(text string, most int) *load.Record {
+		r, err := load.ReadJoined(strings.NewReader(text), most)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for seconds := range 70 {
+		text := lasting(t, seconds)
+		whole, err := load.ReadRecord(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, most := range []int{-1, 2, 8, 9, 100} {
+			r := joined(text, most)
+			n := len(r.Intervals)
+			if n > max(2, most) || n < min(seconds, max(2, most)/2) {
+				t.Errorf("%d of %d intervals, at most %d", n, seconds, most)
+			}
+			want, got := written(t, &load.Record{Intervals: []*load.Interval{load.Total(whole.Intervals)}}), written(t, &load.Record{Intervals: []*load.Interval{load.Total(r.Intervals)}})
+			if want != got {
+				t.Errorf("%d seconds, at most %d: %s", seconds, most, cmp.Diff(want, got))
+			}
+			for k, i := range r.Intervals[:max(0, n-1)] {
+				if i.End != r.Intervals[k+1].Start {
+					t.Errorf("%d seconds, at most %d: one ends at %v, the next starts at %v", seconds, most, i.End, r.Intervals[k+1].Start)
+				}
+			}
+		}
+	}
+	kept := func(seconds int) uint64 {
+		text := lasting(t, seconds)
+		_, left := heap(func() any { return joined(text, 100) })
+		return left
+	}
+	if short, long := kept(200), kept(1600); long > 2*short {
+		t.Errorf("200 s take %d octets, and 1600 s %d", short, long)
+	}
+}

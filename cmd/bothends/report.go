@@ -74,7 +74,7 @@ With -o json it is one bothends.load/v1 object a line, times in seconds.`,
 }
 
 func (f *reportFlags) show(cmd *cobra.Command, args []string) error {
-	runs, err := readRuns(cmd, args)
+	runs, err := readRuns(cmd, args, readJoined)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ took turns with another. The time between them is left out.`,
 			if err := notOver(cmd, args, out); err != nil {
 				return err
 			}
-			runs, err := readRuns(cmd, args)
+			runs, err := readRuns(cmd, args, load.ReadRecord)
 			if err != nil {
 				return err
 			}
@@ -212,7 +212,7 @@ Exit status: 0 faster or no difference, 1 slower, 2 the runs cannot be compared,
 }
 
 func (f *reportCompareFlags) compare(cmd *cobra.Command, args []string) error {
-	runs, err := readRuns(cmd, args)
+	runs, err := readRuns(cmd, args, readJoined)
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ if it has no label.`,
 			if err := notOver(cmd, args, out); err != nil {
 				return err
 			}
-			runs, err := readRuns(cmd, args)
+			runs, err := readRuns(cmd, args, readJoined)
 			if err != nil {
 				return err
 			}
@@ -303,13 +303,19 @@ func someFiles(least int) cobra.PositionalArgs {
 	}
 }
 
+// mostIntervals is more than a page, a table or a comparison shows, each of which joins
+// neighbours. So a run of any length takes little memory.
+const mostIntervals = 1200
+
+func readJoined(r io.Reader) (*load.Record, error) { return load.ReadJoined(r, mostIntervals) }
+
 // readRuns reads the files; - is standard input.
-func readRuns(cmd *cobra.Command, names []string) (runs []report.Run, err error) {
+func readRuns(cmd *cobra.Command, names []string, read func(io.Reader) (*load.Record, error)) (runs []report.Run, err error) {
 	if first := slices.Index(names, "-"); first >= 0 && slices.Contains(names[first+1:], "-") {
 		return nil, usageError(cmd, errors.New("standard input can be read only once"))
 	}
 	for _, name := range names {
-		r, err := readRun(cmd.InOrStdin(), name)
+		r, err := readRun(cmd.InOrStdin(), name, read)
 		if err != nil {
 			return nil, usageError(cmd, fmt.Errorf("%s: %w", name, err))
 		}
@@ -318,16 +324,16 @@ func readRuns(cmd *cobra.Command, names []string) (runs []report.Run, err error)
 	return runs, nil
 }
 
-func readRun(stdin io.Reader, name string) (*load.Record, error) {
+func readRun(stdin io.Reader, name string, read func(io.Reader) (*load.Record, error)) (*load.Record, error) {
 	if name == "-" {
-		return load.ReadRecord(stdin)
+		return read(stdin)
 	}
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, reasonOf(err)
 	}
 	defer file.Close()
-	return load.ReadRecord(file)
+	return read(file)
 }
 
 func printJSON(out io.Writer, v any) error {
