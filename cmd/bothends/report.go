@@ -187,7 +187,8 @@ from the intervals of both runs. The verdict on each figure is one of:
   too few to say   fewer than 30 exchanges are beyond the percentile
 
 Runs of different kinds, and runs with fewer than 8 intervals, are rejected. An
-interval is one second by default. A longer run has narrower confidence intervals.
+interval is one second by default. Longer runs have narrower confidence
+intervals.
 
 Two runs also differ because the machine was busy with other work. To reduce
 this effect, alternate the runs on the same machine: A B A B. With more than two
@@ -259,9 +260,9 @@ func newReportHTML() *cobra.Command {
 		Use:   "html FILE...",
 		Short: "Draw runs over one another on a page",
 		Long: `html writes one self-contained page of HTML: latency by percentile, latency over
-time as a heat map, throughput and failures over time, and all figures as tables.
-Several runs are drawn over one another, each under its label, or under its FILE
-if it has no label.`,
+time as a heat map, throughput and failures over time, and all figures as
+tables. Several runs are drawn over one another, each under its label, or under
+its FILE if it has no label.`,
 		Example: `  bothends report html run.json --out run.html
   bothends report html before.json after.json --out both.html`,
 		Args: someFiles(1),
@@ -288,7 +289,7 @@ func (f *percentFlag) Type() string   { return "PERCENT" }
 func (f *percentFlag) Set(s string) error {
 	v, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
 	if err != nil || !(v >= 0 && v <= 1000) || math.IsInf(v, 0) {
-		return errors.New("must be a percentage, such as 5%")
+		return errors.New("must be a percentage such as 5%")
 	}
 	*f = percentFlag(v / 100)
 	return nil
