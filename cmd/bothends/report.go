@@ -208,7 +208,7 @@ Exit status: 0 faster or no difference, 1 slower, 2 the runs cannot be compared,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.compare(cmd, args) },
 	}
 	f.add(cmd, "a JSON line")
-	cmd.Flags().Var(&f.least, "least", "smallest difference that counts; 0 counts every one")
+	cmd.Flags().Var(&f.least, "least", "smallest difference that counts")
 	return cmd
 }
 
