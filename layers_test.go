@@ -20,7 +20,7 @@ check              -> fault bothends internal/errno internal/procgroup internal/
 docs               ->
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
-load               -> hdrhistogram x/sys/unix
+load               -> x/sys/unix
 report             -> load
 bothends           -> internal/errno
 proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml
@@ -35,17 +35,16 @@ internal/tcpinfo   -> x/sys/unix
 `
 
 var modules = map[string]string{
-	"github.com/HdrHistogram/hdrhistogram-go": "hdrhistogram",
-	"github.com/gopacket/gopacket":            "gopacket",
-	"github.com/gopacket/gopacket/layers":     "gopacket/layers",
-	"github.com/gopacket/gopacket/pcapgo":     "gopacket/pcapgo",
-	"github.com/spf13/cobra":                  "cobra",
-	"github.com/spf13/cobra/doc":              "cobra/doc",
-	"github.com/spf13/pflag":                  "pflag",
-	"golang.org/x/net/bpf":                    "x/net/bpf",
-	"golang.org/x/sys/unix":                   "x/sys/unix",
-	"golang.org/x/term":                       "x/term",
-	"go.yaml.in/yaml/v4":                      "yaml",
+	"github.com/gopacket/gopacket":        "gopacket",
+	"github.com/gopacket/gopacket/layers": "gopacket/layers",
+	"github.com/gopacket/gopacket/pcapgo": "gopacket/pcapgo",
+	"github.com/spf13/cobra":              "cobra",
+	"github.com/spf13/cobra/doc":          "cobra/doc",
+	"github.com/spf13/pflag":              "pflag",
+	"golang.org/x/net/bpf":                "x/net/bpf",
+	"golang.org/x/sys/unix":               "x/sys/unix",
+	"golang.org/x/term":                   "x/term",
+	"go.yaml.in/yaml/v4":                  "yaml",
 }
 
 func TestLayers(t *testing.T) {

@@ -1,6 +1,10 @@
 package load
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // An Interval contains the measurements of the operations that ended in one part of a run.
 type Interval struct {
@@ -95,7 +99,11 @@ func PerSecond(n int64, in time.Duration) float64 {
 
 // Merge adds another one, of the same run or of another: the counts add up, and so do the
 // tails; the time is from the earlier start to the later end.
+// A nil one has nothing.
 func (i *Interval) Merge(other *Interval) {
+	if other == nil {
+		return
+	}
 	if i.Outcomes == nil {
 		i.Start, i.End, i.Outcomes = other.Start, other.End, make(map[string]int64)
 	}
@@ -133,22 +141,23 @@ func (i *Interval) Merge(other *Interval) {
 
 // Pack packs its histograms.
 func (i *Interval) Pack() {
-	for _, h := range []*Histogram{&i.Latency, &i.Service, &i.Late, &i.Own} {
-		h.Pack()
-	}
-	for _, h := range i.Phases {
+	for _, h := range i.histograms() {
 		h.Pack()
 	}
 }
 
-// Total is all of them as one.
+func (i *Interval) histograms() []*Histogram {
+	return slices.AppendSeq([]*Histogram{&i.Latency, &i.Service, &i.Late, &i.Own}, maps.Values(i.Phases))
+}
+
+// Total returns the sum of intervals.
 func Total(intervals []*Interval) *Interval {
-	total := &Interval{Outcomes: make(map[string]int64)}
-	for n, i := range intervals {
-		if n == 0 {
-			total.Start, total.End = i.Start, i.End
-		}
+	total := new(Interval)
+	for _, i := range intervals {
 		total.Merge(i)
+	}
+	if total.Outcomes == nil {
+		total.Outcomes = make(map[string]int64)
 	}
 	return total
 }

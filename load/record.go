@@ -1,10 +1,17 @@
 package load
 
 import (
+	"bufio"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -15,7 +22,10 @@ const RecordSchema = "bothends.load-record/v1"
 // its histograms, so that runs can be merged and compared afterwards without loss.
 // docs/load-record.schema.json describes its JSON.
 type Record struct {
-	Schema string    `json:"schema"`
+	Schema string `json:"schema"`
+	// IDs identify the runs that are in the record: one, or those of all the records
+	// that were merged. See RunIDs.
+	IDs    []string  `json:"ids,omitempty"`
 	Began  time.Time `json:"began"` // the end of the warm-up, from which the Intervals count
 	Config Config    `json:"config"`
 	Host   Host      `json:"host"`
@@ -86,24 +96,39 @@ type intervalJSON struct {
 	GCPause   float64               `json:"gc_pause,omitempty"`
 }
 
-// MarshalJSON gives times in seconds and histograms in HdrHistogram's V2 encoding.
-func (i *Interval) MarshalJSON() ([]byte, error) {
-	return json.Marshal(intervalJSON{
+// MarshalJSON returns times in seconds and histograms in HdrHistogram's V2 encoding.
+func (i *Interval) MarshalJSON() ([]byte, error) { return json.Marshal(i.json()) }
+
+func (i *Interval) json() *intervalJSON {
+	return &intervalJSON{
 		i.Start.Seconds(), i.End.Seconds(), i.Tail.Seconds(), i.Behind, i.Outcomes, &i.Succeeded, &i.Latency, &i.Service, i.Phases, &i.Late, &i.Own,
 		i.Queued, i.Unsent, i.BackOffs, i.BackedOff.Seconds(), i.Health.CPU.Seconds(), i.Health.GCs, i.Health.GCPause.Seconds(),
-	})
+	}
 }
 
-// UnmarshalJSON reads what MarshalJSON gives.
+// UnmarshalJSON reads what MarshalJSON returns.
 func (i *Interval) UnmarshalJSON(text []byte) error {
 	*i = Interval{}
-	j := intervalJSON{Latency: &i.Latency, Service: &i.Service, Late: &i.Late, Own: &i.Own}
-	if err := json.Unmarshal(text, &j); err != nil {
+	return i.from(func(j **intervalJSON) error { return json.Unmarshal(text, j) })
+}
+
+var errNull = errors.New("it is null")
+
+// from fills i with what decode reads.
+func (i *Interval) from(decode func(**intervalJSON) error) error {
+	j := &intervalJSON{Latency: &i.Latency, Service: &i.Service, Late: &i.Late, Own: &i.Own}
+	if err := decode(&j); err != nil {
 		return err
+	}
+	if j == nil {
+		return errNull
 	}
 	i.Start, i.End, i.Tail, i.Outcomes, i.Phases = seconds(j.Start), seconds(j.End), seconds(j.Tail), j.Outcomes, j.Phases
 	i.Behind, i.Queued, i.Unsent = j.Behind, j.Queued, j.Unsent
 	i.BackOffs, i.BackedOff = j.BackOffs, seconds(j.BackedOff)
+	if i.Outcomes == nil {
+		i.Outcomes = make(map[string]int64)
+	}
 	if i.Succeeded = j.Outcomes["ok"]; j.Succeeded != nil {
 		i.Succeeded = *j.Succeeded
 	}
@@ -111,81 +136,71 @@ func (i *Interval) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Write writes the record as one line of JSON.
+// NewID returns an ID for a run that no other run has.
+func NewID() string { return rand.Text() }
+
+// RunIDs returns the IDs of the runs in the record. A record of before there were IDs
+// has one that is made from its measurements.
+func (r *Record) RunIDs() []string {
+	if len(r.IDs) > 0 {
+		return r.IDs
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d %q\n", r.Began.UnixNano(), r.Host.Name)
+	for _, i := range r.Intervals {
+		fmt.Fprintln(sum, i.Start.Microseconds(), i.End.Microseconds())
+		for _, outcome := range slices.Sorted(maps.Keys(i.Outcomes)) {
+			fmt.Fprintf(sum, "%q %d\n", outcome, i.Outcomes[outcome])
+		}
+		for _, h := range []*Histogram{&i.Latency, &i.Service} {
+			packed := h.pack()
+			sum.Write(binary.AppendUvarint(nil, uint64(len(packed))))
+			sum.Write(packed)
+		}
+	}
+	return []string{"sha256-" + hex.EncodeToString(sum.Sum(nil)[:13])}
+}
+
+// Write writes the record as one line of JSON. It does not hold all of it in memory.
 func (r *Record) Write(w io.Writer) error {
 	r.Schema = RecordSchema
-	return json.NewEncoder(w).Encode(r)
-}
-
-// ReadRecord reads one record.
-func ReadRecord(r io.Reader) (*Record, error) {
-	var record Record
-	from := json.NewDecoder(r)
-	if err := from.Decode(&record); errors.Is(err, io.EOF) {
-		return nil, errors.New("read a load record: it is empty")
-	} else if err != nil {
-		return nil, fmt.Errorf("read a load record: %w", err)
+	out := bufio.NewWriterSize(w, 1<<16)
+	head, err := json.Marshal(struct {
+		Schema string    `json:"schema"`
+		IDs    []string  `json:"ids,omitempty"`
+		Began  time.Time `json:"began"`
+		Config Config    `json:"config"`
+		Host   Host      `json:"host"`
+	}{r.Schema, r.IDs, r.Began, r.Config, r.Host})
+	if err != nil {
+		return err
 	}
-	switch _, err := from.Token(); {
-	case err != io.EOF:
-		return nil, errors.New("read a load record: there is more behind it; give each record a file of its own")
-	case record.Schema == "":
-		return nil, errors.New("read a load record: it has no schema")
-	case record.Schema != RecordSchema:
-		return nil, fmt.Errorf("read a load record: its schema is %q, and this program reads %q", record.Schema, RecordSchema)
-	}
-	if err := inOrder(record.Intervals); err != nil {
-		return nil, fmt.Errorf("read a load record: %w", err)
-	}
-	return &record, nil
-}
-
-// counted tells what is wrong with an interval's counts.
-func (i *Interval) counted() error {
-	const most = 1 << 50 // beyond it sums might not be right
-	all := int64(0)
-	for outcome, n := range i.Outcomes {
-		if n < 0 || n > most {
-			return fmt.Errorf("%d exchanges are %q", n, outcome)
+	out.Write(head[:len(head)-1])
+	out.WriteString(`,"intervals":`)
+	before := byte('[')
+	for _, i := range r.Intervals {
+		text, err := json.Marshal(i.json())
+		if err != nil {
+			return err
 		}
-		all += n
-	}
-	for name, n := range map[string]int64{"queued": i.Queued, "unsent": i.Unsent, "back_offs": i.BackOffs} {
-		if n < 0 || n > most {
-			return fmt.Errorf("%s is %d", name, n)
+		out.WriteByte(before)
+		if _, err := out.Write(text); err != nil {
+			return err
 		}
+		before = ','
 	}
-	if i.Behind < 0 || i.Behind > all {
-		return fmt.Errorf("%d of %d exchanges ended behind the schedule", i.Behind, all)
+	if before == '[' {
+		out.WriteByte(before)
 	}
-	if i.Succeeded < 0 || i.Succeeded > all {
-		return fmt.Errorf("%d of %d exchanges succeeded", i.Succeeded, all)
-	}
-	if timed := i.Latency.Count(); timed < 0 || timed > all {
-		return fmt.Errorf("%d latencies of %d exchanges", timed, all)
-	}
-	return nil
-}
-
-// inOrder tells what is wrong with the times and counts of intervals that anybody may have
-// written: whoever adds them up relies on their order.
-func inOrder(intervals []*Interval) error {
-	var last time.Duration
-	for n, i := range intervals {
-		switch {
-		case i == nil:
-			return fmt.Errorf("interval %d is null", n)
-		case i.Start < last-time.Millisecond: // they are numbers with a fraction, and may be off by a bit
-			return fmt.Errorf("interval %d begins before the one before it has ended", n)
-		case i.End <= i.Start || i.End >= forever:
-			return fmt.Errorf("interval %d ends at no time", n)
-		case i.Tail < 0 || i.Tail > i.End-i.Start+time.Millisecond:
-			return fmt.Errorf("interval %d is %v long, and its tail %v", n, i.End-i.Start, i.Tail)
+	out.WriteByte(']')
+	if r.Kernel != nil {
+		text, err := json.Marshal(r.Kernel)
+		if err != nil {
+			return err
 		}
-		if err := i.counted(); err != nil {
-			return fmt.Errorf("interval %d: %w", n, err)
-		}
-		last = i.End
+		out.WriteString(`,"kernel":`)
+		out.Write(text)
 	}
-	return nil
+	out.WriteString("}\n")
+	return out.Flush()
 }

@@ -68,24 +68,38 @@ func TestRecordWithoutSucceeded(t *testing.T) {
 func TestRecordsThatAreNone(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                       "it is empty",
+		" \n":                                    "it is empty",
+		"# a text":                               "it is not valid JSON after octet 0",
+		"\x00\x00\x00\x00":                       "it is not valid JSON after octet 0",
+		"[]":                                     "it is not a JSON object",
 		"{}":                                     "it has no schema",
+		`{"schema":"x/v9"`:                       "it ends in the middle of the record",
 		`{"schema":"x/v9"}`:                      `its schema is "x/v9", and this program reads "bothends.load-record/v1"`,
-		`{"schema":1}`:                           "cannot unmarshal",
-		`{"intervals":[{"latency":"nonsense"}]}`: "histogram: ",
-		`{"intervals":[{"latency":7}]}`:          "cannot unmarshal",
-		`{"schema":"bothends.load-record/v1","intervals":[null]}`:                                          "interval 0 is null",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":-1,"end":1}]}`:                          "interval 0 begins before",
-		`{"schema":"bothends.load-record/v1","intervals":[{"end":2},{"start":1,"end":3}]}`:                 "interval 1 begins before the one before it has ended",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":1}]}`:                                   "interval 0 ends at no time",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1e300}]}`:                       "interval 0 ends at no time",
-		`{"schema":"bothends.load-record/v1"}{}`:                                                           "there is more behind it",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{"ok":-1}}]}`:      "interval 0: -1 exchanges are",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":1}]}`:                           "interval 0 ends at no time",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":0,"end":1,"outcomes":{},"unsent":-5}]}`: "unsent is -5",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"tail":1.5}]}`:                "interval 0 is 1s long, and its tail 1.5s",
-		`{"schema":"bothends.load-record/v1","intervals":[{"end":1,"outcomes":{"a":1},"succeeded":2}]}`:    "2 of 1 exchanges succeeded",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"behind":1}]}`:                "1 of 0 exchanges ended behind the schedule",
-		`{"schema":"bothends.load-record/v1","intervals":[{"start":1,"end":2,"tail":-1}]}`:                 "interval 0 is 1s long, and its tail -1s",
+		`{"schema":1}`:                           "schema: unexpected number",
+		`{"config":{"hold":"x"}}`:                "config: hold: unexpected string",
+		`{"intervals":7}`:                        "intervals: not an array",
+		`{"intervals":[{"latency":"nonsense"}]}`: "interval 0: histogram: it is not in HdrHistogram's compressed V2 encoding",
+		`{"intervals":[{"latency":"!"}]}`:        "histogram: it is not base64",
+		`{"intervals":[{"latency":7}]}`:          "interval 0: latency: unexpected number",
+		`{"intervals":[null]}`:                   "interval 0: it is null",
+		`{"intervals":[{"start":-1,"end":1}]}`:   "interval 0: it starts before the end of the interval before it",
+		`{"intervals":[{"end":2},{"start":1,"end":3}]}`:                                      "interval 1: it starts before the end",
+		`{"intervals":[{"start":1}]}`:                                                        "interval 0: it has no end",
+		`{"intervals":[{"start":1,"end":1e300}]}`:                                            "interval 0: it has no end",
+		`{"intervals":[{"start":1,"end":1}]}`:                                                "interval 0: it has no end",
+		`{"schema":"bothends.load-record/v1"}{}`:                                             "unexpected data after the record",
+		`{"intervals":[{"end":1,"outcomes":{"ok":-1}}]}`:                                     `the outcome "ok" has the count -1`,
+		`{"intervals":[{"end":1,"outcomes":{"a":1125899906842624,"b":1}}]}`:                  "has the count",
+		`{"intervals":[{"end":1,"unsent":-5}]}`:                                              "unsent is -5",
+		`{"intervals":[{"end":1,"gcs":-5}]}`:                                                 "gcs is -5",
+		`{"intervals":[{"start":1,"end":2,"tail":1.5}]}`:                                     "interval 0: it is 1s long, and its tail 1.5s",
+		`{"intervals":[{"end":1,"outcomes":{"a":1},"succeeded":2}]}`:                         "succeeded is 2, and the outcomes add up to 1",
+		`{"intervals":[{"start":1,"end":2,"behind":1}]}`:                                     "behind is 1",
+		`{"intervals":[{"start":1,"end":2,"tail":-1}]}`:                                      "interval 0: it is 1s long, and its tail -1s",
+		`{"intervals":[{"end":1,"phases":{"x":null}}]}`:                                      `the phase "x" is null`,
+		`{"intervals":[{"end":1,"queued":1125899906842624},{"start":1,"end":2,"queued":1}]}`: "interval 1: the counts are too large",
+		`{"schema":"bothends.load-record/v1","ids":["a","a"]}`:                               `it has the run "a" twice`,
+		`{"schema":"bothends.load-record/v1","ids":[""]}`:                                    "an ID has 0 characters; it needs 1 to 100",
 	} {
 		if _, err := load.ReadRecord(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
@@ -166,5 +180,63 @@ func TestHistogram(t *testing.T) {
 	h.Record(48 * time.Hour)
 	if h.Count() != 2 || h.Quantile(0.5) != 0 || !near(h.Max(), time.Hour) {
 		t.Errorf("%d, %v, %v", h.Count(), h.Quantile(0.5), h.Max())
+	}
+}
+
+// lasting is a record of so many seconds, as text.
+func lasting(t *testing.T, seconds int) string {
+	t.Helper()
+	r := &load.Record{}
+	for n := range seconds {
+		i := &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 50}, Succeeded: 50, Health: load.Health{GCs: 1, GCPause: time.Duration(n)}}
+		for k := range 50 {
+			i.Latency.Record(time.Duration(1000*k+n) * time.Microsecond)
+		}
+		i.Pack()
+		r.Intervals = append(r.Intervals, i)
+	}
+	return written(t, r)
+}
+
+// Joined while it is read, a run has the same total, in intervals that follow each other,
+// and takes no more memory when it is longer.
+func TestReadJoined(t *testing.T) {
+	joined := func(text string, most int) *load.Record {
+		r, err := load.ReadJoined(strings.NewReader(text), most)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for seconds := range 70 {
+		text := lasting(t, seconds)
+		whole, err := load.ReadRecord(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, most := range []int{-1, 2, 8, 9, 100} {
+			r := joined(text, most)
+			n := len(r.Intervals)
+			if n > max(2, most) || n < min(seconds, max(2, most)/2) {
+				t.Errorf("%d of %d intervals, at most %d", n, seconds, most)
+			}
+			want, got := written(t, &load.Record{Intervals: []*load.Interval{load.Total(whole.Intervals)}}), written(t, &load.Record{Intervals: []*load.Interval{load.Total(r.Intervals)}})
+			if want != got {
+				t.Errorf("%d seconds, at most %d: %s", seconds, most, cmp.Diff(want, got))
+			}
+			for k, i := range r.Intervals[:max(0, n-1)] {
+				if i.End != r.Intervals[k+1].Start {
+					t.Errorf("%d seconds, at most %d: one ends at %v, the next starts at %v", seconds, most, i.End, r.Intervals[k+1].Start)
+				}
+			}
+		}
+	}
+	kept := func(seconds int) uint64 {
+		text := lasting(t, seconds)
+		_, left := heap(func() any { return joined(text, 100) })
+		return left
+	}
+	if short, long := kept(200), kept(1600); long > short+256<<10 {
+		t.Errorf("200 s take %d octets, and 1600 s %d", short, long)
 	}
 }

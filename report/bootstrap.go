@@ -30,26 +30,26 @@ func newSeries(intervals []*load.Interval) *series {
 	part := inSchedule(intervals)
 	for n, i := range intervals {
 		bars[n] = i.Latency.Bars()
-		s.add(part*(i.End-i.Start).Seconds(), float64(i.Outcomes["ok"]), bars[n])
+		s.add(part*(i.End-i.Start).Seconds(), float64(i.Succeeded), bars[n])
 	}
 	s.index(bars)
 	return s
 }
 
 // inSchedule is what the time of intervals is to be multiplied with for the rate that
-// load.Interval.Rate tells of them all. All of them are alike in that: one that is nothing
-// but tail would have exchanges and no time.
+// load.Interval.Throughput has of them all. All of them are alike in that: one that is
+// nothing but tail would have exchanges and no time.
 func inSchedule(intervals []*load.Interval) float64 {
 	var time, tail time.Duration
-	var all, behind int64
+	var succeeded, behind int64
 	for _, i := range intervals {
 		time, tail = time+i.End-i.Start, tail+i.Tail
-		all, behind = all+i.Operations(), behind+i.Behind
+		succeeded, behind = succeeded+i.Succeeded, behind+i.Behind
 	}
-	if tail >= time || behind >= all {
+	if tail >= time || behind >= succeeded {
 		return 1
 	}
-	return (time - tail).Seconds() / time.Seconds() * float64(all) / float64(all-behind)
+	return (time - tail).Seconds() / time.Seconds() * float64(succeeded) / float64(succeeded-behind)
 }
 
 // add adds an interval.
@@ -101,9 +101,9 @@ func (s *series) figures(weights []float64) (list [6]float64) {
 	return list
 }
 
-// quantile is as HdrHistogram has it: the value of the nearest rank.
+// quantile is load.Histogram.Quantile of the weighted intervals.
 func (s *series) quantile(weights []float64, q, count float64) time.Duration {
-	rank := max(1, math.Floor(q*count+0.5))
+	rank := float64(load.Rank(int64(count), q))
 	low, high := 0, len(s.values)-1
 	for low < high {
 		middle := (low + high) / 2

@@ -16,26 +16,26 @@ const CompareSchema = "bothends.compare/v1"
 // A Verdict is what a comparison says of the second run.
 type Verdict string
 
-// The verdicts. TooFew is that of a percentile which the counts do not support, and
-// TooVaried that of a figure whose interval reaches further than a factor of two: to
-// call 25 times as much no difference, because it was so in one second alone, would be
-// no help. Neither is ever that of a whole comparison.
+// The verdicts. A figure is faster or slower if its interval excludes 1 and it differs by
+// at least Least. There is no difference if the whole interval is within Least. In all
+// other cases it is CannotTell. TooFew is the verdict on a percentile which the counts do
+// not support, and never that of a whole comparison.
 const (
 	Faster       Verdict = "faster"
 	Slower       Verdict = "slower"
 	NoDifference Verdict = "no difference"
+	CannotTell   Verdict = "cannot tell"
 	TooFew       Verdict = "too few to say"
-	TooVaried    Verdict = "varies too much"
 )
 
 // A Comparison is what B is in comparison with A. Of its figures the rate is that of
-// exchanges that ended with ok, and the others are latencies.
+// exchanges that succeeded, and the others are latencies.
 type Comparison struct {
 	Schema     string   `json:"schema"`
 	A          string   `json:"a"`
 	B          string   `json:"b"`
-	Verdict    Verdict  `json:"verdict"` // slower if any figure is, or else faster if any is
-	Least      float64  `json:"least"`
+	Verdict    Verdict  `json:"verdict"`    // the first of slower, faster and cannot tell that a figure has
+	Least      float64  `json:"least"`      // the smallest difference that counts, and the bound of no difference
 	Confidence float64  `json:"confidence"` // of each interval, so that all together hold at 98 %
 	Metrics    []Metric `json:"metrics"`
 	Warnings   []string `json:"warnings"`
@@ -54,65 +54,97 @@ type Metric struct {
 }
 
 const (
-	// DefaultLeast is the smallest difference that is one.
+	// DefaultLeast is the smallest difference that counts.
 	DefaultLeast = 0.02
 
-	leastIntervals = 8    // with fewer, nothing is known of how they vary
-	mostIntervals  = 600  // neighbours of longer runs are joined
-	leastBeyond    = 30   // measurements beyond a percentile that is compared
-	resamples      = 2000 // of the bootstrap
-	errorRate      = 0.02 // of all figures together
+	// LeastIntervals is the least length of a run that is compared, and the least number
+	// of pairs: with fewer, nothing is known of how they vary.
+	LeastIntervals = 8
+
+	mostIntervals = 600  // neighbours of longer runs are joined
+	leastBeyond   = 30   // measurements beyond a percentile that is compared
+	resamples     = 2000 // of the bootstrap
+	errorRate     = 0.02 // of all figures together
 )
 
-// Compare says whether B is faster or slower than A, by more than least (0 is
-// DefaultLeast, negative is none) and by more than chance. It returns a *KindError for runs that cannot
-// be compared, and an error for runs that are too short.
+// Compare reports whether B is faster or slower than A, by at least least (0 means
+// DefaultLeast, negative means none) and by more than chance. It returns a *KindError for
+// runs that cannot be compared, and an error for runs that are too short.
 func Compare(a, b Run, least float64) (*Comparison, error) {
+	if err := usable(a, b); err != nil {
+		return nil, err
+	}
 	if err := sameKind(a, b, false); err != nil {
 		return nil, err
 	}
 	ia, ib := even(a.Intervals, mostIntervals), even(b.Intervals, mostIntervals)
-	for _, r := range []Run{{a.Name, &load.Record{Intervals: ia}}, {b.Name, &load.Record{Intervals: ib}}} {
-		if n := len(r.Intervals); n < leastIntervals {
-			return nil, fmt.Errorf("too short to say: %s has %s, and a comparison needs %d", r.Name, plural(n, "interval"), leastIntervals)
+	for _, of := range []struct {
+		name string
+		n    int
+	}{{a.Name, len(ia)}, {b.Name, len(ib)}} {
+		if of.n < LeastIntervals {
+			return nil, fmt.Errorf("cannot compare %s: it has %s, at least %d are needed", of.name, plural(of.n, "interval"), LeastIntervals)
 		}
 	}
-	if err := alive([]Run{a}, []Run{b}); err != nil {
-		return nil, err
-	}
-	sa, sb := newSeries(ia), newSeries(ib)
-	c := newComparison([]Run{a}, []Run{b}, least)
-	c.Metrics = measured(sa, sb)
-	c.judge(apart(sa, sb))
-	return c, nil
+	return compare(sidesOf([]Run{a}), sidesOf([]Run{b}), ia, ib, apart, least)
 }
 
-// CompareTurns is Compare for two that took turns: the first slice of A and the first
-// of B are a pair, and so on. It sees smaller differences than Compare, since what the
-// machine did besides met both slices of a pair.
+// CompareTurns is Compare for two servers that were measured in turns: the first slice of
+// A and the first of B are a pair, and so on. It sees smaller differences than Compare,
+// because other work of the machine met both slices of a pair.
 func CompareTurns(a, b []Run, least float64) (*Comparison, error) {
 	if len(a) != len(b) {
-		return nil, fmt.Errorf("%s of A and %d of B are no pairs", plural(len(a), "slice"), len(b))
+		return nil, fmt.Errorf("A has %s and B has %d; pairs are needed", plural(len(a), "slice"), len(b))
 	}
-	if len(a) < leastIntervals {
-		return nil, fmt.Errorf("too short to say: there are %s, and a comparison needs %d", plural(len(a), "pair"), leastIntervals)
+	if len(a) < LeastIntervals {
+		return nil, fmt.Errorf("cannot compare %s: at least %d are needed", plural(len(a), "pair"), LeastIntervals)
 	}
-	var totals [2][]*load.Interval
-	for which, slices := range [2][]Run{a, b} {
-		for _, r := range slices {
-			if err := sameKind(a[0], r, false); err != nil {
-				return nil, err
-			}
-			totals[which] = append(totals[which], load.Total(r.Intervals))
+	for _, r := range slices.Concat(a, b) {
+		if err := filled(r); err != nil {
+			return nil, err
+		}
+		if err := sameKind(a[0], r, false); err != nil {
+			return nil, err
 		}
 	}
+	sa, sb := sidesOf(a), sidesOf(b)
+	return compare(sa, sb, totalsOf(sa), totalsOf(sb), turns, least)
+}
+
+// A side is a run of A or of B, with its total, which takes long to make of a long run.
+type side struct {
+	Run
+	total *load.Interval
+}
+
+func sidesOf(runs []Run) []side {
+	sides := make([]side, len(runs))
+	for n, r := range runs {
+		sides[n] = side{r, load.Total(r.Intervals)}
+	}
+	return sides
+}
+
+func totalsOf(sides []side) []*load.Interval {
+	totals := make([]*load.Interval, len(sides))
+	for n, s := range sides {
+		totals[n] = s.total
+	}
+	return totals
+}
+
+// compare compares the intervals of A and B.
+func compare(a, b []side, ia, ib []*load.Interval, way func(a, b *series) halfWidth, least float64) (*Comparison, error) {
 	if err := alive(a, b); err != nil {
 		return nil, err
 	}
-	sa, sb := newSeries(totals[0]), newSeries(totals[1])
-	c := newComparison(a, b, least)
+	if least == 0 {
+		least = DefaultLeast
+	}
+	c := &Comparison{Schema: CompareSchema, A: names(a), B: names(b), Least: max(0, least), Warnings: warnings(slices.Concat(a, b))}
+	sa, sb := newSeries(ia), newSeries(ib)
 	c.Metrics = measured(sa, sb)
-	c.judge(turns(sa, sb))
+	c.judge(way(sa, sb))
 	return c, nil
 }
 
@@ -121,15 +153,14 @@ func CompareTurns(a, b []Run, least float64) (*Comparison, error) {
 const mostFailed = 0.01
 
 // alive refuses runs of which one has failed more than the other.
-func alive(a, b []Run) error {
-	failed := func(runs []Run) (share float64, words string) {
+func alive(a, b []side) error {
+	failed := func(sides []side) (share float64, words string) {
 		var bad, all int64
-		for _, r := range runs {
-			total := load.Total(r.Intervals)
-			bad += total.Operations() + total.Unsent - total.Outcomes["ok"] - total.Outcomes["canceled"]
-			all += total.Operations() + total.Unsent
+		for _, s := range sides {
+			all += s.total.Operations() + s.total.Unsent
+			bad += s.total.Operations() + s.total.Unsent - s.total.Succeeded - s.total.Outcomes["canceled"]
 		}
-		return float64(bad) / float64(max(1, all)), fmt.Sprintf("%s: %d of %s", names(runs), bad, plural(int(all), "exchange"))
+		return float64(bad) / float64(max(1, all)), fmt.Sprintf("%s: %d of %s", names(sides), bad, plural(int(all), "exchange"))
 	}
 	sa, wa := failed(a)
 	sb, wb := failed(b)
@@ -139,19 +170,11 @@ func alive(a, b []Run) error {
 	return nil
 }
 
-func newComparison(a, b []Run, least float64) *Comparison {
-	if least == 0 {
-		least = DefaultLeast
+func names(sides []side) string {
+	if len(sides) == 1 {
+		return sides[0].Name
 	}
-	least = max(0, least)
-	return &Comparison{Schema: CompareSchema, A: names(a), B: names(b), Least: least, Warnings: warnings(slices.Concat(a, b))}
-}
-
-func names(runs []Run) string {
-	if len(runs) == 1 {
-		return runs[0].Name
-	}
-	return fmt.Sprintf("%s and %d more", runs[0].Name, len(runs)-1)
+	return fmt.Sprintf("%s and %d more", sides[0].Name, len(sides)-1)
 }
 
 // The figures that are compared; those behind mean are percentiles.
@@ -189,58 +212,73 @@ func (c *Comparison) judge(half halfWidth) {
 		}
 	}
 	c.Confidence = 1 - errorRate/float64(max(1, tested))
-	c.Verdict = NoDifference
 	for n := range c.Metrics {
-		m := &c.Metrics[n]
-		if m.Verdict != "" {
-			continue
+		if m := &c.Metrics[n]; m.Verdict == "" {
+			m.judge(half(n, c.Confidence), c.Least)
 		}
-		at, by := math.Log(m.Ratio), half(n, c.Confidence)
-		if math.IsInf(by, 1) { // it was measured in so few intervals that nothing is known
-			m.Verdict = TooVaried
-			continue
-		}
-		m.Low, m.High, m.Verdict = math.Exp(at-by), math.Exp(at+by), NoDifference
-		if by > math.Ln2 {
-			m.Verdict = TooVaried
-		}
-		if math.Abs(at) > by && math.Abs(at) >= math.Log1p(c.Least) {
-			m.Verdict = Slower
-			if (m.Ratio > 1) == (m.Name == "rate") {
-				m.Verdict = Faster
-			}
-		}
-		if m.Verdict == Slower || m.Verdict == Faster && c.Verdict == NoDifference {
-			c.Verdict = m.Verdict
+	}
+	c.Verdict = CannotTell
+	for _, v := range []Verdict{Slower, Faster, CannotTell, NoDifference} {
+		if len(c.with(v)) > 0 {
+			c.Verdict = v
+			return
 		}
 	}
 }
 
+// judge is the verdict on a figure whose logarithm may be off by as much.
+func (m *Metric) judge(by, least float64) {
+	m.Verdict = CannotTell
+	if math.IsInf(by, 1) { // it was measured in so few intervals that nothing is known
+		return
+	}
+	at, bound := math.Log(m.Ratio), math.Log1p(least)
+	m.Low, m.High = math.Exp(at-by), math.Exp(at+by)
+	switch {
+	case math.Abs(at) > by && math.Abs(at) >= bound:
+		m.Verdict = Slower
+		if (m.Ratio > 1) == (m.Name == "rate") {
+			m.Verdict = Faster
+		}
+	case math.Abs(at)+by <= bound:
+		m.Verdict = NoDifference
+	}
+}
+
+// with returns the figures that have a verdict.
+func (c *Comparison) with(v Verdict) (list []Metric) {
+	for _, m := range c.Metrics {
+		if m.Verdict == v {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
 // warnings are what makes a comparison doubtful.
-func warnings(runs []Run) []string {
+func warnings(sides []side) []string {
 	list := []string{}
 	for what, of := range hostTraits {
-		for _, r := range runs[1:] {
-			if va, vb := of(&runs[0].Host), of(&r.Host); va != vb {
+		for _, s := range sides[1:] {
+			if va, vb := of(&sides[0].Host), of(&s.Host); va != vb {
 				list = append(list, fmt.Sprintf("the load came from different %s: %v and %v", what, shown(va), shown(vb)))
 				break
 			}
 		}
 	}
 	slices.Sort(list)
-	for n, r := range runs {
-		if slices.ContainsFunc(runs[:n], func(before Run) bool { return before.Name == r.Name }) {
+	for n, s := range sides {
+		if slices.ContainsFunc(sides[:n], func(before side) bool { return before.Name == s.Name }) {
 			continue // a run may be compared with itself
 		}
-		total := load.Total(r.Intervals)
-		if all, ok := total.Operations(), total.Outcomes["ok"]; ok < all {
-			list = append(list, fmt.Sprintf("%s: %d of %s did not end with ok", r.Name, all-ok, plural(int(all), "exchange")))
+		if all, ok := s.total.Operations(), s.total.Succeeded; ok < all {
+			list = append(list, fmt.Sprintf("%s: %d of %s failed", s.Name, all-ok, plural(int(all), "exchange")))
 		}
-		if total.Unsent > 0 {
-			list = append(list, fmt.Sprintf("%s: %s and never sent", r.Name, wereDue(total.Unsent)))
+		if s.total.Unsent > 0 {
+			list = append(list, fmt.Sprintf("%s: %s and never sent", s.Name, wereDue(s.total.Unsent)))
 		}
-		if reasons := limits(r.Record, total); len(reasons) > 0 {
-			list = append(list, fmt.Sprintf("%s: the generator may have been the limit: %s", r.Name, strings.Join(reasons, "; ")))
+		if reasons := limits(s.Record, s.total); len(reasons) > 0 {
+			list = append(list, fmt.Sprintf("%s: the load generator may be the bottleneck: %s", s.Name, strings.Join(reasons, "; ")))
 		}
 	}
 	return list
@@ -303,32 +341,47 @@ func ratioText(ratio float64) string {
 	return fmt.Sprintf("%.3f", ratio)
 }
 
-// Sentence is the verdict in words.
+// Sentence returns the verdict in words. It names each figure with its verdict.
 func (c *Comparison) Sentence() string {
-	names := make(map[Verdict][]string)
-	for _, m := range c.Metrics {
-		names[m.Verdict] = append(names[m.Verdict], m.Name)
-	}
-	rule := fmt.Sprintf("of %.3g %% or more that chance does not explain (each interval holds at %.1f %%, all together at %.0f %%)", 100*c.Least, 100*c.Confidence, 100*(1-errorRate))
-	switch {
-	case len(names[TooFew]) == len(c.Metrics):
-		return "too few exchanges to say anything"
-	case c.Verdict == NoDifference:
-		return fmt.Sprintf("no difference %s; a latency of up to %.0f %% more could go unseen", rule, 100*c.unseen())
-	case c.Verdict == Slower && len(names[Faster]) > 0:
-		return fmt.Sprintf("B is slower in %s, and faster in %s: differences %s", strings.Join(names[Slower], ", "), strings.Join(names[Faster], ", "), rule)
-	}
-	return fmt.Sprintf("B is %s in %s: differences %s", c.Verdict, strings.Join(names[c.Verdict], ", "), rule)
-}
-
-// unseen is the largest difference that the surest latency could have without a verdict.
-// The rate of an open loop is what was asked, and says nothing of the server.
-func (c *Comparison) unseen() float64 {
-	least := math.Inf(1)
-	for _, m := range c.Metrics {
-		if m.High > 0 && m.Name != "rate" {
-			least = min(least, max(m.High, 1/m.Low)-1)
+	var parts []string
+	for _, v := range []Verdict{Slower, Faster, CannotTell, NoDifference, TooFew} {
+		if list := c.with(v); len(list) > 0 {
+			parts = append(parts, c.part(v, list))
 		}
 	}
-	return max(c.Least, least)
+	if len(parts) == 0 {
+		return "nothing was compared"
+	}
+	parts[0] = map[Verdict]string{Slower: "B is ", Faster: "B is "}[c.Verdict] + parts[0]
+	rule := fmt.Sprintf("A difference counts if it is at least %.3g %% and larger than chance.", 100*c.Least)
+	if c.Confidence > 0 {
+		rule += fmt.Sprintf(" Each interval holds at %.1f %%, all together at %.0f %%.", 100*c.Confidence, 100*(1-errorRate))
+	}
+	return strings.Join(parts, "; ") + ". " + rule
+}
+
+// part is the part of a sentence that has the figures of one verdict.
+func (c *Comparison) part(v Verdict, list []Metric) string {
+	each := make([]string, len(list))
+	most := 0.0 // difference that there may be
+	for n, m := range list {
+		each[n] = m.Name
+		if m.High == 0 {
+			most = math.Inf(1)
+			continue
+		}
+		most = max(most, m.High-1, 1/m.Low-1)
+	}
+	figures := strings.Join(each, ", ")
+	switch {
+	case v == NoDifference:
+		return fmt.Sprintf("no difference of %.3g %% or more in %s", 100*c.Least, figures)
+	case v == CannotTell && most < 10:
+		return fmt.Sprintf("cannot tell for %s: a difference of up to %.0f %% is possible", figures, math.Ceil(100*most))
+	case v == CannotTell:
+		return "cannot tell for " + figures
+	case v == TooFew:
+		return "too few exchanges for " + figures
+	}
+	return fmt.Sprintf("%s in %s", v, figures)
 }

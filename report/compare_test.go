@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ rate          978.6/s    872.2/s    0.891  0.799 – 0.994      slower
 	if !strings.HasPrefix(got, want) {
 		t.Error(cmp.Diff(want, got))
 	}
-	for _, line := range []string{"p99.9, ms ", "  -                     too few to say\n", "B is slower in rate, mean, p50: "} {
+	for _, line := range []string{"p99.9, ms ", "  -                     too few to say\n", "B is slower in rate, mean, p50; cannot tell for p90, p99: a difference of up to\n82 % is possible; too few exchanges for p99.9. "} {
 		if !strings.Contains(got, line) {
 			t.Errorf("no %q in\n%s", line, got)
 		}
@@ -53,11 +54,8 @@ rate          978.6/s    872.2/s    0.891  0.799 – 0.994      slower
 	if back := compared(t, b, a, 0); back.Verdict != report.Faster || !strings.Contains(back.Sentence(), "B is faster in rate, mean") {
 		t.Errorf("the other way round: %+v", back)
 	}
-	if same := compared(t, a, a, 0); same.Verdict != report.NoDifference || !strings.HasPrefix(same.Sentence(), "no difference of 2 % or more") || !strings.HasSuffix(same.Sentence(), "; a latency of up to 5 % more could go unseen") {
-		t.Errorf("with itself: %+v", same)
-	}
-	if c := compared(t, a, b, 0.3); c.Verdict != report.NoDifference {
-		t.Errorf("least 30 %%: %+v", c)
+	if c := compared(t, a, b, 0.9); c.Verdict != report.NoDifference || !strings.HasPrefix(c.Sentence(), "no difference of 90 % or more in rate, mean, p50, p90, p99; too few exchanges for p99.9. ") {
+		t.Errorf("least 90 %%: %s", c.Text(report.Style{}))
 	}
 	one, _ := json.Marshal(c)
 	again, _ := json.Marshal(compared(t, a, b, 0))
@@ -66,6 +64,61 @@ rate          978.6/s    872.2/s    0.891  0.799 – 0.994      slower
 	}
 	if colored := c.Text(report.Style{Color: true, ASCII: true}); !strings.Contains(colored, "\x1b[1;31mslower\x1b[0m") || !strings.Contains(colored, "0.799 - 0.994") {
 		t.Error(colored)
+	}
+}
+
+// No difference is said only if the whole interval is within the bound. A run compared with
+// itself has a ratio of 1, and intervals that are wider than 2 %.
+func TestCompareCannotTell(t *testing.T) {
+	a := simulatedRun("a.json", 1, 1)
+	c := compared(t, a, a, 0)
+	if c.Verdict != report.CannotTell || !strings.HasPrefix(c.Sentence(), "cannot tell for rate, mean, p50, p90, p99: a difference of up to ") {
+		t.Errorf("with itself: %s", c.Text(report.Style{}))
+	}
+	for _, least := range []float64{-1, 0.01, 0.05, 0.1, 0.2, 0.4} {
+		c := compared(t, a, simulatedRun("b.json", 2, 1.03), least)
+		bound := max(0, least)
+		all := true
+		for _, m := range c.Metrics {
+			within := m.High > 0 && m.Low >= 1/(1+bound) && m.High <= 1+bound
+			if said := m.Verdict == report.NoDifference; said != within {
+				t.Errorf("least %v, %s: %v to %v is %q", least, m.Name, m.Low, m.High, m.Verdict)
+			}
+			all = all && (within || m.Verdict == report.TooFew)
+		}
+		if (c.Verdict == report.NoDifference) != all {
+			t.Errorf("least %v: %s", least, c.Text(report.Style{}))
+		}
+	}
+}
+
+// The sentence has each row of the table, with its verdict.
+func TestCompareSentenceHasEachRow(t *testing.T) {
+	for seed := range uint64(6) {
+		c := compared(t, simulatedRun("a", seed, 1), simulatedRun("b", seed+50, 1+float64(seed)/50), 0.08)
+		sentence, _, _ := strings.Cut(c.Sentence(), ". ")
+		for _, m := range c.Metrics {
+			words := map[report.Verdict]string{report.Slower: "slower in ", report.Faster: "faster in ", report.NoDifference: "no difference of ", report.CannotTell: "cannot tell for ", report.TooFew: "too few exchanges for "}[m.Verdict]
+			if !slices.ContainsFunc(strings.Split(sentence, "; "), func(part string) bool {
+				return strings.Contains(part, words) && slices.Contains(strings.FieldsFunc(part, func(r rune) bool { return strings.ContainsRune(" ,:", r) }), m.Name)
+			}) {
+				t.Errorf("%s is %q in the table, and not in %q", m.Name, m.Verdict, sentence)
+			}
+		}
+	}
+}
+
+// Outcomes may have any names: what succeeded is counted apart.
+func TestCompareOtherOutcomes(t *testing.T) {
+	runs := []report.Run{simulatedRun("a", 1, 1), simulatedRun("b", 2, 1.1)}
+	want := compared(t, runs[0], runs[1], 0)
+	for _, r := range runs {
+		for _, i := range r.Intervals {
+			i.Outcomes = map[string]int64{"200": i.Outcomes["ok"]}
+		}
+	}
+	if diff := cmp.Diff(want, compared(t, runs[0], runs[1], 0)); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -80,7 +133,7 @@ func TestCompareMixed(t *testing.T) {
 		}
 	}
 	c := compared(t, a, b, 0)
-	if c.Verdict != report.Slower || !strings.HasPrefix(c.Sentence(), "B is slower in mean, ") || !strings.Contains(c.Sentence(), ", and faster in rate: ") {
+	if c.Verdict != report.Slower || !strings.HasPrefix(c.Sentence(), "B is slower in mean, ") || !strings.Contains(c.Sentence(), "; faster in rate; ") {
 		t.Errorf("%v: %s", c.Verdict, c.Sentence())
 	}
 }
@@ -92,10 +145,10 @@ func TestCompareOneStall(t *testing.T) {
 		b.Intervals[7].Latency.Record(time.Second)
 	}
 	c := compared(t, a, b, 0)
-	if p99 := c.Metrics[4]; p99.Name != "p99" || p99.Verdict != report.TooVaried || p99.Ratio < 100 {
+	if p99 := c.Metrics[4]; p99.Name != "p99" || p99.Verdict != report.CannotTell || p99.Ratio < 100 {
 		t.Errorf("%+v", p99)
 	}
-	if c.Verdict != report.NoDifference || c.Metrics[2].Verdict != report.NoDifference {
+	if c.Verdict != report.CannotTell || !strings.Contains(c.Sentence(), "cannot tell for rate, mean, p50, p90, p99; ") {
 		t.Errorf("%s", c.Text(report.Style{}))
 	}
 }
@@ -108,14 +161,14 @@ func TestCompareAllInOneInterval(t *testing.T) {
 	}
 	c := compared(t, a, b, 0)
 	for _, m := range c.Metrics[1:3] {
-		if m.Verdict != report.TooVaried || m.Low != 0 || m.High != 0 || m.Ratio == 0 {
+		if m.Verdict != report.CannotTell || m.Low != 0 || m.High != 0 || m.Ratio == 0 {
 			t.Errorf("%+v", m)
 		}
 	}
 	if _, err := json.Marshal(c); err != nil {
 		t.Error(err)
 	}
-	if text := c.Text(report.Style{}); !strings.Contains(text, "                     varies too much") || strings.Contains(text, "NaN") || strings.Contains(text, "Inf") {
+	if text := c.Text(report.Style{}); !strings.Contains(text, "                     cannot tell") || strings.Contains(text, "NaN") || strings.Contains(text, "Inf") {
 		t.Error(text)
 	}
 }
@@ -133,7 +186,7 @@ func TestCompareRefuses(t *testing.T) {
 		t.Errorf("label, target and length are no kind: %v", err)
 	}
 	b.Intervals = b.Intervals[:7]
-	if _, err := report.Compare(a, b, 0); err == nil || err.Error() != "too short to say: b has 7 intervals, and a comparison needs 8" {
+	if _, err := report.Compare(a, b, 0); err == nil || err.Error() != "cannot compare b: it has 7 intervals, at least 8 are needed" {
 		t.Errorf("%v", err)
 	}
 	stump := *b.Intervals[6]
@@ -157,7 +210,7 @@ func TestCompareWarns(t *testing.T) {
 	b.Intervals[0].Outcomes["timeout"], b.Intervals[0].Unsent = 3, 1
 	b.Intervals[0].Health.CPU = time.Hour
 	want := []string{"the load came from different machines: here and there", "the load came from different numbers of CPUs: 2 and 16",
-		fmt.Sprintf("b: 3 of %d exchanges did not end with ok", load.Total(b.Intervals).Operations()), "b: 1 was due and never sent", "b: the generator may have been the limit: it used"}
+		fmt.Sprintf("b: 3 of %d exchanges failed", load.Total(b.Intervals).Operations()), "b: 1 was due and never sent", "b: the load generator may be the bottleneck: it used"}
 	got := compared(t, a, b, 0).Warnings
 	for n := range want {
 		if n >= len(got) || !strings.HasPrefix(got[n], want[n]) {
@@ -177,12 +230,12 @@ func TestCompareTurns(t *testing.T) {
 		return runs
 	}
 	a, same, slow := slices(100, 1), slices(200, 1), slices(300, 1.1)
-	for want, b := range map[report.Verdict][]report.Run{report.NoDifference: same, report.Slower: slow} {
+	for want, b := range map[report.Verdict][]report.Run{report.CannotTell: same, report.Slower: slow} {
 		c, err := report.CompareTurns(a, b, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.Verdict != want || c.A != "slice and 11 more" {
+		if c.Verdict != want || c.A != "slice and 11 more" || want == report.CannotTell && c.Metrics[0].Verdict != report.NoDifference {
 			t.Errorf("%v, want %v:\n%s", c.Verdict, want, c.Text(report.Style{}))
 		}
 	}
@@ -196,13 +249,13 @@ func TestCompareTurns(t *testing.T) {
 		}
 		return report.Run{Record: whole}
 	}
-	if c := compared(t, joined(a), joined(slow), 0); c.Verdict != report.NoDifference {
+	if c := compared(t, joined(a), joined(slow), 0); c.Verdict != report.CannotTell {
 		t.Error("this level hides nothing, and the test shows nothing")
 	}
-	if _, err := report.CompareTurns(a, slow[1:], 0); err == nil || err.Error() != "12 slices of A and 11 of B are no pairs" {
+	if _, err := report.CompareTurns(a, slow[1:], 0); err == nil || err.Error() != "A has 12 slices and B has 11; pairs are needed" {
 		t.Errorf("%v", err)
 	}
-	if _, err := report.CompareTurns(a[:7], slow[:7], 0); err == nil || err.Error() != "too short to say: there are 7 pairs, and a comparison needs 8" {
+	if _, err := report.CompareTurns(a[:7], slow[:7], 0); err == nil || err.Error() != "cannot compare 7 pairs: at least 8 are needed" {
 		t.Errorf("%v", err)
 	}
 	slow[3].Config.PerConnection = 1
@@ -216,7 +269,7 @@ func TestCompareTurns(t *testing.T) {
 func TestCompareNothing(t *testing.T) {
 	a, b := simulatedRun("a", 1, 1), simulatedRun("b", 2, 1)
 	for _, i := range b.Intervals {
-		i.Outcomes, i.Latency = map[string]int64{"refused": 5}, load.Histogram{}
+		i.Outcomes, i.Succeeded, i.Latency = map[string]int64{"refused": 5}, 0, load.Histogram{}
 	}
 	for _, runs := range [][2]report.Run{{a, b}, {b, a}, {b, b}} {
 		c, err := report.Compare(runs[0], runs[1], 0)
@@ -227,7 +280,7 @@ func TestCompareNothing(t *testing.T) {
 	few := simulatedRun("few", 1, 1)
 	for n, i := range few.Intervals {
 		if n >= 4 { // a server that died in the middle
-			i.Outcomes, i.Latency = map[string]int64{"refused": i.Operations()}, load.Histogram{}
+			i.Outcomes, i.Succeeded, i.Latency = map[string]int64{"refused": i.Operations()}, 0, load.Histogram{}
 		}
 	}
 	if c, err := report.Compare(a, few, 0); err == nil {

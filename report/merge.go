@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +12,8 @@ import (
 	"github.com/bothends/bothends/load"
 )
 
-// ErrNotAtOnce is of runs that Merge cannot add; Concat may.
+// ErrNotAtOnce is returned by Merge if the runs do not overlap in time. Concat accepts
+// such runs.
 var ErrNotAtOnce = errors.New("the runs have no time in common")
 
 // Merge adds the runs that several machines made at the same time, over the time that
@@ -23,7 +23,8 @@ var ErrNotAtOnce = errors.New("the runs have no time in common")
 // asked add up. Each record's intervals are counted from its first one in the common
 // time, and added up by that number.
 //
-// The runs must be of one kind, but for what adds up, with intervals of one length.
+// The runs must be of one kind, but for what adds up, with intervals of one length. A run
+// that is in two of the records is refused: each record has the IDs of its runs.
 func Merge(runs []Run) (merged *load.Record, notes []string, err error) {
 	if err := mergeable(runs, true); err != nil {
 		return nil, nil, err
@@ -162,15 +163,20 @@ func Concat(runs []Run) (whole *load.Record, notes []string, err error) {
 	return whole, notes, nil
 }
 
-// mergeable tells what keeps runs from being added, side by side or not.
+// mergeable returns what keeps runs from being added, side by side or not.
 func mergeable(runs []Run, parts bool) error {
 	if len(runs) == 0 {
 		return errors.New("no run to merge")
 	}
-	for n, r := range runs {
-		if len(r.Intervals) == 0 {
-			return fmt.Errorf("%s has no interval", r.Name)
+	for _, r := range runs {
+		if err := filled(r); err != nil {
+			return err
 		}
+	}
+	if err := unrepeated(runs); err != nil {
+		return err
+	}
+	for _, r := range runs {
 		if err := sameKind(runs[0], r, parts); err != nil {
 			return err
 		}
@@ -182,10 +188,29 @@ func mergeable(runs []Run, parts bool) error {
 		if parts && min(len(runs[0].Intervals), len(r.Intervals)) > 1 && float64(max(a, b)) > 1.5*float64(min(a, b)) {
 			return &KindError{runs[0].Name, r.Name, []string{fmt.Sprintf("intervals of %s and %s", span(a), span(b))}}
 		}
-		for _, other := range runs[:n] {
-			if r.Began.Equal(other.Began) && r.Host == other.Host && reflect.DeepEqual(r.Intervals, other.Intervals) {
-				return fmt.Errorf("%s and %s are the same run", other.Name, r.Name)
+	}
+	return nil
+}
+
+// unrepeated returns an error if a run is in two of the records: it would count twice.
+func unrepeated(runs []Run) error {
+	in := make(map[string]Run)
+	for _, r := range runs {
+		for _, id := range r.RunIDs() {
+			other, repeated := in[id]
+			in[id] = r
+			if !repeated {
+				continue
 			}
+			switch {
+			case len(r.IDs) > 1 && len(other.IDs) > 1:
+				return fmt.Errorf("%s and %s both contain the run %s", other.Name, r.Name, clean(id))
+			case len(r.IDs) > 1:
+				return fmt.Errorf("%s already contains %s (run %s)", r.Name, other.Name, clean(id))
+			case len(other.IDs) > 1:
+				return fmt.Errorf("%s already contains %s (run %s)", other.Name, r.Name, clean(id))
+			}
+			return fmt.Errorf("%s and %s are the same run (%s)", other.Name, r.Name, clean(id))
 		}
 	}
 	return nil
@@ -202,6 +227,7 @@ func joint(runs []Run) *load.Record {
 	whole.Host.Name = inCommon(runs, func(r Run) string { return r.Host.Name })
 	whole.Host.Go = inCommon(runs, func(r Run) string { return r.Host.Go })
 	for _, r := range runs {
+		whole.IDs = append(whole.IDs, r.RunIDs()...)
 		if k := r.Kernel; k != nil {
 			if whole.Kernel == nil {
 				whole.Kernel = new(load.Kernel)

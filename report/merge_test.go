@@ -81,6 +81,10 @@ func TestMergeOfFourPartsEqualsTheWhole(t *testing.T) {
 	if err != nil || len(notes) != 0 {
 		t.Fatalf("%v, %q", err, notes)
 	}
+	if len(merged.IDs) != 4 {
+		t.Errorf("the IDs of four runs: %q", merged.IDs)
+	}
+	whole.IDs = merged.IDs
 	if diff := cmp.Diff(written(t, whole), written(t, merged)); diff != "" {
 		t.Error(diff)
 	}
@@ -128,6 +132,7 @@ func TestConcatOfFourPartsEqualsTheWhole(t *testing.T) {
 		if err != nil || len(notes) != 0 {
 			t.Fatalf("%v, %q", err, notes)
 		}
+		whole.IDs = joined.IDs
 		if diff := cmp.Diff(written(t, whole), written(t, joined)); diff != "" {
 			t.Error(diff)
 		}
@@ -250,6 +255,7 @@ func TestMergeRefuses(t *testing.T) {
 		},
 	} {
 		b := frozen()
+		b.IDs = []string{"another run"}
 		change(b)
 		_, _, err := report.Merge([]report.Run{{Name: "a", Record: frozen()}, {Name: "b", Record: b}})
 		if err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(want, "; only")) {
@@ -261,7 +267,7 @@ func TestMergeRefuses(t *testing.T) {
 		}
 	}
 	a, b := frozen(), frozen()
-	if _, _, err := report.Merge([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || err.Error() != "a and b are the same run" {
+	if _, _, err := report.Merge([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || !strings.HasPrefix(err.Error(), "a and b are the same run (sha256-") {
 		t.Errorf("a run merged with itself: %v", err)
 	}
 	b.Began = b.Began.Add(time.Millisecond)
@@ -294,5 +300,45 @@ func TestMergeLeavesOutRaggedSeconds(t *testing.T) {
 	}
 	if !strings.Contains(strings.Join(notes, "\n"), "left out: ") {
 		t.Errorf("%q", notes)
+	}
+}
+
+// A run is counted once: what is merged keeps the IDs of its runs, and one that comes again
+// is refused by name.
+func TestMergeRefusesRepeats(t *testing.T) {
+	_, parts := deal()
+	for n := range parts[:3] { // the last one is of before there were IDs
+		parts[n].IDs = []string{fmt.Sprintf("RUN%d", n)}
+	}
+	merge := func(runs ...report.Run) report.Run {
+		t.Helper()
+		merged, _, err := report.Merge(runs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := load.ReadRecord(strings.NewReader(written(t, merged)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report.Run{Name: "all.json", Record: read}
+	}
+	all, both := merge(parts...), merge(parts[0], parts[1])
+	both.Name = "both.json"
+	old := parts[3].RunIDs()[0]
+	for want, runs := range map[string][]report.Run{
+		"all.json already contains a.json (run RUN0)":        {parts[0], all},
+		"all.json already contains b.json (run RUN1)":        {all, parts[1]},
+		"all.json already contains d.json (run " + old + ")": {all, parts[3]},
+		"all.json and both.json both contain the run RUN0":   {all, both},
+		"a.json and a.json are the same run (RUN0)":          {parts[0], parts[0]},
+	} {
+		for _, put := range []func([]report.Run) (*load.Record, []string, error){report.Merge, report.Concat} {
+			if _, _, err := put(runs); err == nil || err.Error() != want {
+				t.Errorf("%v, want %s", err, want)
+			}
+		}
+	}
+	if again := merge(both, parts[2], parts[3]); !slices.Equal(again.IDs, all.IDs) {
+		t.Errorf("%q, want %q", again.IDs, all.IDs)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,7 +33,11 @@ var page = template.Must(template.New("page").Parse(pageTemplate))
 // HTML writes a page with the runs drawn over one another, and their figures as
 // tables. It is whole: it loads nothing, and its policy forbids it to.
 func HTML(w io.Writer, runs []Run) error {
-	p := pageOf(runs)
+	complete := make([]Run, len(runs))
+	for n, r := range runs {
+		complete[n] = Run{r.Name, whole(r.Record)}
+	}
+	p := pageOf(complete)
 	p.UPlotCSS, p.CSS, p.UPlotJS, p.JS = template.CSS(uplotCSS), template.CSS(pageCSS), template.JS(uplotJS), template.JS(pageJS)
 	return page.Execute(w, p)
 }
@@ -45,12 +50,14 @@ type htmlPage struct {
 	Phases        []htmlRow
 	Open          bool // at least one is
 	Failures      bool // at least one has
+	Named         bool // and at least one says which outcomes they are
 	Latencies     bool // at least one has
 	Data          chartData
 }
 
 type htmlRun struct {
 	Name, Rate, Asked, Meaning string
+	Failed                     string // how many failed; empty for none
 	Color                      int
 	Highlights, Outcomes, Made []htmlRow
 	Latencies                  []htmlRow
@@ -61,6 +68,7 @@ type htmlRun struct {
 // A htmlRow is a row of a table, which uses of it what it needs.
 type htmlRow struct {
 	Key, Value string
+	Bad        bool
 	Count      int64
 	Color      int
 	Cells      []string
@@ -87,8 +95,9 @@ type chartRun struct {
 	Asked    float64        `json:"asked"`
 	Latency  []*float64     `json:"latency"` // at each of Nines; null where the count supports none
 	Service  []*float64     `json:"service"`
-	Times    []float64      `json:"times"` // where each interval begins, and where the last one ends
-	Rate     []float64      `json:"rate"`
+	Times    []float64      `json:"times"`  // where each interval begins, and where the last one ends
+	Rate     []float64      `json:"rate"`   // of what succeeded
+	Failed   []float64      `json:"failed"` // null where nothing failed in the whole run
 	Failures []chartFailure `json:"failures"`
 	Heat     [][]int64      `json:"heat"` // for each interval the counts of the bins
 }
@@ -125,7 +134,7 @@ func pageOf(runs []Run) *htmlPage {
 		p.Open = p.Open || r.Config.Loop == "open"
 		chart := chartOf(r, totals[n], &p.Data)
 		chart.Name, chart.Color = run.Name, run.Color
-		p.Failures = p.Failures || len(chart.Failures) > 0
+		p.Failures, p.Named = p.Failures || chart.Failed != nil, p.Named || len(chart.Failures) > 0
 		p.Latencies = p.Latencies || totals[n].Latency.Count() > 0
 		p.Data.Runs = append(p.Data.Runs, chart)
 	}
@@ -135,9 +144,9 @@ func pageOf(runs []Run) *htmlPage {
 
 func htmlRunOf(r Run, total *load.Interval, color int) htmlRun {
 	c := &r.Config
-	h := htmlRun{Name: r.Name, Color: color, Rate: rateText(total.Rate()), Meaning: meaning(c), Limits: limits(r.Record, total)}
+	h := htmlRun{Name: r.Name, Color: color, Rate: rateText(total.Throughput()), Meaning: meaning(c), Limits: limits(r.Record, total)}
 	if total.Unsent > 0 {
-		h.Unsent = wereDue(total.Unsent) + " and never sent; no latency has that, and it would be longer with it"
+		h.Unsent = wereDue(total.Unsent) + " but never sent. Latency would be higher with them."
 	}
 	if c.Label != "" {
 		h.Name = clean(c.Label)
@@ -146,7 +155,10 @@ func htmlRunOf(r Run, total *load.Interval, color int) htmlRun {
 		h.Asked = rateText(c.RateAsked)
 	}
 	all := total.Operations()
-	h.Highlights = append(h.Highlights, htmlRow{Key: "exchanges", Value: strconv.FormatInt(all, 10)}, htmlRow{Key: "ok", Value: share(float64(total.Outcomes["ok"]), float64(all))})
+	if failed := all - total.Succeeded; failed > 0 {
+		h.Failed = fmt.Sprintf("%d failed (%s)", failed, share(float64(failed), float64(all)))
+	}
+	h.Highlights = append(h.Highlights, htmlRow{Key: "exchanges", Value: strconv.FormatInt(all, 10)}, htmlRow{Key: "succeeded", Value: share(float64(total.Succeeded), float64(all))})
 	figures := cells(&total.Latency)
 	for _, q := range percentiles {
 		if n := total.Latency.Count(); q.name != "p90" && n > 0 && supports(n, q.q) {
@@ -157,12 +169,12 @@ func htmlRunOf(r Run, total *load.Interval, color int) htmlRun {
 		h.Highlights = append(h.Highlights, htmlRow{Key: "max", Value: brief(total.Latency.Max())})
 	}
 	for _, name := range outcomeNames(total.Outcomes) {
-		h.Outcomes = append(h.Outcomes, htmlRow{Key: name, Count: total.Outcomes[name], Value: share(float64(total.Outcomes[name]), float64(all))})
+		h.Outcomes = append(h.Outcomes, htmlRow{Key: name, Bad: slices.Contains(failures(total), name), Count: total.Outcomes[name], Value: share(float64(total.Outcomes[name]), float64(all))})
 	}
 	if c.Loop == "open" {
-		h.Latencies = []htmlRow{{Key: "due", Cells: figures}, {Key: "sending", Cells: cells(&total.Service)}, {Key: "own lateness", Cells: cells(&total.Own)}}
+		h.Latencies = []htmlRow{{Key: "due time", Cells: figures}, {Key: "start", Cells: cells(&total.Service)}, {Key: "scheduling lag", Cells: cells(&total.Own)}}
 	} else {
-		h.Latencies = []htmlRow{{Key: "sending", Cells: figures}}
+		h.Latencies = []htmlRow{{Key: "start", Cells: figures}}
 	}
 	h.Made = made(r, total)
 	return h
@@ -184,7 +196,7 @@ func brief(d time.Duration) string {
 // made is how the run was made, and how its generator was.
 func made(r Run, total *load.Interval) []htmlRow {
 	rows := []htmlRow{
-		{Key: "record", Value: r.Name}, {Key: "to", Value: setting(&r.Config)}, {Key: "from", Value: host(r.Record)},
+		{Key: "record", Value: r.Name}, {Key: "target", Value: setting(&r.Config)}, {Key: "host", Value: host(r.Record)},
 		{Key: "generator", Value: fmt.Sprintf("%.2f of a core; %s, the longest pause %s", cores(total), plural(int(total.Health.GCs), "garbage collection"), span(total.Health.GCPause))},
 	}
 	if total.Queued > 0 {
@@ -240,23 +252,40 @@ func chartOf(r Run, total *load.Interval, data *chartData) chartRun {
 	}
 	intervals := even(r.Intervals, mostTimes)
 	for _, i := range intervals {
-		c.Times, c.Rate, c.Heat = append(c.Times, i.Start.Seconds()), append(c.Rate, i.EndedRate()), append(c.Heat, column(&i.Latency, data.Heat))
+		c.Times, c.Heat = append(c.Times, i.Start.Seconds()), append(c.Heat, column(&i.Latency, data.Heat))
 	}
-	for _, name := range outcomeNames(total.Outcomes) {
-		if name == "ok" || total.Outcomes[name] == 0 {
-			continue
-		}
-		f := chartFailure{Name: name}
-		for _, i := range intervals {
-			f.Rate = append(f.Rate, load.PerSecond(i.Outcomes[name], i.End-i.Start))
-		}
-		f.Rate = append(f.Rate, f.Rate[len(f.Rate)-1])
-		c.Failures = append(c.Failures, f)
+	if n := len(intervals); n > 0 {
+		c.Times = append(c.Times, intervals[n-1].End.Seconds())
 	}
-	if n := len(intervals); n > 0 { // a step as wide as the last interval
-		c.Times, c.Rate = append(c.Times, intervals[n-1].End.Seconds()), append(c.Rate, c.Rate[n-1])
+	c.Rate = append(c.Rate, overTime(intervals, func(i *load.Interval) int64 { return i.Succeeded })...)
+	if total.Operations() > total.Succeeded {
+		c.Failed = overTime(intervals, func(i *load.Interval) int64 { return i.Operations() - i.Succeeded })
+	}
+	for _, name := range failures(total) {
+		c.Failures = append(c.Failures, chartFailure{name, overTime(intervals, func(i *load.Interval) int64 { return i.Outcomes[name] })})
 	}
 	return c
+}
+
+// failures returns the outcomes that are failures, the most frequent first. Where it is not
+// ok that has succeeded, it is not known which outcomes those are.
+func failures(total *load.Interval) []string {
+	if total.Outcomes["ok"] != total.Succeeded {
+		return nil
+	}
+	return slices.DeleteFunc(outcomeNames(total.Outcomes), func(name string) bool { return name == "ok" || total.Outcomes[name] == 0 })
+}
+
+// overTime returns how many there are a second in each interval, and the last one again: a
+// step is as wide as its interval.
+func overTime(intervals []*load.Interval, of func(*load.Interval) int64) (rates []float64) {
+	for _, i := range intervals {
+		rates = append(rates, load.PerSecond(of(i), i.End-i.Start))
+	}
+	if n := len(rates); n > 0 {
+		rates = append(rates, rates[n-1])
+	}
+	return rates
 }
 
 func curveOf(h *load.Histogram, nines []float64) []*float64 {

@@ -16,6 +16,8 @@
 		return "p" + +q.toFixed(Math.max(0, Math.ceil(x) - 1) + (x % 1 ? 1 : 0));
 	};
 
+	const share = x => nines(x).slice(1) + " %";
+
 	// oneTwoFive is the ticks of a logarithmic scale: as many as there is room for.
 	const oneTwoFive = (low, high) => {
 		const all = [];
@@ -29,8 +31,26 @@
 		return all;
 	};
 
+	const font = "12px system-ui, sans-serif", pen = document.createElement("canvas").getContext("2d");
+	const widthOf = text => {
+		pen.font = font;
+		return pen.measureText(text).width;
+	};
+	// spaced drops the values whose labels would overlap, from the end of the axis on.
+	const spaced = (u, values, scale, sizeOf) => {
+		let free = Infinity; // up to the label that was kept last
+		return values.toReversed().map(v => {
+			const along = u.valToPos(v, scale), at = scale === "x" ? along : -along, half = sizeOf(v) / 2;
+			if (at + half > free) return null;
+			free = at - half - 8;
+			return v;
+		}).reverse();
+	};
+	const labels = (values, text) => values.map(v => v == null ? "" : text(v));
+
+	const sizeFor = least => (u, values) => Math.max(least, ...(values || []).map(v => 20 + widthOf(v || "")));
 	const axis = more => ({
-		stroke: () => css("--quiet"), font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif",
+		stroke: () => css("--quiet"), font, labelFont: font,
 		grid: { stroke: () => css("--line"), width: 1 }, ticks: { stroke: () => css("--line"), width: 1 }, ...more,
 	});
 	const room = el => Math.max(200, el.clientWidth);
@@ -60,8 +80,14 @@
 			padding: [12, 34, 0, 0], // half of the longest label, 99.9999 %, which may stand at the end
 			scales: { x: { time: false, range: [0, last] }, y: { distr: 3, range: (u, low, high) => [low / 1.2, high * 1.2] } },
 			axes: [
-				axis({ splits: () => [Math.log10(2), 1, 2, 3, 4, 5, 6].filter(x => x <= last), values: (u, all) => all.map(x => nines(x).slice(1) + " %"), space: 10 }),
-				axis({ splits: (u, i, low, high) => oneTwoFive(low, high), filter: (u, all) => all, values: (u, all) => all.map(ms), size: 64 }),
+				axis({
+					splits: () => [Math.log10(2), 1, 2, 3, 4, 5, 6].filter(x => x <= last), space: 10,
+					filter: (u, all) => spaced(u, all, "x", x => widthOf(share(x))), values: (u, all) => labels(all, share),
+				}),
+				axis({
+					splits: (u, i, low, high) => oneTwoFive(low, high), size: sizeFor(64),
+					filter: (u, all) => spaced(u, all, "y", () => 12), values: (u, all) => labels(all, ms),
+				}),
 			],
 			series,
 		}, values);
@@ -70,9 +96,11 @@
 	// overTime joins lines of several runs, whose seconds do not begin together.
 	function overTime(id, lines, unit) {
 		if (!lines.length) return;
+		const end = Math.max(...lines.map(l => l.times[l.times.length - 1] || 0));
 		chart(id, {
+			padding: [12, 4 + widthOf(round(end) + " s") / 2, 0, 0],
 			scales: { x: { time: false }, y: { range: (u, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
-			axes: [axis({ values: (u, all) => all.map(v => round(v) + " s"), space: 60 }), axis({ values: (u, all) => all.map(rate), size: 56 })],
+			axes: [axis({ values: (u, all) => all.map(v => round(v) + " s"), space: 60 }), axis({ values: (u, all) => all.map(rate), size: sizeFor(56) })],
 			series: [{ label: "second", value: (u, v) => v == null ? "–" : round(v) }].concat(lines.map(l => ({
 				label: l.name, stroke: l.stroke, width: l.width || 2, dash: l.dash, value: (u, v) => v == null ? "–" : rate(v) + unit,
 				paths: uPlot.paths.stepped({ align: 1 }), points: { show: false },
@@ -84,9 +112,10 @@
 		// The later one is narrower, or it would hide the one below where they are the same.
 		const width = n => Math.min(5, 2 + 1.5 * (data.runs.length - 1 - n));
 		const lines = data.runs.map((r, n) => ({ name: r.name, stroke: color(r.color), width: width(n), times: r.times, values: r.rate }));
+		for (const r of data.runs.filter(r => r.failed)) lines.push({ name: r.name + ", failed", stroke: color(r.color), width: 1.5, dash: [2, 3], times: r.times, values: r.failed });
 		for (const asked of new Set(data.runs.map(r => r.asked).filter(a => a > 0))) {
 			const r = data.runs.find(r => r.asked === asked);
-			lines.unshift({ name: "asked", stroke: css("--quiet"), width: 1, dash: [6, 4], times: r.times, values: r.times.map(() => asked) });
+			lines.unshift({ name: "requested", stroke: css("--quiet"), width: 1, dash: [6, 4], times: r.times, values: r.times.map(() => asked) });
 		}
 		overTime("rate", lines, "/s");
 	}
@@ -135,7 +164,7 @@
 			const x = Math.floor(p.x(r.times[n])), top = Math.floor(frame.top + p.h - (bin + 1) * cell);
 			g.fillRect(x, top, Math.ceil(p.x(r.times[n + 1])) - x, Math.ceil(frame.top + p.h - bin * cell) - top);
 		}));
-		g.font = "12px system-ui, sans-serif";
+		g.font = font;
 		g.fillStyle = css("--quiet");
 		g.strokeStyle = css("--line");
 		g.textAlign = "right";
@@ -155,7 +184,7 @@
 		g.textBaseline = "top";
 		const step = niceStep((p.to - p.from) / (p.w / 70));
 		for (let t = Math.ceil(p.from / step) * step; t <= p.to + 1e-9; t += step)
-			g.fillText(round(t) + " s", Math.min(p.x(t), canvas.clientWidth - 16), frame.top + p.h + 8);
+			g.fillText(round(t) + " s", Math.min(p.x(t), canvas.clientWidth - widthOf(round(t) + " s") / 2), frame.top + p.h + 8);
 		g.strokeRect(frame.left + 0.5, frame.top + 0.5, p.w - 1, p.h - 1);
 	}
 	function niceStep(least) {
@@ -173,12 +202,18 @@
 		out.textContent = count === undefined ? "\u00a0" : round(r.times[n]) + " s to " + round(r.times[n + 1]) + " s, " + ms(edge(bin)) + " to " + ms(edge(bin + 1)) + ": " + count + (count === 1 ? " exchange" : " exchanges");
 	}
 
+	// A table that does not fit says that it scrolls.
+	function scrolls() {
+		for (const table of document.querySelectorAll(".scroll")) table.nextElementSibling.hidden = table.scrollWidth <= table.clientWidth + 1;
+	}
+
 	function draw() {
 		for (const c of charts.splice(0)) c.destroy();
 		if (data.nines.length > 1) curve();
 		rates();
 		outcomes();
 		for (const c of document.querySelectorAll("canvas.heat")) if (data.runs[c.dataset.run].heat) heat(c);
+		scrolls();
 	}
 	draw();
 	root.dataset.drawn = "yes";

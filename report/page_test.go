@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
@@ -295,6 +296,118 @@ func (b *browser) odd(t *testing.T) {
 	}
 }
 
+// watchLabels keeps each label that is drawn on a canvas, with its box in pixels of the page.
+const watchLabels = `(() => {
+	window.labels = [];
+	const draw = CanvasRenderingContext2D.prototype.fillText;
+	CanvasRenderingContext2D.prototype.fillText = function(text, x, y) {
+		const m = this.getTransform(), size = this.measureText(text), scale = this.canvas.width / this.canvas.clientWidth;
+		const at = new DOMPoint(x, y).matrixTransform(m), k = m.a / scale;
+		labels.push({ text, canvas: this.canvas, left: at.x / scale - size.actualBoundingBoxLeft * k, right: at.x / scale + size.actualBoundingBoxRight * k,
+			top: at.y / scale - size.actualBoundingBoxAscent * k, bottom: at.y / scale + size.actualBoundingBoxDescent * k });
+		return draw.apply(this, arguments);
+	};
+})()`
+
+// badLabels are pairs of labels on one canvas that overlap or touch, and labels that are cut
+// off at its edge.
+const badLabels = `(() => {
+	const bad = [], all = labels.filter(l => l.text && l.canvas.isConnected);
+	all.forEach((a, n) => {
+		if (a.left < -0.5 || a.right > a.canvas.clientWidth + 0.5 || a.top < -0.5 || a.bottom > a.canvas.clientHeight + 0.5) bad.push(a.text + " is cut off");
+		for (const b of all.slice(n + 1))
+			if (a.canvas === b.canvas && a.text !== b.text && a.left < b.right + 2 && b.left < a.right + 2 && a.top < b.bottom && b.top < a.bottom) bad.push(a.text + " and " + b.text);
+	});
+	return all.length > 0 ? bad : ["no label was drawn"];
+})()`
+
+// badTables are tables that do not fit and have no visible sign of it, and the other way round;
+// and words of their heads and of a run's name that are broken.
+const badTables = `(() => {
+	const bad = [];
+	for (const s of document.querySelectorAll(".scroll")) {
+		const cut = s.scrollWidth > s.clientWidth + 1, note = s.nextElementSibling;
+		if (cut !== note.checkVisibility()) bad.push(s.ariaLabel + ": cut off " + cut + ", says so " + note.checkVisibility());
+	}
+	const range = document.createRange();
+	for (const e of document.querySelectorAll("th, td .name, .nowrap, dt, .quiet")) {
+		const text = e.firstChild;
+		if (!text || text.nodeType !== Node.TEXT_NODE) continue;
+		for (const word of text.data.matchAll(/[^\s-]+/g)) {
+			range.setStart(text, word.index);
+			range.setEnd(text, word.index + word[0].length);
+			if (range.getClientRects().length > 1 && word[0].length < 24) bad.push("broken: " + word[0]);
+		}
+	}
+	return bad;
+})()`
+
+// On a phone, and on wider screens, no two labels of an axis overlap, none is cut off, no
+// word is broken, the page is as wide as the screen, and a table that is wider says so.
+func TestPageFits(t *testing.T) {
+	b := startBrowser(t)
+	call(t, b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watchLabels})
+	many := frozen() // as many exchanges as there are labels for
+	recordMany(&many.Intervals[0].Latency, 21)
+	many.Config.Label = "127.0.0.1:1060 persistent"
+	narrow := frozen() // all latencies within less than a decade
+	for n, i := range narrow.Intervals {
+		i.Latency = load.Histogram{}
+		recordTimes(&i.Latency, time.Duration(n+1)*time.Millisecond, 100)
+		i.Start, i.End = i.Start*3600, i.End*3600
+		i.Outcomes["unreachable"] = 3
+	}
+	for name, runs := range map[string][]report.Run{"two": twoRuns(), "many": {{Name: "many", Record: many}}, "narrow": {{Name: "run-of-eight-hours.json", Record: narrow}}} {
+		url := pageFile(t, runs)
+		for _, width := range []int64{360, 400, 800, 1280} {
+			b.open(t, url, "light", width, 800)
+			if got := evaluate[int64](t, b, pageWidth); got != width {
+				t.Errorf("%s: the page is %d wide on a screen of %d", name, got, width)
+			}
+			for what, expression := range map[string]string{"labels": badLabels, "tables": badTables} {
+				if bad := evaluate[[]string](t, b, expression); len(bad) > 0 {
+					t.Errorf("%s, %d wide, %s: %q", name, width, what, bad)
+				}
+			}
+		}
+		b.quiet(t, url)
+	}
+}
+
+// recordMany doubles the counts of a histogram so many times.
+func recordMany(h *load.Histogram, times int) {
+	for range times {
+		h.Merge(h)
+	}
+}
+
+// The headline and the chart are what succeeded, with failures beside them: of a server that
+// refuses, the rate is 0.
+func TestPageOfFailures(t *testing.T) {
+	dead, other := frozen(), frozen()
+	for n, i := range dead.Intervals {
+		if n >= 4 {
+			i.Outcomes, i.Succeeded, i.Latency, i.Service = map[string]int64{"refused": 50_000}, 0, load.Histogram{}, load.Histogram{}
+		}
+	}
+	for _, i := range other.Intervals { // names of its own
+		i.Outcomes, i.Succeeded = map[string]int64{"200": 90, "404": 5, "503": 5}, 95
+	}
+	for want, r := range map[string]*load.Record{
+		`<b>50/s</b> succeeded, 100/s requested <span class="bad failed">200000 failed (99.80 %)</span>`: dead,
+		`<b>95/s</b> succeeded, 100/s requested <span class="bad failed">40 failed (5.00 %)</span>`:      other,
+		`"rate":[100,100,100,100,0,0,0,0,0],"failed":[0,0,0,0,50000,50000,50000,50000,50000]`:            dead,
+		`"rate":[95,95,95,95,95,95,95,95,95],"failed":[5,5,5,5,5,5,5,5,5],"failures":[]`:                 other,
+		`<td class="bad"><span class="name">refused</span></td>`:                                         dead,
+		`<td><span class="name">503</span></td>`:                                                         other,
+	} {
+		var page bytes.Buffer
+		if err := report.HTML(&page, []report.Run{{Name: "run", Record: r}}); err != nil || !strings.Contains(page.String(), want) {
+			t.Errorf("%v, no %s", err, want)
+		}
+	}
+}
+
 // The figures are there without JavaScript, and nothing is loaded from elsewhere.
 func TestPageIsWhole(t *testing.T) {
 	var out bytes.Buffer
@@ -349,7 +462,7 @@ func TestScreenshots(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if info, err := os.Stat(file); err != nil || info.Size() > 150_000 {
+		if info, err := os.Stat(file); err != nil || info.Size() > 160_000 {
 			t.Errorf("%s: %v, %v; go test ./report -run Screenshots -update", file, info, err)
 		}
 	}

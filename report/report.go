@@ -28,12 +28,52 @@ type percentile struct {
 
 var percentiles = []percentile{{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"p99.99", 0.9999}}
 
-// supports tells whether n measurements have a percentile q that is not simply their
-// maximum: at least one of them must lie beyond it.
+// supports reports whether a percentile of n measurements is more than their maximum: at
+// least one of them lies beyond its rank.
 func supports(n int64, q float64) bool { return beyond(n, q) >= 1 }
 
-// beyond is how many of n lie beyond the percentile q.
-func beyond(n int64, q float64) float64 { return float64(n)*(1-q) + 1e-6 } // 1-0.9 is a bit less than 0.1
+// beyond returns how many of n measurements lie beyond the rank of a percentile.
+func beyond(n int64, q float64) int64 { return n - load.Rank(n, q) }
+
+// usable returns what is wrong with runs that anyone may have made.
+func usable(runs ...Run) error {
+	for _, r := range runs {
+		if r.Record == nil {
+			return fmt.Errorf("the run %q has no record", r.Name)
+		}
+		for n, i := range r.Intervals {
+			if i == nil || i.End <= i.Start || n > 0 && i.Start < r.Intervals[n-1].Start {
+				return fmt.Errorf("%s: interval %d has no time, or starts before the one before it", r.Name, n)
+			}
+		}
+	}
+	return nil
+}
+
+// whole returns a record as it would have been read: a nil one is empty, and none of its
+// intervals is nil.
+func whole(r *load.Record) *load.Record {
+	if r == nil {
+		return new(load.Record)
+	}
+	if !slices.Contains(r.Intervals, nil) {
+		return r
+	}
+	some := *r
+	some.Intervals = slices.DeleteFunc(slices.Clone(r.Intervals), func(i *load.Interval) bool { return i == nil })
+	return &some
+}
+
+// filled is usable, and returns an error for a run without intervals too.
+func filled(r Run) error {
+	if err := usable(r); err != nil {
+		return err
+	}
+	if len(r.Intervals) == 0 {
+		return fmt.Errorf("%s has no interval", r.Name)
+	}
+	return nil
+}
 
 // phaseOrder is that of an exchange; names that it does not have come behind, by name.
 var phaseOrder = []string{"resolve", "connect", "secure", "send", "reply", "wait", "receive", "close"}
@@ -81,15 +121,16 @@ func usual(intervals []*load.Interval) time.Duration {
 	return lengths[len(lengths)/2]
 }
 
-// even is the intervals without stumps, such as at the end of a run: one of less than
-// half the usual length is added to the one before it, as its rate would be noise.
-// There are at most as many as asked for; neighbours are joined for that.
+// even returns the intervals without stumps, such as at the end of a run: one of less
+// than half the usual length is added to the one before it, because its rate is noise.
+// If there are more than most, neighbours are joined. What is joined has the latency and
+// no other histogram: in a long run the others take ten times as long.
 func even(intervals []*load.Interval, most int) []*load.Interval {
 	least := usual(intervals) / 2
 	list := make([]*load.Interval, 0, len(intervals))
 	for _, i := range intervals {
 		if n := len(list); n > 0 && i.End-i.Start < least {
-			list[n-1] = load.Total([]*load.Interval{list[n-1], i})
+			list[n-1] = joined(list[n-1], i)
 			continue
 		}
 		list = append(list, i)
@@ -98,13 +139,24 @@ func even(intervals []*load.Interval, most int) []*load.Interval {
 	if each <= 1 {
 		return list
 	}
-	var joined []*load.Interval
+	var fewer []*load.Interval
 	for group := range slices.Chunk(list, each) {
-		one := load.Total(group)
-		one.Pack()
-		joined = append(joined, one)
+		fewer = append(fewer, joined(group...))
 	}
-	return joined
+	return fewer
+}
+
+// joined returns the sum of intervals, of whose histograms it has the latency alone.
+func joined(intervals ...*load.Interval) *load.Interval {
+	some := make([]*load.Interval, len(intervals))
+	for n, i := range intervals {
+		one := *i
+		one.Service, one.Late, one.Own, one.Phases = load.Histogram{}, load.Histogram{}, load.Histogram{}, nil
+		some[n] = &one
+	}
+	sum := load.Total(some)
+	sum.Pack()
+	return sum
 }
 
 // clean is a text of a record, for a terminal: a record may come from anybody.

@@ -78,6 +78,7 @@ type Kernel struct {
 
 // Summary is the JSON object of a run, of which docs/load-record.md tells.
 func Summary(r *load.Record) *Figures {
+	r = whole(r)
 	total := load.Total(r.Intervals)
 	f := &Figures{
 		Schema: SummarySchema, Config: r.Config, Began: r.Began, Rate: total.Rate(), RateOK: total.Throughput(),

@@ -24,6 +24,7 @@ const (
 
 // Text writes the summary of a run, 80 columns wide.
 func Text(w io.Writer, r *load.Record, s Style) error {
+	r = whole(r)
 	t := &text{Style: s, r: r, total: load.Total(r.Intervals)}
 	t.heading()
 	t.rate()

@@ -351,7 +351,7 @@ func targetName(args []string, addr string) string {
 // measure makes the exchanges, and shows how they go.
 func (f *loadFlags) measure(ctx context.Context, x *exchanger, progress *progress) *load.Record {
 	r := f.runner(x)
-	record := &load.Record{Config: f.config(), Host: thisHost(), Began: time.Now().Add(r.Warmup)}
+	record := &load.Record{IDs: []string{load.NewID()}, Config: f.config(), Host: thisHost(), Began: time.Now().Add(r.Warmup)}
 	progress.begin(r.Warmup)
 	for i := range r.Run(ctx) {
 		progress.tell(i)

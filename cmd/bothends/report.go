@@ -42,12 +42,12 @@ func newReport() *cobra.Command {
 	cmd := newReportShow()
 	cmd.Use, cmd.Short = "report FILE...", "Show, merge, compare and draw saved load runs"
 	cmd.Long = `report reads runs that bothends load --save has written, and shows what they
-measured: outcomes, latencies from the moment due and from sending, phases, and
-whether the generator was the limit and not the server.
+measured: outcomes, latencies, phases, and whether the load generator may be the
+bottleneck.
 
 FILE - is standard input. report FILE... is report show FILE...; the other
 subcommands add runs up, compare them, and draw them on a page. "bothends help
-load-record" describes the format of the files.`
+load-record" describes the format of the files. A FILE may have up to 1 GiB.`
 	cmd.Example = `  bothends report run.json
   bothends report merge one.json two.json --out both.json
   bothends report compare before.json after.json
@@ -61,8 +61,8 @@ func newReportShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show FILE...",
 		Short: "The figures of runs, as bothends load prints them",
-		Long: `show prints the summary that bothends load prints at the end of a run. A
-percentile that so few exchanges do not support is no number, but a dash.
+		Long: `show prints the summary that bothends load prints at the end of a run.
+Percentiles with too few samples are shown as a dash.
 
 With -o json it is one bothends.load/v1 object a line, times in seconds.`,
 		Example: `  bothends report show run.json
@@ -75,7 +75,7 @@ With -o json it is one bothends.load/v1 object a line, times in seconds.`,
 }
 
 func (f *reportFlags) show(cmd *cobra.Command, args []string) error {
-	runs, err := readRuns(cmd, args)
+	runs, err := readRuns(cmd, args, readJoined)
 	if err != nil {
 		return err
 	}
@@ -104,18 +104,24 @@ func newReportMerge() *cobra.Command {
 		Use:   "merge FILE...",
 		Short: "Add the runs of several machines to one",
 		Long: `merge adds runs that several machines made at the same time, histogram by
-histogram, over the time that all have in common: from the latest begin to the
+histogram, over the time that all have in common: from the latest start to the
 earliest end by their clocks, which must be right (NTP). Connections and rates
-asked add up. What is left out is told on standard error. The result is a saved
-run like the others.
+requested add up. What is left out is reported on standard error. The result is
+a saved run like the others.
 
---concat puts runs one behind another instead: slices of one run, or of one that
+A merged run keeps the IDs of its runs. A run that is in two FILEs is refused,
+because it would count twice.
+
+--concat puts runs one after another instead: slices of one run, or of one that
 took turns with another. The time between them is left out.`,
 		Example: `  bothends report merge host1.json host2.json --out all.json
   bothends report merge --concat slice-*.json | bothends report -`,
 		Args: someFiles(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			runs, err := readRuns(cmd, args)
+			if err := notOver(cmd, args, out); err != nil {
+				return err
+			}
+			runs, err := readRuns(cmd, args, load.ReadRecord)
 			if err != nil {
 				return err
 			}
@@ -127,7 +133,7 @@ took turns with another. The time between them is left out.`,
 			if err != nil {
 				failed := usageError(cmd, err)
 				if errors.Is(err, report.ErrNotAtOnce) {
-					failed.hint = "runs one after another are joined by: bothends report merge --concat"
+					failed.hint = "join runs that were made one after another with: bothends report merge --concat"
 				}
 				return failed
 			}
@@ -139,10 +145,28 @@ took turns with another. The time between them is left out.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.BoolVar(&concat, "concat", false, "one behind another, not side by side")
-	flags.StringVar(&out, "out", "", "write to `FILE`, not to standard output")
+	flags.BoolVar(&concat, "concat", false, "join runs one after another, not side by side")
+	flags.StringVar(&out, "out", "", "output `FILE`, instead of standard output")
 	return cmd
 }
+
+// notOver returns an error if the output would be written over one of the inputs.
+func notOver(cmd *cobra.Command, inputs []string, out string) error {
+	to, err := os.Stat(out)
+	if err != nil || !to.Mode().IsRegular() {
+		return nil
+	}
+	for _, name := range inputs {
+		if from, err := os.Stat(name); err == nil && os.SameFile(from, to) {
+			return usageError(cmd, fmt.Errorf("--out would write over the run in %s", printable(name)))
+		}
+	}
+	return nil
+}
+
+// exitCannotTell is the status of compare if the runs show neither a difference nor that
+// there is none.
+const exitCannotTell = 3
 
 type reportCompareFlags struct {
 	reportFlags
@@ -154,18 +178,25 @@ func newReportCompare() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare A B [A B]...",
 		Short: "Say whether B is faster or slower than A",
-		Long: `compare gives a verdict for the rate and for each percentile of latency:
-faster, slower or no difference, with a confidence interval of the ratio B/A
-from the seconds of both runs. Only what is larger than --least, and than
-chance, is a difference. Runs that differ in kind are refused, and runs that are
-too short.
+		Long: `compare shows whether run B is faster or slower than run A. It compares the rate
+and each latency percentile, and prints the ratio B/A with a confidence interval
+from the intervals of both runs. The verdict on each figure is one of:
 
-Two runs, one after the other, differ by what else the machine did. Run on the
-same machine, and take turns: with more files than two, A B A B and so on, each
-pair is compared in itself, and smaller differences are seen. It needs 8 pairs.
+  slower, faster   it differs by --least or more, and by more than chance
+  no difference    the whole confidence interval is within --least, up or down
+  cannot tell      neither of these is known: the interval is too wide
+  too few to say   fewer than 30 exchanges are beyond the percentile
 
-The exit status is 0 for faster and no difference, 1 when B is slower, and 2
-when they cannot be compared.`,
+Runs of different kinds, and runs with fewer than 8 intervals, are rejected. An
+interval is one second by default. Longer runs have narrower confidence
+intervals.
+
+Two runs also differ because the machine was busy with other work. To reduce
+this effect, alternate the runs on the same machine: A B A B. With more than two
+files, each pair is compared. At least 8 pairs are needed.
+
+Exit status: 0 faster or no difference, 1 slower, 2 the runs cannot be compared,
+3 cannot tell.`,
 		Example: `  bothends report compare before.json after.json
   bothends report compare a1.json b1.json a2.json b2.json ...
   bothends report compare a.json b.json --least 5% -o json`,
@@ -178,12 +209,12 @@ when they cannot be compared.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.compare(cmd, args) },
 	}
 	f.add(cmd, "a JSON line")
-	cmd.Flags().Var(&f.least, "least", "a smaller difference is none")
+	cmd.Flags().Var(&f.least, "least", "smallest difference that counts")
 	return cmd
 }
 
 func (f *reportCompareFlags) compare(cmd *cobra.Command, args []string) error {
-	runs, err := readRuns(cmd, args)
+	runs, err := readRuns(cmd, args, readJoined)
 	if err != nil {
 		return err
 	}
@@ -215,8 +246,11 @@ func (f *reportCompareFlags) compare(cmd *cobra.Command, args []string) error {
 		failed.code = exitUsage // 1 is a verdict
 		return failed
 	}
-	if c.Verdict == report.Slower {
+	switch c.Verdict {
+	case report.Slower:
 		return &failure{code: exitFailure}
+	case report.CannotTell:
+		return &failure{code: exitCannotTell}
 	}
 	return nil
 }
@@ -226,33 +260,29 @@ func newReportHTML() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "html FILE...",
 		Short: "Draw runs over one another on a page",
-		Long: `html writes one page of HTML that needs nothing else, and loads nothing: latency
-by percentile, latency over time as a heat map, rate and outcomes over time, and
-all figures as tables. Several runs are drawn over one another, each under its
-label, or its FILE where it has none.`,
+		Long: `html writes one self-contained page of HTML: latency by percentile, latency over
+time as a heat map, throughput and failures over time, and all figures as
+tables. Several runs are drawn over one another, each under its label, or under
+its FILE if it has no label.`,
 		Example: `  bothends report html run.json --out run.html
   bothends report html before.json after.json --out both.html`,
 		Args: someFiles(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			runs, err := readRuns(cmd, args)
-			if err != nil {
+			if err := notOver(cmd, args, out); err != nil {
 				return err
 			}
-			for _, name := range args {
-				run, err1 := os.Stat(name)
-				page, err2 := os.Stat(out)
-				if err1 == nil && err2 == nil && os.SameFile(run, page) {
-					return usageError(cmd, fmt.Errorf("--out would write over the run in %s", printable(name)))
-				}
+			runs, err := readRuns(cmd, args, readJoined)
+			if err != nil {
+				return err
 			}
 			return writeOut(cmd, out, func(w io.Writer) error { return report.HTML(w, runs) })
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "", "write to `FILE`, not to standard output")
+	cmd.Flags().StringVar(&out, "out", "", "output `FILE`, instead of standard output")
 	return cmd
 }
 
-// A percentFlag is a share, given in percent.
+// A percentFlag is a fraction that is given in percent.
 type percentFlag float64
 
 func (f *percentFlag) String() string { return fmt.Sprintf("%.3g%%", float64(*f)*100) }
@@ -275,13 +305,19 @@ func someFiles(least int) cobra.PositionalArgs {
 	}
 }
 
+// mostIntervals is more than a page, a table or a comparison shows, each of which joins
+// neighbours. So a run of any length takes little memory.
+const mostIntervals = 1200
+
+func readJoined(r io.Reader) (*load.Record, error) { return load.ReadJoined(r, mostIntervals) }
+
 // readRuns reads the files; - is standard input.
-func readRuns(cmd *cobra.Command, names []string) (runs []report.Run, err error) {
+func readRuns(cmd *cobra.Command, names []string, read func(io.Reader) (*load.Record, error)) (runs []report.Run, err error) {
 	if first := slices.Index(names, "-"); first >= 0 && slices.Contains(names[first+1:], "-") {
-		return nil, usageError(cmd, errors.New("standard input can be read once"))
+		return nil, usageError(cmd, errors.New("standard input can be read only once"))
 	}
 	for _, name := range names {
-		r, err := readRun(cmd.InOrStdin(), name)
+		r, err := readRun(cmd.InOrStdin(), name, read)
 		if err != nil {
 			failed := usageError(cmd, fmt.Errorf("%s: %w", name, err))
 			if errors.Is(err, fs.ErrNotExist) {
@@ -294,16 +330,16 @@ func readRuns(cmd *cobra.Command, names []string) (runs []report.Run, err error)
 	return runs, nil
 }
 
-func readRun(stdin io.Reader, name string) (*load.Record, error) {
+func readRun(stdin io.Reader, name string, read func(io.Reader) (*load.Record, error)) (*load.Record, error) {
 	if name == "-" {
-		return load.ReadRecord(stdin)
+		return read(stdin)
 	}
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, reasonOf(err)
 	}
 	defer file.Close()
-	return load.ReadRecord(file)
+	return read(file)
 }
 
 func printJSON(out io.Writer, v any) error {

@@ -1,0 +1,267 @@
+package load
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+)
+
+const (
+	mostRecord = 1 << 30  // octets of a record; a busy day has about that
+	mostPart   = 16 << 20 // octets of an interval, or of another property
+	mostFree   = 64 << 20 // octets of unpacked histograms, besides
+	mostTimes  = 8        // the octets of the record; 1 to 2 is usual
+	mostID     = 100
+)
+
+// ReadRecord reads one record. It returns an error if the record is larger than 1 GiB,
+// and if it holds much more than its size: anyone may have written it.
+func ReadRecord(r io.Reader) (*Record, error) { return readRecord(r, math.MaxInt) }
+
+// ReadJoined is ReadRecord for a reader that does not need each interval: if there are
+// more than most, neighbours are joined while they are read, to at least half as many.
+// The memory that it takes does not grow with the length of the run.
+func ReadJoined(r io.Reader, most int) (*Record, error) { return readRecord(r, max(2, most&^1)) }
+
+func readRecord(r io.Reader, most int) (*Record, error) {
+	from := &limited{r: r}
+	read := recordReader{Decoder: json.NewDecoder(from), from: from, most: most, each: 1}
+	if err := read.record(); err != nil {
+		return nil, fmt.Errorf("read load record: %w", err)
+	}
+	for _, i := range read.r.Intervals[max(0, len(read.r.Intervals)-1):] {
+		i.Pack() // others may have been joined to it
+	}
+	return &read.r, nil
+}
+
+// A limited reader ends with an error at the limits of a record.
+type limited struct {
+	r         io.Reader
+	all, part int64 // octets so far
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	switch {
+	case l.all > mostRecord:
+		return 0, fmt.Errorf("it is larger than %d MiB", mostRecord>>20)
+	case l.part > mostPart:
+		return 0, fmt.Errorf("a part of it is larger than %d MiB", mostPart>>20)
+	}
+	n, err := l.r.Read(p)
+	l.all += int64(n)
+	l.part += int64(n)
+	return n, err
+}
+
+// A recordReader reads a record, of which it holds one interval as text.
+type recordReader struct {
+	*json.Decoder
+	from     *limited
+	r        Record
+	read     int   // intervals
+	most     int   // to keep
+	each     int   // that are joined to one
+	counts   int64 // of all intervals
+	unpacked int64 // octets of histograms
+}
+
+func (d *recordReader) record() error {
+	first, err := d.Token()
+	switch {
+	case err == io.EOF:
+		return errors.New("it is empty")
+	case err != nil:
+		return d.reason(err)
+	case first != json.Delim('{'):
+		return errors.New("it is not a JSON object")
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return d.reason(err)
+		}
+		d.from.part = 0
+		if err := d.property(name.(string)); err != nil { // the names of an object are strings
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return d.reason(err)
+	}
+	switch _, err := d.Token(); {
+	case err != io.EOF:
+		return errors.New("unexpected data after the record; each record needs a file of its own")
+	case d.r.Schema == "":
+		return errors.New("it has no schema")
+	case d.r.Schema != RecordSchema:
+		return fmt.Errorf("its schema is %q, and this program reads %q", d.r.Schema, RecordSchema)
+	}
+	return d.r.checkIDs()
+}
+
+// property reads the value of a property.
+func (d *recordReader) property(name string) error {
+	to := map[string]any{"schema": &d.r.Schema, "ids": &d.r.IDs, "began": &d.r.Began, "config": &d.r.Config, "host": &d.r.Host, "kernel": &d.r.Kernel}[name]
+	switch {
+	case name == "intervals":
+		return d.intervals()
+	case to == nil:
+		to = new(json.RawMessage) // of a later version
+	}
+	if err := d.reason(d.Decode(to)); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func (d *recordReader) intervals() error {
+	first, err := d.Token()
+	switch {
+	case err != nil:
+		return d.reason(err)
+	case first == nil: // null
+		return nil
+	case first != json.Delim('['):
+		return errors.New("intervals: not an array")
+	}
+	for d.More() {
+		d.from.part = 0
+		i := new(Interval)
+		if err := i.from(func(j **intervalJSON) error { return d.reason(d.Decode(j)) }); err != nil {
+			return fmt.Errorf("interval %d: %w", d.read, err)
+		}
+		if err := d.add(i); err != nil {
+			return fmt.Errorf("interval %d: %w", d.read, err)
+		}
+	}
+	_, err = d.Token()
+	return d.reason(err)
+}
+
+// add adds an interval, if its times and counts can be relied on.
+func (d *recordReader) add(i *Interval) error {
+	var before time.Duration
+	if n := len(d.r.Intervals); n > 0 {
+		before = d.r.Intervals[n-1].End
+	}
+	switch {
+	case i.Start < before-time.Millisecond: // they are numbers with a fraction, and may be off by a bit
+		return errors.New("it starts before the end of the interval before it")
+	case i.End <= i.Start || i.End >= forever:
+		return errors.New("it has no end")
+	case i.Tail < 0 || i.Tail > i.End-i.Start+time.Millisecond:
+		return fmt.Errorf("it is %v long, and its tail %v", i.End-i.Start, i.Tail)
+	}
+	if err := i.counted(); err != nil {
+		return err
+	}
+	d.counts += i.Operations() + i.Queued + i.Unsent + i.BackOffs
+	for _, h := range i.histograms() {
+		d.counts += h.count
+		d.unpacked += int64(len(h.packed))
+	}
+	if d.counts > mostCount {
+		return errors.New("the counts are too large")
+	}
+	if most := mostFree + mostTimes*d.from.all; d.unpacked > most {
+		return fmt.Errorf("the histograms take more than %d MiB, which is too much for the size of the record", most>>20)
+	}
+	d.keep(i)
+	return nil
+}
+
+// keep adds an interval to the last one, or after it.
+func (d *recordReader) keep(i *Interval) {
+	list := d.r.Intervals
+	if d.read%d.each > 0 {
+		list[len(list)-1].Merge(i)
+	} else {
+		if len(list) > 0 {
+			list[len(list)-1].Pack()
+		}
+		if len(list) >= d.most {
+			list = inPairs(list)
+			d.each *= 2
+		}
+		d.r.Intervals = append(list, i)
+	}
+	d.read++
+}
+
+// inPairs joins the first interval and the second, and so on.
+func inPairs(list []*Interval) []*Interval {
+	for n, i := range list {
+		if n%2 == 0 {
+			list[n/2] = i
+			continue
+		}
+		list[n/2].Merge(i)
+		list[n/2].Pack()
+	}
+	half := (len(list) + 1) / 2
+	clear(list[half:])
+	return list[:half]
+}
+
+// counted returns what is wrong with an interval's counts.
+func (i *Interval) counted() error {
+	all := int64(0)
+	for outcome, n := range i.Outcomes {
+		if all += n; n < 0 || n > mostCount || all > mostCount {
+			return fmt.Errorf("the outcome %q has the count %d", outcome, n)
+		}
+	}
+	for _, of := range []struct {
+		name    string
+		n, most int64
+	}{{"queued", i.Queued, mostCount}, {"unsent", i.Unsent, mostCount}, {"back_offs", i.BackOffs, mostCount}, {"gcs", i.Health.GCs, mostCount}, {"behind", i.Behind, all}, {"succeeded", i.Succeeded, all}} {
+		if of.n < 0 || of.n > of.most {
+			return fmt.Errorf("%s is %d, and the outcomes add up to %d", of.name, of.n, all)
+		}
+	}
+	for name, h := range i.Phases {
+		if h == nil {
+			return fmt.Errorf("the phase %q is null", name)
+		}
+	}
+	if i.Latency.count > all {
+		return fmt.Errorf("%d latencies of %d exchanges", i.Latency.count, all)
+	}
+	return nil
+}
+
+// checkIDs returns what is wrong with the IDs.
+func (r *Record) checkIDs() error {
+	seen := make(map[string]bool, len(r.IDs))
+	for _, id := range r.IDs {
+		switch {
+		case id == "" || len(id) > mostID:
+			return fmt.Errorf("an ID has %d characters; it needs 1 to %d", len(id), mostID)
+		case seen[id]:
+			return fmt.Errorf("it has the run %q twice", id)
+		}
+		seen[id] = true
+	}
+	return nil
+}
+
+// reason returns an error of the decoder in words for the user of a file.
+func (d *recordReader) reason(err error) error {
+	var wrong *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("it ends in the middle of the record")
+	case errors.As(err, &syntax):
+		return fmt.Errorf("it is not valid JSON after octet %d", d.InputOffset())
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return fmt.Errorf("%s: unexpected %s", wrong.Field, wrong.Value)
+	case wrong != nil:
+		return fmt.Errorf("unexpected %s", wrong.Value)
+	}
+	return err
+}
