@@ -14,7 +14,8 @@ import (
 	"strings"
 )
 
-// maxBody is more octets than any body needs.
+// maxBody is the largest body of a request in octets. The largest that is needed is a
+// Spec, with three faults.
 const maxBody = 64 << 10
 
 // An Admin lists, adds, changes and removes the proxies of a Set over HTTP, in JSON:
@@ -163,13 +164,15 @@ type errBody struct{ error }
 
 func (e errBody) Unwrap() error { return e.error }
 
+// tooLarge marks a body that exceeds maxBody.
+type tooLarge struct{ error }
+
 func statusOf(err error) int {
-	var tooLarge *http.MaxBytesError
 	var spec *SpecError
 	var body errBody
 	var network *net.OpError
 	switch {
-	case errors.As(err, &tooLarge):
+	case errors.As(err, new(tooLarge)):
 		return http.StatusRequestEntityTooLarge
 	case errors.As(err, &spec), errors.As(err, &body):
 		return http.StatusBadRequest
@@ -186,7 +189,9 @@ func statusOf(err error) int {
 // read decodes a body of one JSON object with known keys, the required ones among them.
 func read(req *http.Request, into any, required ...string) error {
 	text, err := io.ReadAll(req.Body)
-	if err != nil {
+	if errors.As(err, new(*http.MaxBytesError)) {
+		return tooLarge{fmt.Errorf("the body is larger than %d octets (64 KiB)", maxBody)}
+	} else if err != nil {
 		return errBody{fmt.Errorf("the body: %w", err)}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))

@@ -152,7 +152,7 @@ func TestAdminErrors(t *testing.T) {
 		{"POST", "/v1/proxies", `{"listen":":0","target":"a:1","name":"a/b"}`, 400, `name: "a/b": want`},
 		{"POST", "/v1/proxies", `{"listen":"` + free + `","target":"a:1","name":"a"}`, 409, "a: there is a proxy of that name"},
 		{"POST", "/v1/proxies", `{"listen":"` + taken.Listen + `","target":"a:1"}`, 409, "listen tcp " + taken.Listen + ": bind: address already in use"},
-		{"POST", "/v1/proxies", `{"listen":"` + strings.Repeat("x", maxBody) + `"}`, 413, "the body: http: request body too large"},
+		{"POST", "/v1/proxies", `{"listen":"` + strings.Repeat("x", maxBody) + `"}`, 413, "the body is larger than 65536 octets (64 KiB)"},
 		{"PATCH", "/v1/proxies/a", `{"target":"b:2","replies":"rest"}`, 400, "replies: fault "},
 		{"PATCH", "/v1/proxies/a", `{"name":"b"}`, 400, `the body: json: unknown field "name"`},
 		{"PUT", "/v1/proxies/a/faults/sideways", `{"fault":"reset"}`, 400, `sideways: "sideways" is none of requests, replies and connect`},

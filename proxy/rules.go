@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -25,6 +26,8 @@ import (
 type Rules struct {
 	file  string
 	rules []rule
+	names map[string]int // the line of each name
+	keys  map[string]int // the line of each address
 }
 
 type rule struct {
@@ -47,18 +50,31 @@ func (e *RuleError) Error() string {
 
 func (e *RuleError) Unwrap() error { return e.Err }
 
-// ReadRules reads a file of rules. The error is that of os.ReadFile, or a *RuleError.
+// maxRules is the largest rules file in octets. It has room for about 5,000 rules. To
+// parse YAML takes about a hundred times its length in memory.
+const maxRules = 1 << 20
+
+// ReadRules reads a rules file of at most 1 MiB. The error is that of the file system,
+// or a *RuleError.
 func ReadRules(file string) (*Rules, error) {
-	text, err := os.ReadFile(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxRules+1))
 	if err != nil {
 		return nil, err
 	}
 	return ParseRules(file, text)
 }
 
-// ParseRules reads rules; the file's name is for errors.
+// ParseRules parses rules of at most 1 MiB. The name of the file is used in errors.
 func ParseRules(file string, text []byte) (*Rules, error) {
-	r := &Rules{file: file}
+	r := &Rules{file: file, names: make(map[string]int), keys: make(map[string]int)}
+	if len(text) > maxRules {
+		return nil, &RuleError{file, 1, fmt.Errorf("the file is larger than %d octets (1 MiB)", maxRules)}
+	}
 	var document yaml.Node
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, &RuleError{file, 1, errors.New("an empty file; for no proxies say proxies: []")}
@@ -135,14 +151,13 @@ func (r *Rules) add(item *yaml.Node) error {
 }
 
 func (r *Rules) append(next rule) error {
-	for _, before := range r.rules {
-		switch {
-		case before.Name == next.Name:
-			return r.errorAt(next, "name", fmt.Errorf("name: %s is that of line %d", next.Name, before.line))
-		case before.key() == next.key():
-			return r.errorAt(next, "listen", fmt.Errorf("listen: %s is that of line %d", next.Listen, before.line))
-		}
+	if line := r.names[next.Name]; line > 0 {
+		return r.errorAt(next, "name", fmt.Errorf("name: %s is that of line %d", next.Name, line))
 	}
+	if line := r.keys[next.key()]; line > 0 {
+		return r.errorAt(next, "listen", fmt.Errorf("listen: %s is that of line %d", next.Listen, line))
+	}
+	r.names[next.Name], r.keys[next.key()] = next.line, next.line
 	r.rules = append(r.rules, next)
 	return nil
 }

@@ -321,6 +321,33 @@ func TestRulesFileMistakes(t *testing.T) {
 	}
 }
 
+// The rules file has a limit, which the error states. Aliases are not expanded.
+func TestRulesFileLimit(t *testing.T) {
+	const want = "f.yaml:1: the file is larger than 1048576 octets (1 MiB)"
+	if _, err := ParseRules("f.yaml", make([]byte, 1<<20+1)); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if _, err := os.Stat("/dev/zero"); err == nil {
+		if _, err := ReadRules("/dev/zero"); err == nil || !strings.HasSuffix(err.Error(), want[len("f.yaml"):]) {
+			t.Errorf("/dev/zero: %v", err)
+		}
+	}
+	text := []byte("proxies:\n")
+	for i := 1; len(text) < maxRules-100; i++ {
+		text = fmt.Appendf(text, "  - {name: p%d, listen: '127.%d.%d.1:7000', target: 'a:1'}\n", i, i>>8, i&255)
+	}
+	if _, err := ParseRules("f.yaml", text); err != nil {
+		t.Errorf("%d octets of rules: %v", len(text), err)
+	}
+	bomb := "a0: &a0 [x, x]\n"
+	for i := range 60 {
+		bomb += fmt.Sprintf("a%d: &a%d [*a%d, *a%d]\n", i+1, i+1, i, i)
+	}
+	if _, err := ParseRules("f.yaml", []byte(bomb+"proxies: *a60\n")); err == nil {
+		t.Error("a file of aliases was accepted")
+	}
+}
+
 // A zone has a %, and some interfaces have stranger names.
 func TestNameFromAnAddressWithAZone(t *testing.T) {
 	r, err := ParseRules("f", []byte("proxies:\n  - {listen: '[::1%lo]:7434', target: '[fe80::1%eth@0]:1'}\n"))
