@@ -247,7 +247,7 @@ func addProxy(s *Set, req *http.Request) (int, any, error) {
 	if err := read(req, &spec); err != nil {
 		return 0, nil, err
 	}
-	status, err := s.Add(spec)
+	status, err := s.Add(req.Context(), spec)
 	return http.StatusCreated, status, err
 }
 
@@ -261,7 +261,7 @@ func changeProxy(s *Set, req *http.Request) (int, any, error) {
 	if err := read(req, &change); err != nil {
 		return 0, nil, err
 	}
-	status, err := s.Change(req.PathValue("name"), change)
+	status, err := s.Change(req.Context(), req.PathValue("name"), change)
 	return http.StatusOK, status, err
 }
 
@@ -284,7 +284,7 @@ func changeFault(s *Set, req *http.Request, text string) (int, any, error) {
 	if _, err := on.parse(text); err != nil {
 		return 0, nil, &SpecError{string(on), err}
 	}
-	status, err := s.Change(req.PathValue("name"), on.change(text))
+	status, err := s.Change(req.Context(), req.PathValue("name"), on.change(text))
 	return http.StatusOK, status, err
 }
 

@@ -126,7 +126,7 @@ func TestRemoveCutsConnections(t *testing.T) {
 
 func TestAdminErrors(t *testing.T) {
 	s, c, _ := admin(t)
-	if _, err := s.Add(Spec{Name: "a", Listen: "127.0.0.1:0", Target: "127.0.0.1:1"}); err != nil {
+	if _, err := s.Add(context.Background(), Spec{Name: "a", Listen: "127.0.0.1:0", Target: "127.0.0.1:1"}); err != nil {
 		t.Fatal(err)
 	}
 	taken, _ := s.Proxy("a")

@@ -29,6 +29,7 @@ type link struct {
 	ended  Ended // "" while it lives
 	err    error
 	cancel context.CancelFunc // ends the dialling; nil when there is none
+	next   []*Proxy           // the proxies that it connected to, or tried to
 }
 
 // A direction is one half of a link. It is passed on by one goroutine.
@@ -89,7 +90,7 @@ func (l *link) connect() error {
 	l.cancel = cancel
 	l.mu.Unlock()
 
-	var dialer net.Dialer
+	dialer := net.Dialer{Resolver: l.proxy.Resolver, Control: l.connecting}
 	conn, err := dialer.DialContext(ctx, "tcp", l.address)
 	if err != nil {
 		return err
@@ -104,13 +105,24 @@ func (l *link) connect() error {
 	return nil
 }
 
+// connecting is called before each connect(2), of which there may be two at a time.
+func (l *link) connecting(_, address string, _ syscall.RawConn) error {
+	next, err := l.proxy.family.connecting(l.proxy, endpoint(address))
+	if next != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.next = append(l.next, next)
+	}
+	return err
+}
+
 // howDialEnded is what an error of connecting means. A target that resets at once may
 // do so before connect has returned, and want of descriptors is the proxy's own.
 func howDialEnded(err error) Ended {
 	switch {
 	case errno.Reset.Has(err):
 		return EndedTargetReset
-	case errno.Exhausted.Has(err):
+	case errno.Exhausted.Has(err), errors.Is(err, errRingNow):
 		return EndedError
 	}
 	return EndedNoTarget
@@ -283,6 +295,9 @@ func (l *link) report() {
 	}
 	if l.err != nil {
 		c.Error = l.err.Error()
+	}
+	for _, next := range l.next {
+		l.proxy.family.disconnected(l.proxy, next)
 	}
 	l.proxy.leave(l)
 	l.proxy.done(c)

@@ -13,6 +13,10 @@ import (
 	"github.com/bothends/bothends/internal/errno"
 )
 
+// DefaultMaxConns is the default of Proxy.MaxConns. A connection uses two to four
+// descriptors.
+const DefaultMaxConns = 10_000
+
 // DefaultDialTimeout is how long a Proxy tries to connect to its target.
 const DefaultDialTimeout = 10 * time.Second
 
@@ -54,6 +58,13 @@ type Proxy struct {
 	// as long as the system tries.
 	DialTimeout time.Duration
 
+	// MaxConns is the maximum number of open connections. Further connections wait
+	// in the listener's queue. If 0, it is 10,000. If negative, there is no limit.
+	MaxConns int
+
+	// Resolver looks up the target. If nil, it is net.DefaultResolver.
+	Resolver *net.Resolver
+
 	// Done, if not nil, is told of each connection when it has ended: exactly
 	// once, by the connection's goroutine, many of them at the same time. Whom
 	// the kernel kept from connecting (see [fault.Refuse]) was no connection.
@@ -71,6 +82,10 @@ type Proxy struct {
 	listener  *net.TCPListener
 	gate      *gate
 	waiting   []chan struct{} // closed when the fault on connecting has changed
+	family    *family         // the proxies among which a ring is looked for
+
+	slots chan struct{} // has a value for each open connection; nil for no limit
+	wake  chan struct{} // has a value when Serve is to look at waiting
 
 	closing chan struct{} // closed by Shutdown and Close
 	deaf    chan struct{} // closed when Serve has let go of the address
@@ -102,12 +117,21 @@ func (p *Proxy) serve(ln *net.TCPListener) error {
 	defer p.closeGate()
 	var pause time.Duration // the last one
 	for {
+		if !p.awaitSlot() {
+			return ErrClosed
+		}
 		client, admission, err := p.gate.accept()
+		if err != nil {
+			p.freeSlot()
+		}
 		switch {
 		case err == nil:
 			pause = 0
 			if l := p.begin(client, admission); l != nil {
-				links.Go(l.run)
+				links.Go(func() {
+					defer p.freeSlot()
+					l.run()
+				})
 			}
 		case p.isClosing():
 			return ErrClosed
@@ -117,6 +141,39 @@ func (p *Proxy) serve(ln *net.TCPListener) error {
 		default:
 			return err
 		}
+	}
+}
+
+// awaitSlot waits until another connection may be open. It returns false when the proxy
+// is closed first.
+func (p *Proxy) awaitSlot() bool {
+	for full := false; ; {
+		select {
+		case p.slots <- struct{}{}:
+			return true
+		default:
+		}
+		if p.slots == nil {
+			return true
+		}
+		if !full {
+			full = true
+			p.log().Warn("connection limit reached, further connections wait", "listener", p.listener.Addr(), "limit", cap(p.slots))
+		}
+		select {
+		case p.slots <- struct{}{}:
+			return true
+		case <-p.wake:
+			p.turn()
+		case <-p.closing:
+			return false
+		}
+	}
+}
+
+func (p *Proxy) freeSlot() {
+	if p.slots != nil {
+		<-p.slots
 	}
 }
 
@@ -144,6 +201,10 @@ func (p *Proxy) SetFault(on Direction, f fault.Fault) error {
 	gate := p.gate
 	p.mu.Unlock()
 	gate.Close() // wakes Serve, which makes a new one
+	select {
+	case p.wake <- struct{}{}: // wherever else it waits
+	default:
+	}
 	<-turned
 	return nil
 }
@@ -223,6 +284,16 @@ func (p *Proxy) init() {
 	p.closing = make(chan struct{})
 	p.deaf = make(chan struct{})
 	p.idle = make(chan struct{})
+	p.wake = make(chan struct{}, 1)
+	switch {
+	case p.MaxConns > 0:
+		p.slots = make(chan struct{}, p.MaxConns)
+	case p.MaxConns == 0:
+		p.slots = make(chan struct{}, DefaultMaxConns)
+	}
+	if p.family == nil {
+		p.family = new(family)
+	}
 }
 
 func (p *Proxy) fault(on Direction) *fault.Fault {
@@ -255,6 +326,7 @@ func (p *Proxy) enter(ln *net.TCPListener) error {
 		p.injectors[on] = on.injector(*p.fault(on), p.Seed)
 	}
 	p.listener = ln
+	p.family.join(p, endpoint(ln.Addr().String()))
 	p.newGate()
 	return nil
 }
@@ -299,6 +371,7 @@ func (p *Proxy) begin(client *side, admission net.Conn) *link {
 	defer p.mu.Unlock()
 	if p.isClosing() {
 		client.abort()
+		p.freeSlot()
 		return nil
 	}
 	l := &link{proxy: p, name: p.Name, address: p.Target, client: client, target: newSide(new(net.TCPConn)), admission: admission}
@@ -374,6 +447,7 @@ func (p *Proxy) closeGate() {
 
 // left is the end of Serve.
 func (p *Proxy) left() {
+	p.family.leave(p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	close(p.idle)
@@ -417,6 +491,8 @@ func (p *Proxy) pause(err error, last time.Duration) time.Duration {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-p.wake:
+		p.turn()
 	case <-p.closing:
 	}
 	return pause

@@ -184,6 +184,36 @@ func (r *Rules) fields(node *yaml.Node, known ...string) (map[string]*yaml.Node,
 	return fields, nil
 }
 
+func (r *Rules) specs() []Spec {
+	specs := make([]Spec, len(r.rules))
+	for i, rule := range r.rules {
+		specs[i] = rule.Spec
+	}
+	return specs
+}
+
+// checkRings returns an error if a rule leads back to itself. A rule whose proxy was
+// there before has the address of that proxy.
+func (r *Rules) checkRings(places []place, before map[string]*member, others []*member) error {
+	var all []node
+	for i, rule := range r.rules {
+		all = append(all, node{rule.Name, endpoint(places[i].listen), places[i].target})
+		if m := before[rule.key()]; m != nil {
+			all[i].listen = m.node().listen
+		}
+	}
+	for _, m := range others {
+		all = append(all, m.node())
+	}
+	nodes := newNodes(all)
+	for i, rule := range r.rules {
+		if names := nodes.ring(i); names != nil {
+			return r.errorAt(rule, "target", &SpecError{"target", errRing(names)})
+		}
+	}
+	return nil
+}
+
 func (r *Rules) wrong(at *yaml.Node, err error) error {
 	return &RuleError{r.file, max(at.Line, 1), err}
 }

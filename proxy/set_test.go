@@ -62,7 +62,7 @@ func apply(t testing.TB, s *Set, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Apply(r); err != nil {
+	if err := s.Apply(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -91,7 +91,7 @@ proxies:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Apply(r); err != nil {
+	if err := s.Apply(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{"pong, pong reset", "pong, pong reset", "pong, pong, pong fin"} {
@@ -121,7 +121,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("%q, %s", reply, how)
 	}
 	<-ended
-	added, err := s.Add(Spec{Listen: "127.0.0.1:0", Target: one})
+	added, err := s.Add(context.Background(), Spec{Listen: "127.0.0.1:0", Target: one})
 	if err != nil || added.Name != added.Listen {
 		t.Fatalf("%+v, %v", added, err)
 	}
@@ -176,7 +176,7 @@ func TestRefusedFileChangesNothing(t *testing.T) {
 	kept, fresh := freeAddress(t), freeAddress(t)
 	to := target(t, answers("pong", 4))
 	apply(t, s, "proxies:\n  - {listen: "+kept+", target: "+to+"}")
-	added, err := s.Add(Spec{Name: "mine", Listen: "127.0.0.1:0", Target: to})
+	added, err := s.Add(context.Background(), Spec{Name: "mine", Listen: "127.0.0.1:0", Target: to})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestRefusedFileChangesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Apply(r); err == nil || err.Error() != want {
+		if err := s.Apply(context.Background(), r); err == nil || err.Error() != want {
 			t.Errorf("%s\n%v, want\n%s", text, err, want)
 		}
 		if listensAt(fresh) {
@@ -256,7 +256,7 @@ func TestReloadGivesAnAddressBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Apply(r); !errno.AddrInUse.Has(err) || !strings.HasPrefix(err.Error(), "rules.yaml:2: listen tcp") || strings.Contains(err.Error(), "again") {
+	if err := s.Apply(context.Background(), r); !errno.AddrInUse.Has(err) || !strings.HasPrefix(err.Error(), "rules.yaml:2: listen tcp") || strings.Contains(err.Error(), "again") {
 		t.Error(err)
 	}
 	for _, want := range []string{"p", "pong"} {
@@ -355,14 +355,14 @@ func TestNameFromAnAddressWithAZone(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	s, _ := set(t)
-	added, err := s.Add(Spec{Listen: "[::1%lo]:0", Target: "127.0.0.1:1"})
+	added, err := s.Add(context.Background(), Spec{Listen: "[::1%lo]:0", Target: "127.0.0.1:1"})
 	if errors.As(err, new(*SpecError)) {
 		t.Fatal(err)
 	} else if err != nil {
 		need.Skip(t, "IPv6 on an interface lo")
 	}
 	seed := uint64(1)
-	if _, err := s.Change(added.Name, Change{Seed: &seed}); err != nil || strings.Contains(added.Name, "%") {
+	if _, err := s.Change(context.Background(), added.Name, Change{Seed: &seed}); err != nil || strings.Contains(added.Name, "%") {
 		t.Errorf("%+v, %v", added, err)
 	}
 }
@@ -376,7 +376,7 @@ func TestAliasesInRules(t *testing.T) {
 
 func TestSetShutdown(t *testing.T) {
 	s, ended := set(t)
-	added, err := s.Add(Spec{Listen: "127.0.0.1:0", Target: target(t, answers("ok", 4))})
+	added, err := s.Add(context.Background(), Spec{Listen: "127.0.0.1:0", Target: target(t, answers("ok", 4))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -392,7 +392,7 @@ func TestSetShutdown(t *testing.T) {
 	if err := s.Shutdown(soon); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
-	if _, err := s.Add(Spec{Listen: "127.0.0.1:0", Target: "127.0.0.1:1"}); !errors.Is(err, ErrClosed) {
+	if _, err := s.Add(context.Background(), Spec{Listen: "127.0.0.1:0", Target: "127.0.0.1:1"}); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
 	io.WriteString(c, "ping")

@@ -147,9 +147,20 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 		Log:         slog.New(slog.NewTextHandler(print.errs, nil)),
 		Done:        func(c proxy.Connection) { json.NewEncoder(print.out).Encode(c) },
 	}}
-	defer r.quit()
-	if err := r.start(cmd, args, rules); err != nil {
-		return err
+	defer r.set.Close()
+	starting, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	started := make(chan error, 1)
+	go func() { started <- r.start(starting, cmd, args, rules) }()
+	select {
+	case err := <-started:
+		if err != nil {
+			return err
+		}
+	case <-signals: // before there was a connection to wait for
+		cancel()
+		<-started
+		return r.stopAdmin()
 	}
 	return r.wait(signals)
 }
@@ -165,15 +176,15 @@ type proxying struct {
 }
 
 // start makes the proxies of the command line or of the rules, and the API.
-func (r *proxying) start(cmd *cobra.Command, args []string, rules *proxy.Rules) error {
+func (r *proxying) start(ctx context.Context, cmd *cobra.Command, args []string, rules *proxy.Rules) error {
 	if len(args) == 1 {
 		r.flags.spec.Target = args[0]
-		if _, err := r.set.Add(r.flags.spec); err != nil {
+		if _, err := r.set.Add(ctx, r.flags.spec); err != nil {
 			return r.flags.failed(cmd, err)
 		}
 	}
 	if rules != nil {
-		if err := r.set.Apply(rules); err != nil {
+		if err := r.set.Apply(ctx, rules); err != nil {
 			return r.flags.failed(cmd, err)
 		}
 	}
@@ -181,7 +192,7 @@ func (r *proxying) start(cmd *cobra.Command, args []string, rules *proxy.Rules) 
 	if r.flags.admin == "" {
 		return nil
 	}
-	if err := r.listenAdmin(); err != nil {
+	if err := r.listenAdmin(ctx); err != nil {
 		return r.flags.failed(cmd, err)
 	}
 	return nil
@@ -194,14 +205,14 @@ func (r *proxying) tell() {
 }
 
 // listenAdmin serves the API, on loopback unless the address says otherwise.
-func (r *proxying) listenAdmin() error {
+func (r *proxying) listenAdmin(ctx context.Context) error {
 	address := r.flags.admin
 	if host, port, err := net.SplitHostPort(address); err != nil {
 		address = net.JoinHostPort("127.0.0.1", address)
 	} else if host == "" {
 		address = net.JoinHostPort("127.0.0.1", port)
 	}
-	ln, err := net.Listen("tcp", address)
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}
@@ -295,36 +306,27 @@ func (r *proxying) wait(signals <-chan os.Signal) error {
 	}
 }
 
-// quit cuts what is open. It does not wait for that for ever: the set may be busy with
-// a name that it looks up to listen at.
-func (r *proxying) quit() {
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		r.set.Close()
-	}()
-	select {
-	case <-closed:
-	case <-time.After(time.Second):
-	}
-}
-
-// reloading is a file of rules that is read again, apart from the signals: reading may
-// block, and nothing can end it then but the end of the program.
+// reloading reads the rules file again, in its own goroutine: to read a FIFO may block,
+// which only the end of the program ends. Looking up names ends with the next SIGHUP.
 type reloading struct {
-	done  chan struct{} // nil when none is read
-	again bool          // it may have changed meanwhile
+	done   chan struct{} // nil when no file is read
+	again  bool          // it may have changed since it was read
+	cancel context.CancelFunc
 }
 
 func (l *reloading) begin(r *proxying) {
 	if l.again = l.done != nil; l.again {
+		l.cancel()
 		return
 	}
 	done := make(chan struct{})
 	l.done = done
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel = cancel
 	go func() {
 		defer close(done)
-		r.reload()
+		defer cancel()
+		r.reload(ctx)
 	}()
 }
 
@@ -336,13 +338,13 @@ func (l *reloading) ended(r *proxying) {
 }
 
 // reload reads the rules again. The old ones stay if they are wrong.
-func (r *proxying) reload() {
+func (r *proxying) reload(ctx context.Context) {
 	rules, err := proxy.ReadRules(r.flags.rules)
 	if err == nil {
-		err = r.set.Apply(rules)
+		err = r.set.Apply(ctx, rules)
 	}
 	switch {
-	case errors.Is(err, proxy.ErrClosed): // the end of the program has begun
+	case errors.Is(err, proxy.ErrClosed), ctx.Err() != nil: // the program ends, or the file is read again
 	case err != nil:
 		fmt.Fprintf(r.print.errs, "bothends: %v; the old rules stay\n", err)
 	default:
@@ -351,13 +353,19 @@ func (r *proxying) reload() {
 	}
 }
 
+func (r *proxying) stopAdmin() error {
+	if r.admin == nil {
+		return nil
+	}
+	err := r.admin.Close()
+	<-r.adminDone
+	return err
+}
+
 // stop ends the proxies as the signal asks. The channel tells when they have ended, or
 // --drain is over.
 func (r *proxying) stop(sig os.Signal) chan error {
-	if r.admin != nil {
-		r.admin.Close()
-		<-r.adminDone
-	}
+	r.stopAdmin()
 	ended := make(chan error, 1)
 	go func() { // all of it, for the set may be busy
 		if sig == syscall.SIGINT {
