@@ -263,7 +263,7 @@ func TestWithoutADoor(t *testing.T) {
 	for _, f := range []string{"refuse", "hang"} {
 		ln := Listen(noSocket{loopback(t)}, parse(t, f))
 		answer(t, ln)
-		_, err := readAll(ln, 30*time.Millisecond)
+		_, err := readAll(ln, 2*seenTime)
 		if f == "refuse" && !isReset(err) || f == "hang" && !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: %v", f, err)
 		}

@@ -87,6 +87,51 @@ func TestHangTheFirst(t *testing.T) {
 	}
 }
 
+// A refused connection is made, and then reset: connect does not fail, also where the
+// machine is busy.
+func TestRefusedConnectSucceeds(t *testing.T) {
+	ln := Listen(loopback(t), FailFirst(1<<30, Refuse()))
+	answer(t, ln)
+	for range 300 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatalf("connect: %v", err)
+		}
+		c.Write([]byte("x")) // so that it does not wait for the whole time
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); !isReset(err) {
+			t.Errorf("read: %v", err)
+		}
+		c.Close()
+	}
+}
+
+// What hangs must not use up the descriptors.
+func TestHeldConnectionsAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := memnet.Listen()
+		ln := Listen(inner, FailFirst(1<<30, Hang()))
+		answer(t, ln)
+		var first net.Conn
+		for n := range holdLimit + 1 {
+			c, err := inner.Dial(context.Background(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if n == 0 {
+				first = c
+			}
+			synctest.Wait()
+		}
+		first.SetReadDeadline(time.Now().Add(time.Second))
+		if _, err := first.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the first of %d: %v", holdLimit+1, err)
+		}
+		ln.Close()
+	})
+}
+
 // Listeners without a socket decide as they accept, and so does every other system.
 func TestListenerInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -96,7 +141,7 @@ func TestListenerInMemory(t *testing.T) {
 		for _, c := range []struct {
 			sleep time.Duration
 			want  string
-		}{{0, "0s error"}, {2 * time.Second, ""}, {3 * time.Second, "0s Fare, 0s EOF"}} {
+		}{{0, "100ms error"}, {2 * time.Second, ""}, {3 * time.Second, "0s Fare, 0s EOF"}} {
 			time.Sleep(c.sleep)
 			conn, err := inner.Dial(context.Background(), "", "")
 			if err != nil {
