@@ -131,7 +131,7 @@ func Corrupt(at int) Fault { return one(part{kind: corrupt, n: at}, at >= 0) }
 // over. Accept waits so long. Connections that were in the listener's queue are reset.
 //
 // Where that is impossible, the kernel has made the connection before the fault is
-// asked. Then it is reset when the client has sent something, or after 100 ms: an RST
+// asked. Then it is reset when the client has sent something, or after 250 ms: an RST
 // that comes sooner makes some calls of connect fail and others not. Accept goes on to
 // the next connection meanwhile.
 // That is so under [FailFirst] and [Sometimes], which look at each connection, for

@@ -42,7 +42,7 @@ const (
 	holdLimit = 1000
 
 	// seenTime is the time limit for a client to see that its connection was accepted.
-	seenTime = 100 * time.Millisecond
+	seenTime = 250 * time.Millisecond
 )
 
 // A state is what becomes of a client's SYN.

@@ -141,7 +141,7 @@ func TestListenerInMemory(t *testing.T) {
 		for _, c := range []struct {
 			sleep time.Duration
 			want  string
-		}{{0, "100ms error"}, {2 * time.Second, ""}, {3 * time.Second, "0s Fare, 0s EOF"}} {
+		}{{0, "250ms error"}, {2 * time.Second, ""}, {3 * time.Second, "0s Fare, 0s EOF"}} {
 			time.Sleep(c.sleep)
 			conn, err := inner.Dial(context.Background(), "", "")
 			if err != nil {

@@ -58,6 +58,13 @@ type Proxy struct {
 	// as long as the system tries.
 	DialTimeout time.Duration
 
+	// Unreachable is how a client's connection is closed if there is none to the
+	// target: ClosingReset, which is the default, or ClosingFIN. The connection of the
+	// client is always made first. It is closed when the client has sent something,
+	// or 250 ms after accept: an RST that comes before connect has returned would make
+	// it fail.
+	Unreachable Closing
+
 	// MaxConns is the maximum number of open connections. Further connections wait
 	// in the listener's queue. If 0, it is 10,000. If negative, there is no limit.
 	MaxConns int
@@ -216,6 +223,13 @@ func (p *Proxy) setSeed(seed uint64) {
 	p.Seed = seed
 }
 
+// setUnreachable changes Unreachable for the connections that start later.
+func (p *Proxy) setUnreachable(how Closing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Unreachable = how
+}
+
 // setName changes the name under which connections that begin later are reported.
 func (p *Proxy) setName(name string) {
 	p.mu.Lock()
@@ -315,6 +329,9 @@ func (p *Proxy) enter(ln *net.TCPListener) error {
 			return fmt.Errorf("proxy: %s: %w", on, err)
 		}
 	}
+	if err := p.Unreachable.check(); err != nil {
+		return fmt.Errorf("proxy: unreachable: %w", err)
+	}
 	p.init()
 	switch {
 	case p.isClosing():
@@ -374,7 +391,10 @@ func (p *Proxy) begin(client *side, admission net.Conn) *link {
 		p.freeSlot()
 		return nil
 	}
-	l := &link{proxy: p, name: p.Name, address: p.Target, client: client, target: newSide(new(net.TCPConn)), admission: admission}
+	l := &link{
+		proxy: p, name: p.Name, address: p.Target, unreachable: p.Unreachable,
+		client: client, target: newSide(new(net.TCPConn)), admission: admission,
+	}
 	l.requests = direction{from: l.client, to: l.target, faulty: p.injectors[Requests].Conn(l.target)}
 	l.replies = direction{from: l.target, to: l.client, faulty: p.injectors[Replies].Conn(l.client)}
 	p.links[l] = struct{}{}

@@ -23,6 +23,7 @@ import (
 //	    replies: reset:10
 //	    connect: first:2(refuse)
 //	    seed: 7
+//	    unreachable: fin         # reset, if left out
 type Rules struct {
 	file  string
 	rules []rule
@@ -116,7 +117,7 @@ func (r *Rules) proxies(top *yaml.Node) (*yaml.Node, error) {
 
 // add reads a rule, and compares it with those before it.
 func (r *Rules) add(item *yaml.Node) error {
-	fields, err := r.fields(item, "name", "listen", "target", "requests", "replies", "connect", "seed")
+	fields, err := r.fields(item, "name", "listen", "target", "requests", "replies", "connect", "seed", "unreachable")
 	if err != nil {
 		return err
 	}
@@ -124,6 +125,7 @@ func (r *Rules) add(item *yaml.Node) error {
 	texts := map[string]*string{
 		"name": &next.Name, "listen": &next.Listen, "target": &next.Target,
 		"requests": &next.Requests, "replies": &next.Replies, "connect": &next.Connect,
+		"unreachable": (*string)(&next.Unreachable),
 	}
 	for field, value := range fields {
 		next.lines[field] = value.Line

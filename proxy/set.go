@@ -187,6 +187,9 @@ func (c *Change) of(spec Spec) (next Spec, anew []Direction) {
 	if c.Seed != nil {
 		next.Seed = *c.Seed
 	}
+	if c.Unreachable != nil {
+		next.Unreachable = *c.Unreachable
+	}
 	for _, on := range Directions {
 		if text := c.fault(on); text != nil {
 			*next.fault(on) = *text
@@ -420,7 +423,7 @@ func (s *Set) find(name string) *member {
 func (s *Set) start(spec Spec, ln *net.TCPListener) *member {
 	p := &Proxy{
 		Name: spec.Name, Target: spec.Target, Seed: spec.Seed, DialTimeout: s.DialTimeout, Resolver: s.Resolver,
-		Done: s.Done, Log: s.Log, family: &s.family,
+		Unreachable: spec.Unreachable, Done: s.Done, Log: s.Log, family: &s.family,
 	}
 	for _, on := range Directions {
 		*p.fault(on), _ = on.parse(*spec.fault(on))
@@ -442,6 +445,7 @@ func (m *member) change(next Spec, anew []Direction) {
 	m.proxy.setName(next.Name)
 	m.proxy.SetTarget(next.Target)
 	m.proxy.setSeed(next.Seed)
+	m.proxy.setUnreachable(next.Unreachable)
 	for _, on := range anew {
 		f, _ := on.parse(*next.fault(on))
 		m.proxy.SetFault(on, f)

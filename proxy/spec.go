@@ -19,6 +19,9 @@ type Spec struct {
 	Replies  string `json:"replies,omitempty"`
 	Connect  string `json:"connect,omitempty"`
 	Seed     uint64 `json:"seed,omitempty"`
+
+	// Unreachable is that of Proxy: "reset", "fin", or "" for reset.
+	Unreachable Closing `json:"unreachable,omitempty"`
 }
 
 // A Status is a proxy of a [Set] as it is now. Listen is the address that it has.
@@ -37,6 +40,8 @@ type Change struct {
 	Replies  *string `json:"replies,omitempty"`
 	Connect  *string `json:"connect,omitempty"`
 	Seed     *uint64 `json:"seed,omitempty"`
+
+	Unreachable *Closing `json:"unreachable,omitempty"`
 }
 
 // A SpecError is what is wrong with a field of a Spec.
@@ -98,6 +103,9 @@ func (s *Spec) check() error {
 		if _, err := on.parse(*s.fault(on)); err != nil {
 			return &SpecError{string(on), err}
 		}
+	}
+	if err := s.Unreachable.check(); err != nil {
+		return &SpecError{"unreachable", err}
 	}
 	return nil
 }
