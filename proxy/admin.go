@@ -28,6 +28,14 @@ type Admin struct {
 	Set *Set
 	// Hosts are further names of this host that are let in.
 	Hosts []string
+	// Changed, if not nil, is called after each change. It may be called concurrently.
+	Changed func(AdminChange)
+}
+
+// An AdminChange is what one request to an Admin has changed.
+type AdminChange struct {
+	Client string // the address of the HTTP client
+	What   string // one line: "added redis (127.0.0.1:7000 to 127.0.0.1:6379)"
 }
 
 // A route is what one method on one path does. It answers with a status and a body,
@@ -85,8 +93,27 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	status, body, err := found.handle(a.Set, req)
 	if err != nil {
 		status, body = statusOf(err), errorBody{err.Error()}
+	} else if a.Changed != nil && req.Method != "GET" {
+		a.Changed(AdminChange{req.RemoteAddr, whatChanged(req, body)})
 	}
 	answer(w, status, body)
+}
+
+// whatChanged is one line about a request that has succeeded.
+func whatChanged(req *http.Request, body any) string {
+	name := req.PathValue("name")
+	now, _ := body.(Status)
+	switch on := Direction(req.PathValue("on")); {
+	case req.Method == "POST":
+		return fmt.Sprintf("added %s", now.Spec)
+	case on != "" && *now.fault(on) == "":
+		return fmt.Sprintf("cleared the fault on %s of %s", on, name)
+	case on != "":
+		return fmt.Sprintf("set the fault on %s of %s to %s", on, name, *now.fault(on))
+	case req.Method == "DELETE":
+		return "removed " + name
+	}
+	return fmt.Sprintf("changed %s", now.Spec)
 }
 
 // find returns the route of a request with the values in its path, or the methods that

@@ -24,6 +24,23 @@ type Spec struct {
 	Unreachable Closing `json:"unreachable,omitempty"`
 }
 
+// String is the Spec in one line.
+func (s Spec) String() string {
+	text := fmt.Sprintf("%s: %s to %s", s.Name, s.Listen, s.Target)
+	for _, on := range Directions {
+		if f := *s.fault(on); f != "" {
+			text += fmt.Sprintf(", %s %s", on, f)
+		}
+	}
+	if s.Seed != 0 {
+		text += fmt.Sprintf(", seed %d", s.Seed)
+	}
+	if s.Unreachable != "" {
+		text += ", unreachable " + string(s.Unreachable)
+	}
+	return text
+}
+
 // A Status is a proxy of a [Set] as it is now. Listen is the address that it has.
 type Status struct {
 	Spec

@@ -37,7 +37,7 @@ sends to the target (--fault-requests), on what it sends to the client
 (--fault-replies), and on who can connect (--fault-connect). FIN and RST of
 either side are passed on as what they are.
 
-    delay:20ms    each write 20 ms late       close:8       8 octets, then FIN
+    delay:20ms    20 ms later, in order       close:8       8 octets, then FIN
     drip:3/5ms    pieces of 3 octets          halfclose:8   FIN, and it goes on
     rate:1000     1000 octets a second        reset:10      10 octets, then RST
     stall:4       4 octets, then nothing      corrupt:7     octet 7 is changed
@@ -59,13 +59,20 @@ stopped, error), and the faults that struck it.
         replies: reset:10
         connect: first:2(refuse)
         seed: 7
+        unreachable: fin
 
-SIGHUP reads it again. A file with a mistake is refused whole, and the old rules
-stay. A change is for the connections that begin later; a proxy that is gone
-from the file stops accepting, and its open connections go on.
+SIGHUP reads the file again; it may have 1 MiB. A file with a mistake is refused
+whole, and the old rules stay. A change is for the connections that start later.
+A proxy that is gone from the file stops accepting; its open connections go on.
 
 --admin lists, adds, changes and removes proxies over HTTP, while they run:
-docs/proxy-api.yaml. Who reaches that address may do so; web pages may not.
+docs/proxy-api.yaml. Every change is a line on standard error. Any program that
+reaches that address may make changes; web pages may not.
+
+If TARGET cannot be connected to, a client's connection is made and then closed,
+with RST or, with --unreachable fin, with FIN. It is closed when the client has
+sent something, or after 250 ms. A target that leads back to the proxy is an
+error. A proxy has 10,000 open connections at most; further clients wait.
 
 SIGINT stops at once, SIGTERM lets open connections end within --drain, and a
 second one ends the program there and then. The exit status is 0, 1 when
@@ -93,6 +100,7 @@ func newProxy() *cobra.Command {
 	flags.StringVar(&f.spec.Requests, "fault-requests", "", "`FAULT` on what is sent to the target")
 	flags.StringVar(&f.spec.Replies, "fault-replies", "", "`FAULT` on what is sent to the client")
 	flags.StringVar(&f.spec.Connect, "fault-connect", "", "`FAULT` on connecting: refuse, hang, delay")
+	flags.Var(closingFlag{&f.spec.Unreachable}, "unreachable", "end of clients if TARGET is down, `HOW`: reset, fin")
 	flags.Uint64Var(&f.spec.Seed, "seed", 0, "`N` decides what is under a percentage")
 	flags.StringVar(&f.rules, "rules", "", "many proxies from `FILE`; SIGHUP reads it again")
 	flags.StringVar(&f.admin, "admin", "", "answer HTTP at `ADDR`: a port, or HOST:PORT")
@@ -105,7 +113,7 @@ func newProxy() *cobra.Command {
 
 // check tells which of the ways to say what to do was meant.
 func (f *proxyFlags) check(args []string) error {
-	one := f.spec.Listen != "" || f.spec.Requests != "" || f.spec.Replies != "" || f.spec.Connect != "" || f.spec.Seed != 0
+	one := f.spec.Listen != "" || f.spec.Requests != "" || f.spec.Replies != "" || f.spec.Connect != "" || f.spec.Seed != 0 || f.spec.Unreachable != ""
 	switch {
 	case len(args) > 1:
 		return fmt.Errorf("one TARGET, please, not %d", len(args))
@@ -204,6 +212,9 @@ func (r *proxying) tell() {
 	}
 }
 
+// adminSpare is how many descriptors the API has when the proxies have used up the rest.
+const adminSpare = 8
+
 // listenAdmin serves the API, on loopback unless the address says otherwise.
 func (r *proxying) listenAdmin(ctx context.Context) error {
 	address := r.flags.admin
@@ -216,6 +227,7 @@ func (r *proxying) listenAdmin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ln = proxy.Spare(ln, adminSpare)
 	r.print.note("the API answers at http://%s/v1/proxies", ln.Addr())
 	r.admin = &http.Server{
 		Handler:        &proxy.Admin{Set: &r.set, Hosts: r.flags.adminHosts},
@@ -229,6 +241,31 @@ func (r *proxying) listenAdmin(ctx context.Context) error {
 	}()
 	return nil
 }
+
+// changed logs a change by the API.
+func (r *proxying) changed(c proxy.AdminChange) {
+	r.print.note("API: %s: %s", c.Client, c.What)
+}
+
+// closingFlag is a proxy.Closing.
+type closingFlag struct{ to *proxy.Closing }
+
+func (f closingFlag) String() string {
+	if f.to == nil {
+		return ""
+	}
+	return string(*f.to)
+}
+
+func (f closingFlag) Set(s string) error {
+	if s != string(proxy.ClosingReset) && s != string(proxy.ClosingFIN) {
+		return errors.New("must be reset or fin")
+	}
+	*f.to = proxy.Closing(s)
+	return nil
+}
+
+func (closingFlag) Type() string { return "HOW" }
 
 // failed is why the program could not begin.
 func (f *proxyFlags) failed(cmd *cobra.Command, err error) error {
