@@ -100,7 +100,7 @@ func newProxy() *cobra.Command {
 	flags.StringVar(&f.spec.Requests, "fault-requests", "", "`FAULT` on what is sent to the target")
 	flags.StringVar(&f.spec.Replies, "fault-replies", "", "`FAULT` on what is sent to the client")
 	flags.StringVar(&f.spec.Connect, "fault-connect", "", "`FAULT` on connecting: refuse, hang, delay")
-	flags.Var(closingFlag{&f.spec.Unreachable}, "unreachable", "end of clients if TARGET is down, `HOW`: reset, fin")
+	flags.Var(closingFlag{&f.spec.Unreachable}, "unreachable", "`HOW` clients end if TARGET is down: reset, fin")
 	flags.Uint64Var(&f.spec.Seed, "seed", 0, "`N` decides what is under a percentage")
 	flags.StringVar(&f.rules, "rules", "", "many proxies from `FILE`; SIGHUP reads it again")
 	flags.StringVar(&f.admin, "admin", "", "answer HTTP at `ADDR`: a port, or HOST:PORT")
