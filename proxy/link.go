@@ -26,6 +26,7 @@ type link struct {
 	open           atomic.Int32 // directions that have not ended
 	unreachable    Closing      // as it was at the beginning
 	settling       sync.WaitGroup
+	piping         atomic.Bool // a direction has the link's pipe
 
 	mu     sync.Mutex
 	ended  Ended // "" while it lives
@@ -44,14 +45,9 @@ type direction struct {
 // sent is the number of octets that were sent on.
 func (d *direction) sent() int64 { return d.octets + d.to.sent.Load() }
 
-// out is what the octets are written to. Without faults it is the TCP connection, for
-// io.Copy to find: then they stay in the kernel, where the system has splice.
-func (d *direction) out() net.Conn {
-	if d.faulty == net.Conn(d.to) {
-		return d.to.TCPConn
-	}
-	return d.faulty
-}
+// isBare reports whether no fault strikes the direction. Then its octets can stay in the
+// kernel.
+func (d *direction) isBare() bool { return d.faulty == net.Conn(d.to) }
 
 // run moves octets until both directions have ended, and reports.
 func (l *link) run() {
@@ -191,9 +187,8 @@ func (l *link) pass(d *direction) {
 
 // copy returns nil at the FIN, with all that came before it sent on, or in a delay.
 func (l *link) copy(d *direction) (err error) {
-	if out := d.out(); out == net.Conn(d.to.TCPConn) {
-		d.octets, err = io.Copy(out, d.from.TCPConn)
-		return err
+	if d.isBare() {
+		return l.copyBare(d)
 	}
 	wake := l.wakeWhenBroken(d)
 	_, err = io.Copy(l.watched(d), d.from.TCPConn)
@@ -249,7 +244,7 @@ func (l *link) watched(d *direction) watched {
 // finish passes a FIN on, and waits until it is sent: a delay may hold octets before it.
 func (l *link) finish(d *direction) error {
 	d.faulty.(interface{ CloseWrite() error }).CloseWrite()
-	if d.out() == net.Conn(d.to.TCPConn) {
+	if d.isBare() {
 		return nil
 	}
 	if err := l.watched(d).flush(); !isHalfClose(err) {

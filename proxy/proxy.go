@@ -91,6 +91,8 @@ type Proxy struct {
 	waiting   []chan struct{} // closed when the fault on connecting has changed
 	family    *family         // the proxies among which a ring is looked for
 
+	buffers sync.Pool // for copyBare
+
 	slots chan struct{} // has a value for each open connection; nil for no limit
 	wake  chan struct{} // has a value when Serve is to look at waiting
 

@@ -103,16 +103,21 @@ func (s *side) closeBehind() {
 }
 
 // awaitSeen returns when the peer has sent something, which it does after its connect
-// has returned, or seenTime after accept. What it reads is lost.
+// has returned, or seenTime after accept. It looks again and again: others may be
+// reading meanwhile.
 func (s *side) awaitSeen() {
-	if time.Since(s.start) >= seenTime {
-		return
+	const look = 5 * time.Millisecond
+	for end := s.start.Add(seenTime); time.Now().Before(end); {
+		info, err := tcpinfo.Read(s.TCPConn)
+		if err == nil && info.BytesReceived != nil && *info.BytesReceived > 0 || err == nil && info.State != nil && *info.State == "CLOSE" {
+			return
+		}
+		select {
+		case <-time.After(look):
+		case <-s.closed:
+			return
+		}
 	}
-	if info, err := tcpinfo.Read(s.TCPConn); err == nil && info.BytesReceived != nil && *info.BytesReceived > 0 {
-		return
-	}
-	s.SetReadDeadline(s.start.Add(seenTime))
-	s.TCPConn.Read(make([]byte, 1))
 }
 
 // CloseWrite notes that the FIN is to come.
