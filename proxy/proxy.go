@@ -93,6 +93,10 @@ type Proxy struct {
 
 	buffers sync.Pool // for copyBare
 
+	failures      int // errors of accept that are not logged yet; Serve's own
+	failureLogged time.Time
+	limitLogged   bool
+
 	slots chan struct{} // has a value for each open connection; nil for no limit
 	wake  chan struct{} // has a value when Serve is to look at waiting
 
@@ -156,7 +160,7 @@ func (p *Proxy) serve(ln *net.TCPListener) error {
 // awaitSlot waits until another connection may be open. It returns false when the proxy
 // is closed first.
 func (p *Proxy) awaitSlot() bool {
-	for full := false; ; {
+	for {
 		select {
 		case p.slots <- struct{}{}:
 			return true
@@ -165,8 +169,8 @@ func (p *Proxy) awaitSlot() bool {
 		if p.slots == nil {
 			return true
 		}
-		if !full {
-			full = true
+		if !p.limitLogged {
+			p.limitLogged = true
 			p.log().Warn("connection limit reached, further connections wait", "listener", p.listener.Addr(), "limit", cap(p.slots))
 		}
 		select {
@@ -508,7 +512,7 @@ func (p *Proxy) dialContext() (context.Context, context.CancelFunc) {
 // twice the last one, from 5 ms to 1 s.
 func (p *Proxy) pause(err error, last time.Duration) time.Duration {
 	pause := min(max(2*last, 5*time.Millisecond), time.Second)
-	p.log().Warn("accept failed, trying again", "listener", p.listener.Addr(), "err", err, "pause", pause)
+	p.acceptFailed(err)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
@@ -518,6 +522,17 @@ func (p *Proxy) pause(err error, last time.Duration) time.Duration {
 	case <-p.closing:
 	}
 	return pause
+}
+
+// acceptFailed logs the first error, and then one line with their number in ten seconds
+// at most: without descriptors there are hundreds. Serve alone calls it.
+func (p *Proxy) acceptFailed(err error) {
+	p.failures++
+	if time.Since(p.failureLogged) < 10*time.Second {
+		return
+	}
+	p.log().Warn("accept failed, trying again", "listener", p.listener.Addr(), "err", err, "errors", p.failures)
+	p.failures, p.failureLogged = 0, time.Now()
 }
 
 func (p *Proxy) log() *slog.Logger {

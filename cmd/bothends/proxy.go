@@ -230,7 +230,7 @@ func (r *proxying) listenAdmin(ctx context.Context) error {
 	ln = proxy.Spare(ln, adminSpare)
 	r.print.note("the API answers at http://%s/v1/proxies", ln.Addr())
 	r.admin = &http.Server{
-		Handler:        &proxy.Admin{Set: &r.set, Hosts: r.flags.adminHosts},
+		Handler:        &proxy.Admin{Set: &r.set, Hosts: r.flags.adminHosts, Changed: r.changed},
 		MaxHeaderBytes: 16 << 10, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(r.print.errs, nil), slog.LevelWarn),
 	}
