@@ -97,7 +97,7 @@ func Rate(octetsPerSecond int) Fault {
 // Stall sends after octets and then nothing more, not even the FIN of CloseWrite. A
 // Write of more blocks until the connection is closed or the write deadline passes. It
 // fails if the peer has gone, as every Write that a fault holds: with ECONNRESET within
-// about a second of the peer's RST, and with EPIPE 10 s after its FIN, if it may have
+// about a second of the peer's RST, and with EPIPE 15 s after its FIN, if it may have
 // closed. The connection stays open. Below zero is no fault.
 func Stall(after int) Fault { return one(part{kind: stall, n: after}, after >= 0) }
 

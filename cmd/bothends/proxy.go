@@ -160,15 +160,8 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 	defer cancel()
 	started := make(chan error, 1)
 	go func() { started <- r.start(starting, cmd, args, rules) }()
-	select {
-	case err := <-started:
-		if err != nil {
-			return err
-		}
-	case <-signals: // before there was a connection to wait for
-		cancel()
-		<-started
-		return r.stopAdmin()
+	if stopped, err := r.awaitStart(signals, started, cancel); stopped || err != nil {
+		return err
 	}
 	return r.wait(signals)
 }
@@ -181,6 +174,28 @@ type proxying struct {
 	admin *http.Server // nil without --admin
 
 	adminDone chan struct{} // closed when admin does not accept any more
+}
+
+// awaitStart waits until the proxies have started, or until a signal stops that: they
+// may be looking up a name. There is no connection to wait for then.
+func (r *proxying) awaitStart(signals chan os.Signal, started <-chan error, cancel func()) (stopped bool, err error) {
+	for again := false; ; {
+		select {
+		case err := <-started:
+			if again {
+				signals <- syscall.SIGHUP
+			}
+			return false, err
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				again = true // the file may have changed
+				continue
+			}
+			cancel()
+			<-started
+			return true, r.stopAdmin()
+		}
+	}
 }
 
 // start makes the proxies of the command line or of the rules, and the API.
