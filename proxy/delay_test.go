@@ -113,7 +113,7 @@ func TestUnreachableTarget(t *testing.T) {
 		want := string(cmp.Or(how, ClosingReset))
 		var clients sync.WaitGroup
 		few := make(chan struct{}, 20) // so that none waits for a processor for long
-		for i := range 200 {
+		for i := range 100 {
 			few <- struct{}{}
 			clients.Go(func() {
 				defer func() { <-few }()
@@ -124,7 +124,7 @@ func TestUnreachableTarget(t *testing.T) {
 				}
 				defer c.Close()
 				c.SetDeadline(time.Now().Add(giveUp))
-				if i%20 > 0 { // a request, which is not read
+				if i%100 > 0 { // a request, which is not read
 					io.WriteString(c, "x")
 				}
 				if _, got := howItEnds(t, c); got != want {
@@ -133,7 +133,7 @@ func TestUnreachableTarget(t *testing.T) {
 			})
 		}
 		clients.Wait()
-		for range 200 {
+		for range 100 {
 			p.want(EndedNoTarget, 0, 0)
 		}
 	}
