@@ -41,7 +41,7 @@ func newConn(inner net.Conn, parts []part) *conn {
 		writing: make(chan struct{}, 1),
 	}
 	c.deadline.changed = make(chan struct{})
-	next := inner.Write
+	next := c.writeBelow
 	for i := len(parts) - 1; i >= 0; i-- {
 		s := &striker{part: parts[i], conn: c, next: next}
 		c.faults = append([]*striker{s}, c.faults...)
@@ -94,6 +94,15 @@ func (c *conn) Read(p []byte) (int, error) {
 		err = c.opError("read", net.ErrClosed)
 	}
 	return n, err
+}
+
+// writeBelow limits what is sent after Close: a peer that does not read must not keep
+// the connection for ever.
+func (c *conn) writeBelow(p []byte) (int, error) {
+	if len(c.lines) > 0 && c.isDone(c.closed) {
+		c.Conn.SetWriteDeadline(time.Now().Add(closeTime))
+	}
+	return c.Conn.Write(p)
 }
 
 // fail notes what ended the sending side; the first error counts.
@@ -185,6 +194,7 @@ func (c *conn) Close() error {
 			return nil
 		}
 		c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes Reads, which return net.ErrClosed
+		c.Conn.SetWriteDeadline(time.Now().Add(closeTime))
 		return c.closeAfter(nil)
 	}
 	return c.closeNow()

@@ -74,7 +74,8 @@ var names = [...]string{
 // comes later is that of the next Write; see [Flush] and [Broken].
 //
 // Close returns at once. What was written is still sent, and then the connection is
-// closed, d later. SetLinger(0) before it drops what is held, and so does [Drop]. Zero or
+// closed, d later. It is closed earlier if a write lasts a minute, or 15 s after the FIN
+// of the peer. SetLinger(0) before Close drops what is held, and so does [Drop]. Zero or
 // less is no fault.
 func Delay(d time.Duration) Fault { return one(part{kind: delay, d: d}, d > 0) }
 

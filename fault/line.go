@@ -10,6 +10,9 @@ const (
 	// lineSize limits the octets that a delay holds. A Write of more waits for room.
 	lineSize = 4 << 20
 
+	// closeTime is the time limit for a peer to read, for each write after Close.
+	closeTime = time.Minute
+
 	// parcelCost is added to the length of each parcel, for its memory.
 	parcelCost = 64
 )

@@ -260,3 +260,29 @@ func TestStallEndsAfterTheFIN(t *testing.T) {
 		c.Close()
 	})
 }
+
+// After Close nothing waits for long for a peer that does not read, or has sent FIN and
+// may have closed.
+func TestCloseOfADelayEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		delay, within time.Duration
+		peer          func(*memnet.Conn)
+	}{
+		"does not read": {time.Second, time.Second + closeTime, func(*memnet.Conn) {}},
+		"has sent FIN":  {time.Hour, finGrace + 2*lastLook, func(c *memnet.Conn) { c.CloseWrite() }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := memnet.Pipe()
+			conn := Conn(near, Delay(c.delay))
+			conn.Write(make([]byte, 1<<20))
+			conn.Close()
+			c.peer(far)
+			time.Sleep(c.within)
+			synctest.Wait()
+			near.SetWriteDeadline(time.Time{})
+			if n, err := near.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("a peer that %s: the connection is open: %d, %v", name, n, err)
+			}
+		})
+	}
+}

@@ -12,7 +12,7 @@ import (
 const (
 	firstLook = 100 * time.Millisecond // until a held Write looks for its peer
 	lastLook  = time.Second            // between two looks, in the long run
-	finGrace  = 15 * time.Second       // a stall lasts after the peer's FIN
+	finGrace  = 15 * time.Second       // a stall lasts after the peer's FIN, and a delay after that and Close
 )
 
 // peerOf looks for the peer of a connection. err is what a Write would return, if the

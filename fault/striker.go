@@ -73,8 +73,8 @@ func (s *striker) hold(until time.Time, done <-chan struct{}) error {
 		if fin && finished.IsZero() {
 			finished = time.Now()
 		}
-		stuck := until.IsZero() && done == nil
-		if stuck && !finished.IsZero() && time.Since(finished) >= finGrace {
+		unwanted := until.IsZero() && done == nil || s.conn.isDone(s.conn.closed)
+		if unwanted && !finished.IsZero() && time.Since(finished) >= finGrace {
 			return s.conn.opError("write", os.NewSyscallError("write", syscall.EPIPE))
 		}
 	}
