@@ -26,7 +26,7 @@ below() { # NAME MOST GOT
 now() { echo $(($(date +%s%N) / 1000000)); }
 await() { # FILE PATTERN
 	for ((i = 0; i < 500; i++)); do
-		! grep -q "$2" "$1" || return 0
+		! grep -qs "$2" "$1" || return 0
 		sleep 0.01
 	done
 	echo "no $2 in:" >&2
@@ -47,14 +47,15 @@ for ((i = 0; i < 500; i++)); do
 done
 
 echo "== a name that is not answered"
-for signal in TERM INT; do
+for signal in TERM:143 INT:130; do
+	want=${signal#*:} signal=${signal%:*}
 	"$bothends" proxy 127.0.0.1:1 --listen unanswered.example:7000 2>/dev/null &
 	pid=$!
 	sleep 0.5
 	start=$(now)
 	kill -$signal $pid
 	wait $pid && code=0 || code=$?
-	check "SIG$signal while it looks up --listen: exit status" 0 $code
+	check "SIG$signal while it looks up --listen: exit status" "$want" $code
 	below "SIG$signal while it looks up --listen: ms" 1000 $(($(now) - start))
 done
 echo 'proxies: [{name: a, listen: 127.0.0.1:7000, target: 127.0.0.1:1}]' >"$dir/rules.yaml"

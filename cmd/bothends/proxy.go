@@ -77,8 +77,8 @@ error. A proxy has 10,000 open connections at most; further clients wait.
 SIGINT stops at once, SIGTERM lets open connections end within --drain, and a
 second one ends the program there and then. The exit status is 0, 1 when
 connections were cut because --drain was over, 2 when the command line or the
-rules are wrong, 3 when an address is not to be had, and after a second signal
-130 for SIGINT and 143 for SIGTERM.`
+rules are wrong, 3 when an address cannot be bound, and 130 for SIGINT and 143
+for SIGTERM after a second signal, or one before all names have been looked up.`
 
 func newProxy() *cobra.Command {
 	f := proxyFlags{
@@ -160,7 +160,7 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 	defer cancel()
 	started := make(chan error, 1)
 	go func() { started <- r.start(starting, cmd, args, rules) }()
-	if stopped, err := r.awaitStart(signals, started, cancel); stopped || err != nil {
+	if err := r.awaitStart(signals, started, cancel); err != nil {
 		return err
 	}
 	return r.wait(signals)
@@ -178,14 +178,14 @@ type proxying struct {
 
 // awaitStart waits until the proxies have started, or until a signal stops that: they
 // may be looking up a name. There is no connection to wait for then.
-func (r *proxying) awaitStart(signals chan os.Signal, started <-chan error, cancel func()) (stopped bool, err error) {
+func (r *proxying) awaitStart(signals chan os.Signal, started <-chan error, cancel func()) error {
 	for again := false; ; {
 		select {
 		case err := <-started:
 			if again {
 				signals <- syscall.SIGHUP
 			}
-			return false, err
+			return err
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
 				again = true // the file may have changed
@@ -193,7 +193,8 @@ func (r *proxying) awaitStart(signals chan os.Signal, started <-chan error, canc
 			}
 			cancel()
 			<-started
-			return true, r.stopAdmin()
+			r.stopAdmin()
+			return &failure{code: exitCode(sig)}
 		}
 	}
 }
@@ -405,13 +406,11 @@ func (r *proxying) reload(ctx context.Context) {
 	}
 }
 
-func (r *proxying) stopAdmin() error {
-	if r.admin == nil {
-		return nil
+func (r *proxying) stopAdmin() {
+	if r.admin != nil {
+		r.admin.Close()
+		<-r.adminDone
 	}
-	err := r.admin.Close()
-	<-r.adminDone
-	return err
 }
 
 // stop ends the proxies as the signal asks. The channel tells when they have ended, or
