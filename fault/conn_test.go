@@ -53,7 +53,7 @@ func TestWhatArrivesWhen(t *testing.T) {
 		want   string
 		struck []string
 	}{
-		{"delay:20ms", []string{"abc", "d"}, "20ms abc, 40ms d, 40ms EOF", []string{"delay:20ms"}},
+		{"delay:20ms", []string{"abc", "d"}, "20ms abc, 20ms d, 20ms EOF", []string{"delay:20ms"}},
 		{"drip:3/5ms", []string{"abcdefgh"}, "0s abc, 5ms def, 10ms gh, 10ms EOF", []string{"drip:3/5ms"}},
 		{"drip:3/5ms", []string{"abc"}, "0s abc, 0s EOF", nil},
 		{"drip:3/5ms", []string{"abcd", "e"}, "0s abc, 5ms d, 10ms e, 10ms EOF", []string{"drip:3/5ms"}},
@@ -61,7 +61,7 @@ func TestWhatArrivesWhen(t *testing.T) {
 		{"rate:4", []string{"ab", "c"}, "250ms a, 500ms b, 750ms c, 750ms EOF", []string{"rate:4"}},
 		{"rate:1000", []string{sixteen}, "10ms Farewell, , 16ms client, 16ms EOF", []string{"rate:1000"}},
 		{"rate:1000+delay:5ms", []string{"abcdefghijklmnopqrst"}, "15ms abcdefghij, 25ms klmnopqrst, 25ms EOF", []string{"rate:1000", "delay:5ms"}},
-		{"rate:1000+delay:50ms", []string{"abcdefghijklmnopqrst"}, "60ms abcdefghij, 120ms klmnopqrst, 120ms EOF", []string{"rate:1000", "delay:50ms"}},
+		{"rate:1000+delay:50ms", []string{"abcdefghijklmnopqrst"}, "60ms abcdefghij, 70ms klmnopqrst, 70ms EOF", []string{"rate:1000", "delay:50ms"}},
 		{"corrupt:4", []string{"abcd", "efg"}, "0s abcd, 0s dfg, 0s EOF", []string{"corrupt:4"}},
 		{"corrupt:7", []string{"abcd", "efg"}, "0s abcd, 0s efg, 0s EOF", nil},
 		{"close:4", []string{"ab", "cdef", "gh"}, "0s ab, 0s cd, 0s EOF", []string{"close:4"}},
@@ -72,8 +72,19 @@ func TestWhatArrivesWhen(t *testing.T) {
 		{"reset", []string{"abcdef"}, "0s error", []string{"reset:0"}},
 		{"refuse", []string{"abcdef"}, "0s error", []string{"refuse"}},
 		// Leftmost is nearest to the program.
-		{"drip:3/5ms+delay:20ms", []string{"abcdef"}, "20ms abc, 45ms def, 45ms EOF", []string{"drip:3/5ms", "delay:20ms"}},
+		{"drip:3/5ms+delay:20ms", []string{"abcdef"}, "20ms abc, 25ms def, 25ms EOF", []string{"drip:3/5ms", "delay:20ms"}},
 		{"delay:20ms+drip:3/5ms", []string{"abcdef"}, "20ms abc, 25ms def, 25ms EOF", []string{"delay:20ms", "drip:3/5ms"}},
+		{"delay:20ms+delay:10ms", []string{"abc", "d"}, "30ms abc, 30ms d, 30ms EOF", []string{"delay:20ms", "delay:10ms"}},
+		{"delay:20ms+reset:4", []string{"ab", "cdef"}, "20ms ab, 20ms cd, 20ms error", []string{"delay:20ms", "reset:4"}},
+		{"reset:4+delay:20ms", []string{"ab", "cdef"}, "20ms ab, 20ms cd, 20ms error", []string{"reset:4", "delay:20ms"}},
+		{"reset+delay:20ms", []string{"ab"}, "20ms error", []string{"reset:0"}},
+		{"delay:20ms+close:4", []string{"abcdef"}, "20ms abcd, 20ms EOF", []string{"delay:20ms", "close:4"}},
+		{"close:4+delay:20ms", []string{"abcdef"}, "20ms abcd, 20ms EOF", []string{"close:4", "delay:20ms"}},
+		{"halfclose:4+delay:20ms", []string{"abcdef"}, "20ms abcd, 20ms EOF", []string{"halfclose:4", "delay:20ms"}},
+		{"delay:20ms+corrupt:1", []string{"abc"}, "20ms acc, 20ms EOF", []string{"delay:20ms", "corrupt:1"}},
+		{"delay:20ms+rate:1000", []string{"abcdefghijklmnopqrst"}, "30ms abcdefghij, 40ms klmnopqrst, 40ms EOF", []string{"delay:20ms", "rate:1000"}},
+		{"reset:8+delay:20ms+close:4", []string{"abcdef", "ghijk"}, "20ms abcd, 20ms EOF", []string{"delay:20ms", "close:4"}},
+		{"close:4+delay:20ms+reset:4", []string{"abcdef"}, "20ms abcd, 20ms error", []string{"delay:20ms", "reset:4"}},
 		{"drip:3/5ms+close:4", []string{"abcdef"}, "0s abc, 5ms d, 5ms EOF", []string{"drip:3/5ms", "close:4"}},
 		{"close:4+drip:3/5ms", []string{"abcdef"}, "0s abc, 5ms d, 5ms EOF", []string{"close:4", "drip:3/5ms"}},
 		{"reset:8+close:4", []string{"abcdef", "ghijk"}, "0s abcd, 0s EOF", []string{"close:4"}},
@@ -171,7 +182,7 @@ func TestDeadlineAndCloseEndEveryPause(t *testing.T) {
 		"later deadline": func(c net.Conn) error { c.SetDeadline(time.Now().Add(0)); return os.ErrDeadlineExceeded },
 		"close":          func(c net.Conn) error { c.Close(); return net.ErrClosed },
 	}
-	for _, f := range []string{"delay:1h", "drip:4/1h", "rate:1", "stall:4", "hang", "drip:4/1h+delay:0s+stall:4"} {
+	for _, f := range []string{"drip:4/1h", "rate:1", "stall:4", "hang", "drip:4/1h+delay:0s+stall:4"} {
 		for name, interrupt := range interruptions {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := memnet.Pipe()
@@ -380,6 +391,7 @@ func TestStruckLooksBelow(t *testing.T) {
 	inner := Conn(near, Corrupt(0))
 	c := Conn(inner, Join(Delay(time.Millisecond), Corrupt(99)))
 	c.Write([]byte("x"))
+	Flush(c)
 	if got := Struck(c); !reflect.DeepEqual(got, []string{"delay:1ms", "corrupt:0"}) {
 		t.Errorf("%q", got)
 	}

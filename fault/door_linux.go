@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -178,5 +179,25 @@ func awaitPeerClosed(c net.Conn, closed <-chan struct{}) {
 	raw.Read(func(fd uintptr) (done bool) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		return err != nil || info.State != unix.BPF_TCP_ESTABLISHED
+	})
+}
+
+// awaitSeen returns when the peer has sent something, which it does after connect has
+// returned, or at the given time, or when this end is closed.
+func awaitSeen(c net.Conn, closed <-chan struct{}, until time.Time) {
+	socket, ok := c.(syscall.Conn)
+	if !ok {
+		awaitTime(closed, until)
+		return
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return
+	}
+	c.SetReadDeadline(until)
+	raw.Read(func(fd uintptr) (done bool) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		unread, _ := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+		return err != nil || info.State != unix.BPF_TCP_ESTABLISHED || unread > 0
 	})
 }

@@ -66,8 +66,17 @@ var names = [...]string{
 	reset: "reset", corrupt: "corrupt", refuse: "refuse", hang: "hang", first: "first", forTime: "for",
 }
 
-// Delay sends the octets of every Write d late; the Write lasts as much longer.
-// Zero or less is no fault.
+// Delay is a latency: octets, and the FIN of CloseWrite, are sent d after the program
+// wrote them, in order, at the throughput of the connection. A Write copies its octets
+// and returns; it waits only while 4 MiB are held, until there is room, the connection
+// is closed or the write deadline passes. Faults on the right of a delay act later,
+// when octets come to them, and the deadline does not count for them. An error that
+// comes later is that of the next Write; see [Flush] and [Broken].
+//
+// Close returns at once. What was written is still sent, and then the connection is
+// closed, d later. It is closed earlier if a write lasts a minute, or 15 s after the FIN
+// of the peer. SetLinger(0) before Close drops what is held, and so does [Drop]. Zero or
+// less is no fault.
 func Delay(d time.Duration) Fault { return one(part{kind: delay, d: d}, d > 0) }
 
 // Drip sends each Write in pieces of n octets, and leaves pause between a piece and
@@ -87,8 +96,10 @@ func Rate(octetsPerSecond int) Fault {
 }
 
 // Stall sends after octets and then nothing more, not even the FIN of CloseWrite. A
-// Write of more blocks until the connection is closed or the write deadline passes.
-// The connection stays open. Below zero is no fault.
+// Write of more blocks until the connection is closed or the write deadline passes. It
+// fails if the peer has gone, as every Write that a fault holds: with ECONNRESET within
+// about a second of the peer's RST, and with EPIPE 15 s after its FIN, if it may have
+// closed. The connection stays open. Below zero is no fault.
 func Stall(after int) Fault { return one(part{kind: stall, n: after}, after >= 0) }
 
 // Close sends after octets and then the FIN, and closes the connection, as a peer
@@ -121,7 +132,9 @@ func Corrupt(at int) Fault { return one(part{kind: corrupt, n: at}, at >= 0) }
 // over. Accept waits so long. Connections that were in the listener's queue are reset.
 //
 // Where that is impossible, the kernel has made the connection before the fault is
-// asked; then it is reset as soon as it is accepted, and Accept goes on to the next.
+// asked. Then it is reset when the client has sent something, or after 250 ms: an RST
+// that comes sooner makes some calls of connect fail and others not. Accept goes on to
+// the next connection meanwhile.
 // That is so under [FailFirst] and [Sometimes], which look at each connection, for
 // listeners that are not TCP or do not tell their socket (syscall.Conn), for an
 // address that this process may not bind a second time (SO_REUSEPORT, socket(7)), and
@@ -137,8 +150,8 @@ func Refuse() Fault { return one(part{kind: refuse}, true) }
 //
 // Where [Refuse] cannot act before the connection is made, Hang cannot either. Then
 // the connection is accepted, and neither read nor written nor handed to the program;
-// it is closed with the listener, or (on Linux) when the peer has closed. On a plain
-// connection, in [Conn], Hang is [Stall] of 0.
+// it is closed with the listener, or (on Linux) when the peer has closed. At most 1,000
+// are held; for a further one, the oldest is closed. On a plain connection, in [Conn], Hang is [Stall] of 0.
 func Hang() Fault { return one(part{kind: hang}, true) }
 
 // FailFirst is f for the first k connections of an [Injector], whatever else f is

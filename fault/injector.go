@@ -31,9 +31,9 @@ func New(f Fault, seed uint64) *Injector {
 // it, or c itself if there are none. A refused one is reset before Conn returns.
 //
 // What it returns keeps [net.Conn]'s rules for deadlines and Close, and has NetConn,
-// for c, and CloseWrite. CloseWrite is c's, but does nothing after a fault has ended
-// what this end sends; if c has none, it returns [errors.ErrUnsupported]. Once a fault
-// has ended it, Write returns an [*Error].
+// for c, SetLinger and CloseWrite. CloseWrite is c's, but does nothing after a fault has
+// ended what this end sends; if c has none, it returns [errors.ErrUnsupported]. Once a
+// fault has ended it, Write returns an [*Error]. See [Delay] for what differs with one.
 func (i *Injector) Conn(c net.Conn) net.Conn {
 	if parts := i.next(); len(parts) > 0 {
 		return newConn(c, parts)

@@ -23,9 +23,27 @@ type listener struct {
 	turned   chan struct{} // closed and replaced when state changes
 	doorErr  error         // why it could not be opened again
 	timer    *time.Timer   // for the next change; nil for none
-	held     []*net.Conn   // by pointer: a net.Conn need not be comparable
+	held     []*held       // the longest held first
 	holding  sync.WaitGroup
 }
+
+// A held is a connection that the program does not get.
+type held struct {
+	net.Conn
+	end   func(net.Conn) error
+	ended sync.Once
+}
+
+func (h *held) close() { h.ended.Do(func() { h.end(h.Conn) }) }
+
+const (
+	// holdLimit is how many connections a listener holds. For a further one it closes
+	// that which it has held longest: they must not use up the descriptors.
+	holdLimit = 1000
+
+	// seenTime is the time limit for a client to see that its connection was accepted.
+	seenTime = 250 * time.Millisecond
+)
 
 // A state is what becomes of a client's SYN.
 type state uint8
@@ -157,32 +175,48 @@ func (l *listener) admit(c net.Conn) net.Conn {
 	for _, p := range parts {
 		switch p.kind {
 		case refuse:
-			sendRST(c)
+			// An RST that comes before connect has returned makes it fail, now and then.
+			l.hold(c, sendRST, func() { awaitSeen(lowest(c), l.closed, time.Now().Add(seenTime)) })
 			return nil
 		case hang:
-			l.hold(c)
+			l.hold(c, net.Conn.Close, func() { awaitPeerClosed(lowest(c), l.closed) })
 			return nil
 		}
 	}
 	return newConn(c, parts)
 }
 
-// hold keeps c open, until its peer closes or the listener does.
-func (l *listener) hold(c net.Conn) {
+// hold keeps c open, until wait returns or the listener is closed, and then ends it.
+func (l *listener) hold(c net.Conn, end func(net.Conn) error, wait func()) {
+	h := &held{Conn: c, end: end}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isClosed {
-		c.Close()
+		h.close()
 		return
 	}
-	l.held = append(l.held, &c)
+	if len(l.held) >= holdLimit {
+		l.held[0].close() // wakes its goroutine
+		l.held = l.held[1:]
+	}
+	l.held = append(l.held, h)
 	l.holding.Go(func() {
-		awaitPeerClosed(lowest(c), l.closed)
-		c.Close()
+		wait()
+		h.close()
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.held = slices.DeleteFunc(l.held, func(h *net.Conn) bool { return h == &c })
+		l.held = slices.DeleteFunc(l.held, func(o *held) bool { return o == h })
 	})
+}
+
+// awaitTime returns at the given time, or when closed is.
+func awaitTime(closed <-chan struct{}, until time.Time) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-closed:
+	}
 }
 
 // Close closes the listener and what it holds, and waits for its goroutines.
@@ -196,8 +230,8 @@ func (l *listener) Close() error {
 		close(l.closed)
 		l.closeErr = l.Listener.Close()
 		l.door.close()
-		for _, c := range l.held {
-			lowest(*c).Close() // wakes who waits for its peer
+		for _, h := range l.held {
+			h.close() // wakes its goroutine
 		}
 	}
 	l.mu.Unlock()

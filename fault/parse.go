@@ -14,7 +14,7 @@ const maxDepth = 100
 
 // Parse reads a fault:
 //
-//	delay:20ms     each write 20 ms late         close:8        8 octets, then FIN and closed
+//	delay:20ms     octets 20 ms later            close:8        8 octets, then FIN and closed
 //	drip:3/5ms     pieces of 3 octets, 5 ms      halfclose:8    8 octets, then FIN
 //	               between them                  reset:10       10 octets, then RST
 //	rate:1000      1000 octets a second          corrupt:7      the octet at offset 7 changed

@@ -57,10 +57,10 @@ func sendRST(c net.Conn) error {
 		if err := below.SetLinger(0); err != nil {
 			return err
 		}
-		defer c.Close()
+		defer Drop(c)
 		return below.(net.Conn).Close()
 	case interface{ Reset() error }:
-		defer c.Close()
+		defer Drop(c)
 		return below.Reset()
 	}
 	return c.Close()

@@ -3,6 +3,8 @@ package fault
 import (
 	"errors"
 	"net"
+	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,20 +24,17 @@ const (
 // connection's writing.
 type striker struct {
 	part
-	conn   *conn
-	next   func([]byte) (int, error)
-	sent   int       // octets, over the life of the connection
-	free   time.Time // when the next piece may leave
-	struck atomic.Bool
+	conn     *conn
+	next     func([]byte) (int, error)
+	detached bool      // after a delay, and so not in the program's Write
+	sent     int       // octets, over the life of the connection
+	free     time.Time // when the next piece may leave
+	struck   atomic.Bool
 }
 
+// write is that of every fault but a delay, which is a line.
 func (s *striker) write(p []byte) (int, error) {
 	switch s.kind {
-	case delay:
-		if err := s.wait(time.Now().Add(s.d)); err != nil {
-			return 0, err
-		}
-		return s.next(p)
 	case drip:
 		return s.pieces(p, s.n, s.dripTime)
 	case rate:
@@ -50,7 +49,46 @@ func (s *striker) wait(until time.Time) error {
 	if time.Now().Before(until) {
 		s.struck.Store(true)
 	}
-	return s.conn.wait(until, nil)
+	return s.hold(until, nil)
+}
+
+// hold keeps octets until then, or until done is closed; the zero time is never. It
+// looks for the peer from time to time, and returns an error like the kernel's if the
+// peer has gone: nothing is sent that the kernel could notice it by.
+func (s *striker) hold(until time.Time, done <-chan struct{}) error {
+	var finished time.Time // when the peer's FIN was seen
+	for look := firstLook; ; look = min(2*look, lastLook) {
+		at := time.Now().Add(look)
+		last := !until.IsZero() && !until.After(at)
+		if last {
+			at = until
+		}
+		if err := s.sleep(at, done); err != nil || last || s.conn.isDone(done) {
+			return err
+		}
+		fin, err := peerOf(s.conn.Conn)
+		if err != nil {
+			return s.conn.opError("write", err)
+		}
+		if fin && finished.IsZero() {
+			finished = time.Now()
+		}
+		unwanted := until.IsZero() && done == nil || s.conn.isDone(s.conn.closed)
+		if unwanted && !finished.IsZero() && time.Since(finished) >= finGrace {
+			return s.conn.opError("write", os.NewSyscallError("write", syscall.EPIPE))
+		}
+	}
+}
+
+// A waiter is conn.wait, or another that has its arguments.
+type waiter func(until time.Time, done <-chan struct{}) error
+
+// sleep is the connection's wait for this fault.
+func (s *striker) sleep(until time.Time, done <-chan struct{}) error {
+	if s.detached || s.kind == delay && done == nil {
+		return s.conn.waitDetached(until, done)
+	}
+	return s.conn.wait(until, done)
 }
 
 // pieces sends p in pieces of a size, each at the time that is told of its length.
@@ -124,12 +162,32 @@ func (s *striker) until(p []byte) (int, error) {
 		return n, nil
 	}
 	s.struck.Store(true)
-	return n, s.conn.wait(time.Time{}, nil)
+	return n, s.hold(time.Time{}, nil)
+}
+
+// settle lets the octets pass that are in delays after this fault, for it strikes after
+// them. Whatever ends that early, the fault strikes.
+func (s *striker) settle() error {
+	c := s.conn
+	after := slices.IndexFunc(c.lines, func(l *line) bool {
+		return slices.Index(c.faults, l.striker) > slices.Index(c.faults, s)
+	})
+	if after < 0 {
+		return nil
+	}
+	c.lines[after].put(markParcel, nil) // the FIN or RST is late too, if there are no octets
+	c.flush(after, func(changed <-chan struct{}) error { return s.sleep(time.Time{}, changed) })
+	return c.failed()
 }
 
 // end ends what this end sends, and with most faults the connection.
 func (s *striker) end() error {
 	c := s.conn
+	if s.kind != refuse { // which strikes before there are octets
+		if err := s.settle(); err != nil {
+			return err
+		}
+	}
 	c.ending.Lock()
 	defer c.ending.Unlock()
 	s.struck.Store(true)
@@ -139,23 +197,23 @@ func (s *striker) end() error {
 		sendFIN(c.Conn)
 	case closing:
 		if sendFIN(c.Conn) == nil {
-			c.drain()
+			c.drain(s.sleep)
 		}
 		c.closeBelow(c.Conn.Close)
 	case reset, refuse:
 		failed.Err = syscall.ECONNRESET
 		if s.kind == reset {
-			c.awaitAcknowledged()
+			c.awaitAcknowledged(s.sleep)
 		}
 		c.closeBelow(func() error { return sendRST(c.Conn) })
 	}
-	c.ended = failed
+	c.fail(failed)
 	return failed
 }
 
 // drain reads what arrives below TLS and drops it, until the peer has closed or the
 // time is over, and closes. The caller holds ending.
-func (c *conn) drain() {
+func (c *conn) drain(wait waiter) {
 	c.Conn.SetReadDeadline(time.Time{})
 	drained := make(chan struct{})
 	go func() {
@@ -165,14 +223,14 @@ func (c *conn) drain() {
 			_, err = below.Read(surplus)
 		}
 	}()
-	c.wait(time.Now().Add(drainTime), drained)
+	wait(time.Now().Add(drainTime), drained)
 	c.closeBelow(c.Conn.Close)
 	<-drained
 }
 
 // awaitAcknowledged waits until the send queue is empty. Whatever ends the wait
 // early, the reset follows: a fault that has begun to strike strikes.
-func (c *conn) awaitAcknowledged() {
+func (c *conn) awaitAcknowledged(wait waiter) {
 	if !hasKernel(c.Conn) {
 		return
 	}
@@ -180,10 +238,10 @@ func (c *conn) awaitAcknowledged() {
 	for pause := 50 * time.Microsecond; time.Now().Before(end); pause = min(2*pause, 10*time.Millisecond) {
 		info, err := tcpinfo.Read(c.Conn)
 		if errors.Is(err, tcpinfo.ErrNotAvailable) || err == nil && info.Unsent == nil {
-			c.wait(time.Now().Add(blindTime), nil)
+			wait(time.Now().Add(blindTime), nil)
 			return
 		}
-		if err != nil || *info.Unsent == 0 || c.wait(time.Now().Add(pause), nil) != nil {
+		if err != nil || *info.Unsent == 0 || wait(time.Now().Add(pause), nil) != nil {
 			return
 		}
 	}

@@ -14,7 +14,8 @@ import (
 	"strings"
 )
 
-// maxBody is more octets than any body needs.
+// maxBody is the largest body of a request in octets. The largest that is needed is a
+// Spec, with three faults.
 const maxBody = 64 << 10
 
 // An Admin lists, adds, changes and removes the proxies of a Set over HTTP, in JSON:
@@ -27,6 +28,14 @@ type Admin struct {
 	Set *Set
 	// Hosts are further names of this host that are let in.
 	Hosts []string
+	// Changed, if not nil, is called after each change. It may be called concurrently.
+	Changed func(AdminChange)
+}
+
+// An AdminChange is what one request to an Admin has changed.
+type AdminChange struct {
+	Client string // the address of the HTTP client
+	What   string // one line: "added redis (127.0.0.1:7000 to 127.0.0.1:6379)"
 }
 
 // A route is what one method on one path does. It answers with a status and a body,
@@ -84,8 +93,27 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	status, body, err := found.handle(a.Set, req)
 	if err != nil {
 		status, body = statusOf(err), errorBody{err.Error()}
+	} else if a.Changed != nil && req.Method != "GET" {
+		a.Changed(AdminChange{req.RemoteAddr, whatChanged(req, body)})
 	}
 	answer(w, status, body)
+}
+
+// whatChanged is one line about a request that has succeeded.
+func whatChanged(req *http.Request, body any) string {
+	name := req.PathValue("name")
+	now, _ := body.(Status)
+	switch on := Direction(req.PathValue("on")); {
+	case req.Method == "POST":
+		return fmt.Sprintf("added %s", now.Spec)
+	case on != "" && *now.fault(on) == "":
+		return fmt.Sprintf("cleared the fault on %s of %s", on, name)
+	case on != "":
+		return fmt.Sprintf("set the fault on %s of %s to %s", on, name, *now.fault(on))
+	case req.Method == "DELETE":
+		return "removed " + name
+	}
+	return fmt.Sprintf("changed %s", now.Spec)
 }
 
 // find returns the route of a request with the values in its path, or the methods that
@@ -163,13 +191,15 @@ type errBody struct{ error }
 
 func (e errBody) Unwrap() error { return e.error }
 
+// tooLarge marks a body that exceeds maxBody.
+type tooLarge struct{ error }
+
 func statusOf(err error) int {
-	var tooLarge *http.MaxBytesError
 	var spec *SpecError
 	var body errBody
 	var network *net.OpError
 	switch {
-	case errors.As(err, &tooLarge):
+	case errors.As(err, new(tooLarge)):
 		return http.StatusRequestEntityTooLarge
 	case errors.As(err, &spec), errors.As(err, &body):
 		return http.StatusBadRequest
@@ -186,7 +216,9 @@ func statusOf(err error) int {
 // read decodes a body of one JSON object with known keys, the required ones among them.
 func read(req *http.Request, into any, required ...string) error {
 	text, err := io.ReadAll(req.Body)
-	if err != nil {
+	if errors.As(err, new(*http.MaxBytesError)) {
+		return tooLarge{fmt.Errorf("the body is larger than %d octets (64 KiB)", maxBody)}
+	} else if err != nil {
 		return errBody{fmt.Errorf("the body: %w", err)}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -242,7 +274,7 @@ func addProxy(s *Set, req *http.Request) (int, any, error) {
 	if err := read(req, &spec); err != nil {
 		return 0, nil, err
 	}
-	status, err := s.Add(spec)
+	status, err := s.Add(req.Context(), spec)
 	return http.StatusCreated, status, err
 }
 
@@ -256,7 +288,7 @@ func changeProxy(s *Set, req *http.Request) (int, any, error) {
 	if err := read(req, &change); err != nil {
 		return 0, nil, err
 	}
-	status, err := s.Change(req.PathValue("name"), change)
+	status, err := s.Change(req.Context(), req.PathValue("name"), change)
 	return http.StatusOK, status, err
 }
 
@@ -279,7 +311,7 @@ func changeFault(s *Set, req *http.Request, text string) (int, any, error) {
 	if _, err := on.parse(text); err != nil {
 		return 0, nil, &SpecError{string(on), err}
 	}
-	status, err := s.Change(req.PathValue("name"), on.change(text))
+	status, err := s.Change(req.Context(), req.PathValue("name"), on.change(text))
 	return http.StatusOK, status, err
 }
 

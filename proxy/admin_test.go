@@ -124,9 +124,42 @@ func TestRemoveCutsConnections(t *testing.T) {
 	}
 }
 
+// Each change is told, in one line; what only asks, or fails, is not.
+func TestAdminTellsChanges(t *testing.T) {
+	s, _ := set(t)
+	var told []string
+	server := httptest.NewServer(&Admin{Set: s, Changed: func(c AdminChange) { told = append(told, c.What) }})
+	t.Cleanup(server.Close)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	c, ctx := &Client{URL: server.URL}, context.Background()
+	added, err := c.Add(ctx, Spec{Name: "a", Listen: "127.0.0.1:0", Target: "127.0.0.1:1", Replies: "reset:2", Seed: 7, Unreachable: ClosingFIN})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, target := uint64(0), "127.0.0.1:2"
+	c.Change(ctx, "a", Change{Seed: &seed, Target: &target})
+	c.SetFault(ctx, "a", Requests, "drip:1")
+	c.SetFault(ctx, "a", Requests, "drop")
+	c.ClearFault(ctx, "a", Replies)
+	c.Proxies(ctx)
+	c.Remove(ctx, "a")
+	c.Remove(ctx, "a")
+	want := []string{
+		"added a: " + added.Listen + " to 127.0.0.1:1, replies reset:2, seed 7, unreachable fin",
+		"changed a: 127.0.0.1:0 to 127.0.0.1:2, replies reset:2, unreachable fin",
+		"set the fault on requests of a to drip:1",
+		"cleared the fault on replies of a",
+		"removed a",
+	}
+	want[1] = strings.Replace(want[1], "127.0.0.1:0", added.Listen, 1)
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestAdminErrors(t *testing.T) {
 	s, c, _ := admin(t)
-	if _, err := s.Add(Spec{Name: "a", Listen: "127.0.0.1:0", Target: "127.0.0.1:1"}); err != nil {
+	if _, err := s.Add(context.Background(), Spec{Name: "a", Listen: "127.0.0.1:0", Target: "127.0.0.1:1"}); err != nil {
 		t.Fatal(err)
 	}
 	taken, _ := s.Proxy("a")
@@ -152,7 +185,7 @@ func TestAdminErrors(t *testing.T) {
 		{"POST", "/v1/proxies", `{"listen":":0","target":"a:1","name":"a/b"}`, 400, `name: "a/b": want`},
 		{"POST", "/v1/proxies", `{"listen":"` + free + `","target":"a:1","name":"a"}`, 409, "a: there is a proxy of that name"},
 		{"POST", "/v1/proxies", `{"listen":"` + taken.Listen + `","target":"a:1"}`, 409, "listen tcp " + taken.Listen + ": bind: address already in use"},
-		{"POST", "/v1/proxies", `{"listen":"` + strings.Repeat("x", maxBody) + `"}`, 413, "the body: http: request body too large"},
+		{"POST", "/v1/proxies", `{"listen":"` + strings.Repeat("x", maxBody) + `"}`, 413, "the body is larger than 65536 octets (64 KiB)"},
 		{"PATCH", "/v1/proxies/a", `{"target":"b:2","replies":"rest"}`, 400, "replies: fault "},
 		{"PATCH", "/v1/proxies/a", `{"name":"b"}`, 400, `the body: json: unknown field "name"`},
 		{"PUT", "/v1/proxies/a/faults/sideways", `{"fault":"reset"}`, 400, `sideways: "sideways" is none of requests, replies and connect`},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +16,10 @@ type Client struct {
 	URL  string       // where Admin listens: http://127.0.0.1:8474
 	HTTP *http.Client // nil uses http.DefaultClient
 }
+
+// maxAnswer is the largest answer that a Client reads, in octets: a list of tens of
+// thousands of proxies.
+const maxAnswer = 16 << 20
 
 // An APIError is an answer of Admin's that is no success.
 type APIError struct {
@@ -93,6 +98,7 @@ func (c *Client) do(ctx context.Context, method string, send, receive any, path 
 		return err
 	}
 	defer resp.Body.Close()
+	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)
 	return readAnswer(resp, receive)
 }
 
@@ -107,7 +113,9 @@ func readAnswer(resp *http.Response, into any) error {
 	if into == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+	if err := json.NewDecoder(resp.Body).Decode(into); errors.As(err, new(*http.MaxBytesError)) {
+		return fmt.Errorf("the answer is larger than %d octets (16 MiB)", maxAnswer)
+	} else if err != nil {
 		return fmt.Errorf("the answer: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/bothends/bothends/fault"
@@ -38,10 +39,25 @@ const (
 	EndedClientReset Ended = "client-reset" // the client's RST was passed on to the target
 	EndedTargetReset Ended = "target-reset" // the target's RST was passed on to the client
 	EndedFault       Ended = "fault"        // a fault ended it, or did not let it begin
-	EndedNoTarget    Ended = "no-target"    // the target could not be connected to; the client got RST
+	EndedNoTarget    Ended = "no-target"    // the target could not be connected to; see Proxy.Unreachable for what the client got
 	EndedStopped     Ended = "stopped"      // the proxy was closed; both sides got RST
 	EndedError       Ended = "error"        // something else: Error says what; both sides got RST
 )
+
+// A Closing is how a connection is closed.
+type Closing string
+
+const (
+	ClosingReset Closing = "reset" // with RST
+	ClosingFIN   Closing = "fin"   // with FIN, as if all was well
+)
+
+func (c Closing) check() error {
+	if c != "" && c != ClosingReset && c != ClosingFIN {
+		return fmt.Errorf("%q: expected reset or fin", string(c))
+	}
+	return nil
+}
 
 // A Direction is what a fault is on.
 type Direction string

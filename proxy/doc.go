@@ -11,8 +11,9 @@
 // Where there is no fault it is as faithful as two connections in place of one can be:
 // a FIN from one side is passed on while the other still sends, an RST is passed on as
 // an RST, behind the octets that came before it, and a side that does not read stops
-// only what is meant for it. On Linux the octets of a direction without a fault stay
-// in the kernel (splice(2)).
+// only what is meant for it. On Linux the octets of a long transfer without a fault stay
+// in the kernel (splice(2)). A connection has two descriptors, and four during such a
+// transfer.
 //
 // A [Set] is many proxies in one process, by their names: from a file of rules
 // ([ReadRules]), and over HTTP ([Admin], [Client]).

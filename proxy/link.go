@@ -24,28 +24,30 @@ type link struct {
 	requests       direction
 	replies        direction
 	open           atomic.Int32 // directions that have not ended
+	unreachable    Closing      // as it was at the beginning
+	settling       sync.WaitGroup
+	piping         atomic.Bool // a direction has the link's pipe
 
 	mu     sync.Mutex
 	ended  Ended // "" while it lives
 	err    error
 	cancel context.CancelFunc // ends the dialling; nil when there is none
+	next   []*Proxy           // the proxies that it connected to, or tried to
 }
 
 // A direction is one half of a link. It is passed on by one goroutine.
 type direction struct {
 	from, to *side
 	faulty   net.Conn // to with the faults that strike it; to itself when there are none
-	octets   int64    // sent on; its goroutine's own
+	octets   int64    // sent on without faults; its goroutine's own
 }
 
-// out is what the octets are written to. Without faults it is the TCP connection, for
-// io.Copy to find: then they stay in the kernel, where the system has splice.
-func (d *direction) out() net.Conn {
-	if d.faulty == net.Conn(d.to) {
-		return d.to.TCPConn
-	}
-	return d.faulty
-}
+// sent is the number of octets that were sent on.
+func (d *direction) sent() int64 { return d.octets + d.to.sent.Load() }
+
+// isBare reports whether no fault strikes the direction. Then its octets can stay in the
+// kernel.
+func (d *direction) isBare() bool { return d.faulty == net.Conn(d.to) }
 
 // run moves octets until both directions have ended, and reports.
 func (l *link) run() {
@@ -55,7 +57,7 @@ func (l *link) run() {
 	}
 	if err := l.connect(); err != nil {
 		l.end(howDialEnded(err), fmt.Errorf("connect to %s: %w", l.address, reasonOf(err)))
-		l.client.abort()
+		l.turnAway()
 		return
 	}
 	l.open.Store(2)
@@ -65,17 +67,54 @@ func (l *link) run() {
 	other.Wait()
 }
 
-// admit waits as long as a delay on connecting says. An empty Write does just this.
+// admit waits as long as a delay on connecting says, which an empty Write shows, or until
+// the client has left.
 func (l *link) admit() bool {
 	if l.admission == nil {
 		return true
 	}
+	var watching sync.WaitGroup
+	left := false
+	watching.Go(func() {
+		if left = l.client.awaitLeft(); left {
+			l.leftEarly()
+		}
+	})
 	_, err := l.admission.Write(nil)
-	if err != nil {
-		l.end(EndedError, reasonOf(err))
+	if err == nil {
+		err = fault.Flush(l.admission)
+	}
+	l.client.SetReadDeadline(longAgo)
+	watching.Wait()
+	l.client.SetReadDeadline(noDeadline)
+	if err != nil && !left {
+		l.fail(&l.requests, err)
+	}
+	return err == nil && !left
+}
+
+// leftEarly ends the link of a client that did not wait for the target.
+func (l *link) leftEarly() {
+	if gone, _ := l.client.isGone(); gone {
+		l.end(EndedClientReset, syscall.ECONNRESET)
+	} else {
+		l.end(EndedFault, errLeft)
+	}
+	fault.Drop(l.admission)
+}
+
+var errLeft = errors.New("the client closed before the delay on connecting was over")
+
+// turnAway closes the client's connection because there is none to the target. The
+// client has seen by then that it was accepted: an RST that comes sooner makes connect
+// fail, now and then.
+func (l *link) turnAway() {
+	l.client.awaitSeen()
+	if l.unreachable == ClosingFIN {
+		l.client.closeBehind()
+	} else {
 		l.client.abort()
 	}
-	return err == nil
 }
 
 func (l *link) connect() error {
@@ -89,7 +128,7 @@ func (l *link) connect() error {
 	l.cancel = cancel
 	l.mu.Unlock()
 
-	var dialer net.Dialer
+	dialer := net.Dialer{Resolver: l.proxy.Resolver, Control: l.connecting}
 	conn, err := dialer.DialContext(ctx, "tcp", l.address)
 	if err != nil {
 		return err
@@ -104,27 +143,41 @@ func (l *link) connect() error {
 	return nil
 }
 
+// connecting is called before each connect(2), of which there may be two at a time.
+func (l *link) connecting(_, address string, _ syscall.RawConn) error {
+	next, err := l.proxy.family.connecting(l.proxy, endpoint(address))
+	if next != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.next = append(l.next, next)
+	}
+	return err
+}
+
 // howDialEnded is what an error of connecting means. A target that resets at once may
 // do so before connect has returned, and want of descriptors is the proxy's own.
 func howDialEnded(err error) Ended {
 	switch {
 	case errno.Reset.Has(err):
 		return EndedTargetReset
-	case errno.Exhausted.Has(err):
+	case errno.Exhausted.Has(err), errors.Is(err, errRingNow):
 		return EndedError
 	}
 	return EndedNoTarget
 }
 
-// pass moves one direction's octets until it has ended, and what its end means for the
-// link is done.
+// pass moves one direction's octets until it has ended, and does what its end means for
+// the link.
 func (l *link) pass(d *direction) {
 	err := l.copy(d)
 	close(d.from.passed)
+	if err == nil {
+		err = l.finish(d)
+	}
 	var struck *fault.Error
 	switch {
 	case err == nil:
-		l.finish(d)
+		l.finished(d)
 	case errors.As(err, &struck):
 		l.strike(d, struck)
 	default:
@@ -132,35 +185,107 @@ func (l *link) pass(d *direction) {
 	}
 }
 
-// copy returns nil at the FIN, with all that came before it sent on.
+// copy returns nil at the FIN, with all that came before it sent on, or in a delay.
 func (l *link) copy(d *direction) (err error) {
-	out := d.out()
-	if out == net.Conn(d.to.TCPConn) {
-		d.octets, err = io.Copy(out, d.from.TCPConn)
-	} else {
-		w := watched{Conn: out, from: d.from, lost: func() { l.lose(d) }, to: d.to, outstayed: func() { l.outstay(d) }}
-		d.octets, err = io.Copy(w, d.from.TCPConn)
+	if d.isBare() {
+		return l.copyBare(d)
 	}
-	var struck *fault.Error
-	if errors.As(err, &struck) && struck.HalfClosed() {
-		// The side that sends does not know, and must not be stopped.
+	wake := l.wakeWhenBroken(d)
+	_, err = io.Copy(l.watched(d), d.from.TCPConn)
+	if broken := wake(); broken && !errors.As(err, new(*fault.Error)) {
+		err = fault.Flush(d.faulty)
+	}
+	if isHalfClose(err) { // the side that sends does not know, and must not be stopped
 		_, err = io.Copy(io.Discard, d.from.TCPConn)
 	}
 	return err
 }
 
-// finish passes a FIN on. The second one ends the link; until then the side that has
-// sent its FIN is watched, for nobody reads from it any more and would see its RST.
-func (l *link) finish(d *direction) {
-	last := l.open.Add(-1) == 0
-	if last {
-		l.end(EndedFIN, nil) // before the FIN: with it a watched side goes, as by RST
+func isHalfClose(err error) bool {
+	var struck *fault.Error
+	return errors.As(err, &struck) && struck.HalfClosed()
+}
+
+// wakeWhenBroken ends the Read of a direction when a fault after a delay has struck. The
+// function that it returns ends that, and reports whether it was so.
+func (l *link) wakeWhenBroken(d *direction) (stop func() bool) {
+	stopped, broken := make(chan struct{}), false
+	var waking sync.WaitGroup
+	waking.Go(func() {
+		for {
+			select {
+			case <-fault.Broken(d.faulty):
+				broken = true
+				d.from.SetReadDeadline(longAgo)
+			case <-stopped:
+				return
+			}
+			select { // again: a watched Write may have taken the deadline away
+			case <-time.After(10 * time.Millisecond):
+			case <-stopped:
+				return
+			}
+		}
+	})
+	return func() bool {
+		close(stopped)
+		waking.Wait()
+		if broken {
+			d.from.SetReadDeadline(noDeadline)
+		}
+		return broken
 	}
+}
+
+func (l *link) watched(d *direction) watched {
+	return watched{Conn: d.faulty, from: d.from, lost: func() { l.lose(d) }, to: d.to, outstayed: func() { l.outstay(d) }}
+}
+
+// finish passes a FIN on, and waits until it is sent: a delay may hold octets before it.
+func (l *link) finish(d *direction) error {
 	d.faulty.(interface{ CloseWrite() error }).CloseWrite()
-	if last {
+	if d.isBare() {
+		return nil
+	}
+	if err := l.watched(d).flush(); !isHalfClose(err) {
+		return err
+	}
+	return nil
+}
+
+// finished is called when a direction's FIN was sent. The second one ends the link; until
+// then the side that has sent its FIN is watched, for it is not read any more and its RST
+// would not be seen.
+func (l *link) finished(d *direction) {
+	if l.open.Add(-1) == 0 {
+		l.end(EndedFIN, nil)
 		l.close()
 	} else if d.from.awaitGone() && !d.from.finished.Load() {
 		l.fail(d, syscall.ECONNRESET)
+	}
+}
+
+// settle waits until a delay has passed on what it holds for a side, before the side is
+// closed. A stall after the delay is not waited for.
+func (l *link) settle(to *side) {
+	d := &l.requests
+	if to == l.client {
+		d = &l.replies
+	}
+	settled := make(chan struct{})
+	l.settling.Go(func() {
+		defer close(settled)
+		fault.Flush(d.faulty)
+	})
+	for {
+		select {
+		case <-settled:
+			return
+		case <-time.After(patience):
+			if stalls(d.faulty) {
+				return
+			}
+		}
 	}
 }
 
@@ -169,6 +294,7 @@ func (l *link) strike(d *direction, struck *fault.Error) {
 	if !l.end(EndedFault, struck) {
 		return
 	}
+	l.settle(d.from)
 	if errors.Is(struck, syscall.ECONNRESET) {
 		d.from.abortBehind()
 	} else {
@@ -199,6 +325,10 @@ func (l *link) fail(d *direction, err error) {
 		return
 	}
 	broken.abort()
+	l.settle(well)
+	if well == l.client {
+		well.awaitSeen()
+	}
 	well.abortBehind()
 	l.close()
 }
@@ -224,6 +354,7 @@ func (l *link) outstay(d *direction) {
 		return
 	}
 	d.to.abort()
+	l.settle(d.from)
 	d.from.abortBehind()
 	l.close()
 }
@@ -267,22 +398,26 @@ func (l *link) stop() {
 func (l *link) close() {
 	for _, c := range []net.Conn{l.admission, l.requests.faulty, l.replies.faulty, l.client, l.target} {
 		if c != nil {
-			c.Close()
+			fault.Drop(c)
 		}
 	}
 }
 
 func (l *link) report() {
 	l.close()
+	l.settling.Wait()
 	c := Connection{
 		Schema: Schema, Time: l.client.start, Proxy: l.name,
 		Client: l.client.RemoteAddr().String(), Target: l.address,
 		Seconds:       time.Since(l.client.start).Seconds(),
-		RequestOctets: l.requests.octets, ReplyOctets: l.replies.octets,
+		RequestOctets: l.requests.sent(), ReplyOctets: l.replies.sent(),
 		Ended: l.ended, Faults: l.struck(),
 	}
 	if l.err != nil {
 		c.Error = l.err.Error()
+	}
+	for _, next := range l.next {
+		l.proxy.family.disconnected(l.proxy, next)
 	}
 	l.proxy.leave(l)
 	l.proxy.done(c)

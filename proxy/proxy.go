@@ -13,6 +13,10 @@ import (
 	"github.com/bothends/bothends/internal/errno"
 )
 
+// DefaultMaxConns is the default of Proxy.MaxConns. A connection uses two to four
+// descriptors.
+const DefaultMaxConns = 10_000
+
 // DefaultDialTimeout is how long a Proxy tries to connect to its target.
 const DefaultDialTimeout = 10 * time.Second
 
@@ -54,6 +58,20 @@ type Proxy struct {
 	// as long as the system tries.
 	DialTimeout time.Duration
 
+	// Unreachable is how a client's connection is closed if there is none to the
+	// target: ClosingReset, which is the default, or ClosingFIN. The connection of the
+	// client is always made first. It is closed when the client has sent something,
+	// or 250 ms after accept: an RST that comes before connect has returned would make
+	// it fail.
+	Unreachable Closing
+
+	// MaxConns is the maximum number of open connections. Further connections wait
+	// in the listener's queue. If 0, it is 10,000. If negative, there is no limit.
+	MaxConns int
+
+	// Resolver looks up the target. If nil, it is net.DefaultResolver.
+	Resolver *net.Resolver
+
 	// Done, if not nil, is told of each connection when it has ended: exactly
 	// once, by the connection's goroutine, many of them at the same time. Whom
 	// the kernel kept from connecting (see [fault.Refuse]) was no connection.
@@ -71,6 +89,16 @@ type Proxy struct {
 	listener  *net.TCPListener
 	gate      *gate
 	waiting   []chan struct{} // closed when the fault on connecting has changed
+	family    *family         // the proxies among which a ring is looked for
+
+	buffers sync.Pool // for copyBare
+
+	failures      int // errors of accept that are not logged yet; Serve's own
+	failureLogged time.Time
+	limitLogged   bool
+
+	slots chan struct{} // has a value for each open connection; nil for no limit
+	wake  chan struct{} // has a value when Serve is to look at waiting
 
 	closing chan struct{} // closed by Shutdown and Close
 	deaf    chan struct{} // closed when Serve has let go of the address
@@ -102,12 +130,21 @@ func (p *Proxy) serve(ln *net.TCPListener) error {
 	defer p.closeGate()
 	var pause time.Duration // the last one
 	for {
+		if !p.awaitSlot() {
+			return ErrClosed
+		}
 		client, admission, err := p.gate.accept()
+		if err != nil {
+			p.freeSlot()
+		}
 		switch {
 		case err == nil:
 			pause = 0
 			if l := p.begin(client, admission); l != nil {
-				links.Go(l.run)
+				links.Go(func() {
+					defer p.freeSlot()
+					l.run()
+				})
 			}
 		case p.isClosing():
 			return ErrClosed
@@ -117,6 +154,39 @@ func (p *Proxy) serve(ln *net.TCPListener) error {
 		default:
 			return err
 		}
+	}
+}
+
+// awaitSlot waits until another connection may be open. It returns false when the proxy
+// is closed first.
+func (p *Proxy) awaitSlot() bool {
+	for {
+		select {
+		case p.slots <- struct{}{}:
+			return true
+		default:
+		}
+		if p.slots == nil {
+			return true
+		}
+		if !p.limitLogged {
+			p.limitLogged = true
+			p.log().Warn("connection limit reached, further connections wait", "listener", p.listener.Addr(), "limit", cap(p.slots))
+		}
+		select {
+		case p.slots <- struct{}{}:
+			return true
+		case <-p.wake:
+			p.turn()
+		case <-p.closing:
+			return false
+		}
+	}
+}
+
+func (p *Proxy) freeSlot() {
+	if p.slots != nil {
+		<-p.slots
 	}
 }
 
@@ -144,6 +214,10 @@ func (p *Proxy) SetFault(on Direction, f fault.Fault) error {
 	gate := p.gate
 	p.mu.Unlock()
 	gate.Close() // wakes Serve, which makes a new one
+	select {
+	case p.wake <- struct{}{}: // wherever else it waits
+	default:
+	}
 	<-turned
 	return nil
 }
@@ -153,6 +227,13 @@ func (p *Proxy) setSeed(seed uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.Seed = seed
+}
+
+// setUnreachable changes Unreachable for the connections that start later.
+func (p *Proxy) setUnreachable(how Closing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Unreachable = how
 }
 
 // setName changes the name under which connections that begin later are reported.
@@ -223,6 +304,16 @@ func (p *Proxy) init() {
 	p.closing = make(chan struct{})
 	p.deaf = make(chan struct{})
 	p.idle = make(chan struct{})
+	p.wake = make(chan struct{}, 1)
+	switch {
+	case p.MaxConns > 0:
+		p.slots = make(chan struct{}, p.MaxConns)
+	case p.MaxConns == 0:
+		p.slots = make(chan struct{}, DefaultMaxConns)
+	}
+	if p.family == nil {
+		p.family = new(family)
+	}
 }
 
 func (p *Proxy) fault(on Direction) *fault.Fault {
@@ -244,6 +335,9 @@ func (p *Proxy) enter(ln *net.TCPListener) error {
 			return fmt.Errorf("proxy: %s: %w", on, err)
 		}
 	}
+	if err := p.Unreachable.check(); err != nil {
+		return fmt.Errorf("proxy: unreachable: %w", err)
+	}
 	p.init()
 	switch {
 	case p.isClosing():
@@ -255,6 +349,7 @@ func (p *Proxy) enter(ln *net.TCPListener) error {
 		p.injectors[on] = on.injector(*p.fault(on), p.Seed)
 	}
 	p.listener = ln
+	p.family.join(p, endpoint(ln.Addr().String()))
 	p.newGate()
 	return nil
 }
@@ -299,9 +394,13 @@ func (p *Proxy) begin(client *side, admission net.Conn) *link {
 	defer p.mu.Unlock()
 	if p.isClosing() {
 		client.abort()
+		p.freeSlot()
 		return nil
 	}
-	l := &link{proxy: p, name: p.Name, address: p.Target, client: client, target: newSide(new(net.TCPConn)), admission: admission}
+	l := &link{
+		proxy: p, name: p.Name, address: p.Target, unreachable: p.Unreachable,
+		client: client, target: newSide(new(net.TCPConn)), admission: admission,
+	}
 	l.requests = direction{from: l.client, to: l.target, faulty: p.injectors[Requests].Conn(l.target)}
 	l.replies = direction{from: l.target, to: l.client, faulty: p.injectors[Replies].Conn(l.client)}
 	p.links[l] = struct{}{}
@@ -374,6 +473,7 @@ func (p *Proxy) closeGate() {
 
 // left is the end of Serve.
 func (p *Proxy) left() {
+	p.family.leave(p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	close(p.idle)
@@ -412,14 +512,27 @@ func (p *Proxy) dialContext() (context.Context, context.CancelFunc) {
 // twice the last one, from 5 ms to 1 s.
 func (p *Proxy) pause(err error, last time.Duration) time.Duration {
 	pause := min(max(2*last, 5*time.Millisecond), time.Second)
-	p.log().Warn("accept failed, trying again", "listener", p.listener.Addr(), "err", err, "pause", pause)
+	p.acceptFailed(err)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-p.wake:
+		p.turn()
 	case <-p.closing:
 	}
 	return pause
+}
+
+// acceptFailed logs the first error, and then one line with their number in ten seconds
+// at most: without descriptors there are hundreds. Serve alone calls it.
+func (p *Proxy) acceptFailed(err error) {
+	p.failures++
+	if time.Since(p.failureLogged) < 10*time.Second {
+		return
+	}
+	p.log().Warn("accept failed, trying again", "listener", p.listener.Addr(), "err", err, "errors", p.failures)
+	p.failures, p.failureLogged = 0, time.Now()
 }
 
 func (p *Proxy) log() *slog.Logger {

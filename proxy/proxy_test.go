@@ -448,10 +448,10 @@ func TestHowDiallingEnded(t *testing.T) {
 		}
 	}
 	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) { c.SetLinger(0) })})
-	for range 50 {
-		p.dialReset()
-		p.want(EndedTargetReset, 0, 0)
+	if _, how := howItEnds(t, p.dial()); how != "reset" {
+		t.Error(how)
 	}
+	p.want(EndedTargetReset, 0, 0)
 }
 
 func TestPausesAfterAcceptErrorsGrow(t *testing.T) {
@@ -466,7 +466,7 @@ func TestPausesAfterAcceptErrorsGrow(t *testing.T) {
 	if want := []time.Duration{5 * ms, 10 * ms, 20 * ms, 40 * ms, 80 * ms, 160 * ms, 320 * ms, 640 * ms, time.Second, time.Second}; !slices.Equal(pauses, want) {
 		t.Error(pauses)
 	}
-	if !strings.Contains(log.String(), "too many open files") {
+	if strings.Count(log.String(), "too many open files") != 1 { // one line, which counts
 		t.Error(log.String())
 	}
 }
@@ -600,18 +600,9 @@ func TestServeSaysWhatItCannot(t *testing.T) {
 
 type otherListener struct{ net.Listener }
 
-// Without a fault on a direction the two bare connections meet in io.Copy, which is
-// what splice(2) needs; and then the octets do not come through the process.
+// Without a fault on a direction the octets of a transfer do not come through the
+// process.
 func TestWithoutFaultsTheOctetsStayInTheKernel(t *testing.T) {
-	s, f := newSide(new(net.TCPConn)), newSide(new(net.TCPConn))
-	bare := direction{from: s, to: f, faulty: f}
-	if bare.out() != net.Conn(f.TCPConn) {
-		t.Error("no fault, and the octets do not go to the bare connection")
-	}
-	faulty := direction{from: s, to: f, faulty: fault.Conn(f, fault.Drip(1, 0))}
-	if faulty.out() == net.Conn(f.TCPConn) {
-		t.Error("a fault, and the octets go past it")
-	}
 	if _, err := os.Stat("/proc/self/io"); err != nil {
 		t.Skip("no /proc/self/io here")
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -22,9 +23,12 @@ import (
 //	    replies: reset:10
 //	    connect: first:2(refuse)
 //	    seed: 7
+//	    unreachable: fin         # reset, if left out
 type Rules struct {
 	file  string
 	rules []rule
+	names map[string]int // the line of each name
+	keys  map[string]int // the line of each address
 }
 
 type rule struct {
@@ -47,18 +51,31 @@ func (e *RuleError) Error() string {
 
 func (e *RuleError) Unwrap() error { return e.Err }
 
-// ReadRules reads a file of rules. The error is that of os.ReadFile, or a *RuleError.
+// maxRules is the largest rules file in octets. It has room for about 5,000 rules. To
+// parse YAML takes about a hundred times its length in memory.
+const maxRules = 1 << 20
+
+// ReadRules reads a rules file of at most 1 MiB. The error is that of the file system,
+// or a *RuleError.
 func ReadRules(file string) (*Rules, error) {
-	text, err := os.ReadFile(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxRules+1))
 	if err != nil {
 		return nil, err
 	}
 	return ParseRules(file, text)
 }
 
-// ParseRules reads rules; the file's name is for errors.
+// ParseRules parses rules of at most 1 MiB. The name of the file is used in errors.
 func ParseRules(file string, text []byte) (*Rules, error) {
-	r := &Rules{file: file}
+	r := &Rules{file: file, names: make(map[string]int), keys: make(map[string]int)}
+	if len(text) > maxRules {
+		return nil, &RuleError{file, 1, fmt.Errorf("the file is larger than %d octets (1 MiB)", maxRules)}
+	}
 	var document yaml.Node
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, &RuleError{file, 1, errors.New("an empty file; for no proxies say proxies: []")}
@@ -100,7 +117,7 @@ func (r *Rules) proxies(top *yaml.Node) (*yaml.Node, error) {
 
 // add reads a rule, and compares it with those before it.
 func (r *Rules) add(item *yaml.Node) error {
-	fields, err := r.fields(item, "name", "listen", "target", "requests", "replies", "connect", "seed")
+	fields, err := r.fields(item, "name", "listen", "target", "requests", "replies", "connect", "seed", "unreachable")
 	if err != nil {
 		return err
 	}
@@ -108,6 +125,7 @@ func (r *Rules) add(item *yaml.Node) error {
 	texts := map[string]*string{
 		"name": &next.Name, "listen": &next.Listen, "target": &next.Target,
 		"requests": &next.Requests, "replies": &next.Replies, "connect": &next.Connect,
+		"unreachable": (*string)(&next.Unreachable),
 	}
 	for field, value := range fields {
 		next.lines[field] = value.Line
@@ -135,14 +153,13 @@ func (r *Rules) add(item *yaml.Node) error {
 }
 
 func (r *Rules) append(next rule) error {
-	for _, before := range r.rules {
-		switch {
-		case before.Name == next.Name:
-			return r.errorAt(next, "name", fmt.Errorf("name: %s is that of line %d", next.Name, before.line))
-		case before.key() == next.key():
-			return r.errorAt(next, "listen", fmt.Errorf("listen: %s is that of line %d", next.Listen, before.line))
-		}
+	if line := r.names[next.Name]; line > 0 {
+		return r.errorAt(next, "name", fmt.Errorf("name: %s is that of line %d", next.Name, line))
 	}
+	if line := r.keys[next.key()]; line > 0 {
+		return r.errorAt(next, "listen", fmt.Errorf("listen: %s is that of line %d", next.Listen, line))
+	}
+	r.names[next.Name], r.keys[next.key()] = next.line, next.line
 	r.rules = append(r.rules, next)
 	return nil
 }
@@ -167,6 +184,36 @@ func (r *Rules) fields(node *yaml.Node, known ...string) (map[string]*yaml.Node,
 		fields[key.Value] = value
 	}
 	return fields, nil
+}
+
+func (r *Rules) specs() []Spec {
+	specs := make([]Spec, len(r.rules))
+	for i, rule := range r.rules {
+		specs[i] = rule.Spec
+	}
+	return specs
+}
+
+// checkRings returns an error if a rule leads back to itself. A rule whose proxy was
+// there before has the address of that proxy.
+func (r *Rules) checkRings(places []place, before map[string]*member, others []*member) error {
+	var all []node
+	for i, rule := range r.rules {
+		all = append(all, node{rule.Name, endpoint(places[i].listen), places[i].target})
+		if m := before[rule.key()]; m != nil {
+			all[i].listen = m.node().listen
+		}
+	}
+	for _, m := range others {
+		all = append(all, m.node())
+	}
+	nodes := newNodes(all)
+	for i, rule := range r.rules {
+		if names := nodes.ring(i); names != nil {
+			return r.errorAt(rule, "target", &SpecError{"target", errRing(names)})
+		}
+	}
+	return nil
 }
 
 func (r *Rules) wrong(at *yaml.Node, err error) error {

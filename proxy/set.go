@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,20 +32,43 @@ type Set struct {
 	Log         *slog.Logger
 	DialTimeout time.Duration
 
+	// Resolver looks up the names of all proxies. If nil, it is net.DefaultResolver.
+	Resolver *net.Resolver
+
+	// mu is never held while a name is looked up or a connection is waited for.
 	mu      sync.Mutex
-	closed  bool
+	open    context.Context // ends when the Set is closed; nil until it is needed
+	close   context.CancelFunc
 	members []*member
 	leaving map[*Proxy]struct{} // no member any more, with connections that are open
+	family  family
 	serving sync.WaitGroup
+}
+
+// init makes what the zero value lacks. The caller holds mu.
+func (s *Set) init() {
+	if s.open == nil {
+		s.open, s.close = context.WithCancel(context.Background())
+		s.leaving = make(map[*Proxy]struct{})
+	}
+}
+
+// isClosed reports whether Shutdown or Close was called. The caller holds mu.
+func (s *Set) isClosed() bool {
+	s.init()
+	return s.open.Err() != nil
 }
 
 // A member is a proxy that listens.
 type member struct {
-	spec  Spec
-	proxy *Proxy
-	addr  net.Addr
-	ruled bool // by a file of rules
+	spec   Spec
+	proxy  *Proxy
+	addr   net.Addr
+	target []netip.AddrPort // as it was when it was set
+	ruled  bool             // by a file of rules
 }
+
+func (m *member) node() node { return node{m.spec.Name, endpoint(m.addr.String()), m.target} }
 
 func (m *member) status() Status {
 	status := Status{Spec: m.spec, Open: m.proxy.Open(), Connections: m.proxy.Begun()}
@@ -53,18 +77,22 @@ func (m *member) status() Status {
 }
 
 // Add listens and starts a proxy. The error is a *SpecError, ErrNameTaken, ErrClosed,
-// or that of net.Listen.
-func (s *Set) Add(spec Spec) (Status, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return Status{}, ErrClosed
-	}
+// or that of net.Listen. ctx is for looking up names.
+func (s *Set) Add(ctx context.Context, spec Spec) (Status, error) {
 	unnamed := spec.Name == ""
 	if err := spec.check(); err != nil {
 		return Status{}, err
 	}
-	ln, err := listen(spec.Listen)
+	places, err := s.resolve(ctx, []Spec{spec}, func(_ int, err error) error { return err })
+	if err != nil {
+		return Status{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isClosed() {
+		return Status{}, ErrClosed
+	}
+	ln, err := listen(places[0].listen)
 	if err != nil {
 		return Status{}, err
 	}
@@ -75,42 +103,93 @@ func (s *Set) Add(spec Spec) (Status, error) {
 		ln.Close()
 		return Status{}, fmt.Errorf("%s: %w", spec.Name, ErrNameTaken)
 	}
+	if err := s.checkRing(node{spec.Name, endpoint(ln.Addr().String()), places[0].target}); err != nil {
+		ln.Close()
+		return Status{}, err
+	}
 	m := s.start(spec, ln)
+	m.target = places[0].target
 	s.members = append(s.members, m)
 	return m.status(), nil
+}
+
+// checkRing returns a *SpecError if a proxy leads back to itself. It takes the place of
+// a member with its name. The caller holds mu.
+func (s *Set) checkRing(checked node) error {
+	all := []node{checked}
+	for _, m := range s.members {
+		if m.spec.Name != checked.name {
+			all = append(all, m.node())
+		}
+	}
+	if names := newNodes(all).ring(0); names != nil {
+		return &SpecError{"target", errRing(names)}
+	}
+	return nil
 }
 
 // Remove stops a proxy and cuts its connections.
 func (s *Set) Remove(name string) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	m := s.find(name)
 	if m == nil {
+		s.mu.Unlock()
 		return fmt.Errorf("%s: %w", name, ErrNoProxy)
 	}
 	s.members = slices.DeleteFunc(s.members, func(o *member) bool { return o == m })
+	s.retire(m)
+	s.mu.Unlock()
 	m.proxy.Close()
 	<-m.proxy.idle
 	return nil
 }
 
-// Change changes a proxy for the connections that begin later: all of it, or with an
-// error nothing.
-func (s *Set) Change(name string, c Change) (Status, error) {
+// Change changes a proxy for the connections that start later: all of it, or with an
+// error nothing. ctx is for looking up the target.
+func (s *Set) Change(ctx context.Context, name string, c Change) (Status, error) {
+	var target []netip.AddrPort
+	if c.Target != nil {
+		if err := checkAddress(*c.Target, false); err != nil {
+			return Status{}, &SpecError{"target", err}
+		}
+		places, err := s.resolve(ctx, []Spec{{Listen: ":0", Target: *c.Target}}, func(_ int, err error) error { return err })
+		if err != nil {
+			return Status{}, err
+		}
+		target = places[0].target
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.find(name)
 	if m == nil {
 		return Status{}, fmt.Errorf("%s: %w", name, ErrNoProxy)
 	}
-	next := m.spec
+	next, anew := c.of(m.spec)
+	if err := next.check(); err != nil {
+		return Status{}, err
+	}
+	if c.Target != nil {
+		if err := s.checkRing(node{name, m.node().listen, target}); err != nil {
+			return Status{}, err
+		}
+		m.target = target
+	}
+	m.change(next, anew)
+	return m.status(), nil
+}
+
+// of returns a Spec with the change, and the directions whose faults start anew.
+func (c *Change) of(spec Spec) (next Spec, anew []Direction) {
+	next = spec
 	if c.Target != nil {
 		next.Target = *c.Target
 	}
 	if c.Seed != nil {
 		next.Seed = *c.Seed
 	}
-	var anew []Direction
+	if c.Unreachable != nil {
+		next.Unreachable = *c.Unreachable
+	}
 	for _, on := range Directions {
 		if text := c.fault(on); text != nil {
 			*next.fault(on) = *text
@@ -119,11 +198,7 @@ func (s *Set) Change(name string, c Change) (Status, error) {
 			anew = append(anew, on)
 		}
 	}
-	if err := next.check(); err != nil {
-		return Status{}, err
-	}
-	m.change(next, anew)
-	return m.status(), nil
+	return next, anew
 }
 
 // Proxies are the proxies there are, by name.
@@ -155,11 +230,15 @@ func (s *Set) Proxy(name string) (Status, error) {
 // connections go on, and only a fault that is another now begins anew. One that is
 // gone from the rules stops accepting, and its open connections go on. Where it holds
 // the address of a new one, it stops before that is known to listen; if that cannot,
-// it listens again, and its faults begin anew.
-func (s *Set) Apply(r *Rules) error {
+// it listens again, and its faults begin anew. ctx is for looking up names.
+func (s *Set) Apply(ctx context.Context, r *Rules) error {
+	places, err := s.resolve(ctx, r.specs(), func(i int, err error) error { return r.errorAt(r.rules[i], "listen", err) })
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.isClosed() {
 		return ErrClosed
 	}
 	before := make(map[string]*member)
@@ -171,7 +250,10 @@ func (s *Set) Apply(r *Rules) error {
 			others = append(others, m)
 		}
 	}
-	listeners, err := s.listen(r, before, others)
+	if err := r.checkRings(places, before, others); err != nil {
+		return err
+	}
+	listeners, err := s.listen(r, places, before, others)
 	if err != nil {
 		return err
 	}
@@ -184,6 +266,7 @@ func (s *Set) Apply(r *Rules) error {
 		} else {
 			m.change(rule.Spec, m.spec.differs(rule.Spec))
 		}
+		m.target = places[i].target
 		delete(before, rule.key())
 		s.members = append(s.members, m)
 	}
@@ -196,7 +279,7 @@ func (s *Set) Apply(r *Rules) error {
 // listen opens the listeners of those rules that had none before, or none at all.
 // Those whose address a proxy holds that is gone from the rules come last, when
 // nothing else can fail. The caller holds mu.
-func (s *Set) listen(r *Rules, before map[string]*member, others []*member) (_ map[int]*net.TCPListener, err error) {
+func (s *Set) listen(r *Rules, places []place, before map[string]*member, others []*member) (_ map[int]*net.TCPListener, err error) {
 	opened := make(map[int]*net.TCPListener)
 	held := make(map[int][]*member)
 	var retired []*member
@@ -218,7 +301,7 @@ func (s *Set) listen(r *Rules, before map[string]*member, others []*member) (_ m
 		if before[rule.key()] != nil {
 			continue
 		}
-		if opened[i], err = listen(rule.Listen); err == nil {
+		if opened[i], err = listen(places[i].listen); err == nil {
 			continue
 		}
 		delete(opened, i)
@@ -234,7 +317,7 @@ func (s *Set) listen(r *Rules, before map[string]*member, others []*member) (_ m
 				retired = append(retired, m)
 			}
 		}
-		if opened[i], err = listen(r.rules[i].Listen); err != nil {
+		if opened[i], err = listen(places[i].listen); err != nil {
 			delete(opened, i)
 			return nil, r.errorAt(r.rules[i], "listen", err)
 		}
@@ -285,7 +368,8 @@ func (s *Set) Open() (open int) {
 // ended. When ctx ends first, it returns its error, and they go on; Close cuts them.
 func (s *Set) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.closed = true
+	s.init()
+	s.close()
 	s.mu.Unlock()
 	for _, p := range s.all() {
 		p.stop()
@@ -303,7 +387,8 @@ func (s *Set) Shutdown(ctx context.Context) error {
 // proxies is left. It always returns nil.
 func (s *Set) Close() error {
 	s.mu.Lock()
-	s.closed = true
+	s.init()
+	s.close()
 	s.mu.Unlock()
 	for _, p := range s.all() {
 		p.Close()
@@ -336,12 +421,12 @@ func (s *Set) find(name string) *member {
 
 // start serves a spec that has been checked. The caller holds mu.
 func (s *Set) start(spec Spec, ln *net.TCPListener) *member {
-	p := &Proxy{Name: spec.Name, Target: spec.Target, Seed: spec.Seed, DialTimeout: s.DialTimeout, Done: s.Done, Log: s.Log}
+	p := &Proxy{
+		Name: spec.Name, Target: spec.Target, Seed: spec.Seed, DialTimeout: s.DialTimeout, Resolver: s.Resolver,
+		Unreachable: spec.Unreachable, Done: s.Done, Log: s.Log, family: &s.family,
+	}
 	for _, on := range Directions {
 		*p.fault(on), _ = on.parse(*spec.fault(on))
-	}
-	if s.leaving == nil {
-		s.leaving = make(map[*Proxy]struct{})
 	}
 	p.enter(ln) // so that it has begun when start returns
 	s.serving.Go(func() {
@@ -360,6 +445,7 @@ func (m *member) change(next Spec, anew []Direction) {
 	m.proxy.setName(next.Name)
 	m.proxy.SetTarget(next.Target)
 	m.proxy.setSeed(next.Seed)
+	m.proxy.setUnreachable(next.Unreachable)
 	for _, on := range anew {
 		f, _ := on.parse(*next.fault(on))
 		m.proxy.SetFault(on, f)

@@ -62,7 +62,7 @@ func apply(t testing.TB, s *Set, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Apply(r); err != nil {
+	if err := s.Apply(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -91,7 +91,7 @@ proxies:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Apply(r); err != nil {
+	if err := s.Apply(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{"pong, pong reset", "pong, pong reset", "pong, pong, pong fin"} {
@@ -121,7 +121,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("%q, %s", reply, how)
 	}
 	<-ended
-	added, err := s.Add(Spec{Listen: "127.0.0.1:0", Target: one})
+	added, err := s.Add(context.Background(), Spec{Listen: "127.0.0.1:0", Target: one})
 	if err != nil || added.Name != added.Listen {
 		t.Fatalf("%+v, %v", added, err)
 	}
@@ -176,7 +176,7 @@ func TestRefusedFileChangesNothing(t *testing.T) {
 	kept, fresh := freeAddress(t), freeAddress(t)
 	to := target(t, answers("pong", 4))
 	apply(t, s, "proxies:\n  - {listen: "+kept+", target: "+to+"}")
-	added, err := s.Add(Spec{Name: "mine", Listen: "127.0.0.1:0", Target: to})
+	added, err := s.Add(context.Background(), Spec{Name: "mine", Listen: "127.0.0.1:0", Target: to})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestRefusedFileChangesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Apply(r); err == nil || err.Error() != want {
+		if err := s.Apply(context.Background(), r); err == nil || err.Error() != want {
 			t.Errorf("%s\n%v, want\n%s", text, err, want)
 		}
 		if listensAt(fresh) {
@@ -256,7 +256,7 @@ func TestReloadGivesAnAddressBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Apply(r); !errno.AddrInUse.Has(err) || !strings.HasPrefix(err.Error(), "rules.yaml:2: listen tcp") || strings.Contains(err.Error(), "again") {
+	if err := s.Apply(context.Background(), r); !errno.AddrInUse.Has(err) || !strings.HasPrefix(err.Error(), "rules.yaml:2: listen tcp") || strings.Contains(err.Error(), "again") {
 		t.Error(err)
 	}
 	for _, want := range []string{"p", "pong"} {
@@ -284,12 +284,13 @@ func TestRulesFileMistakes(t *testing.T) {
 		{good + "more: 1\n", `4: unknown key "more"; there are proxies`},
 		{good + "proxies: []\n", "4: proxies: a second time"},
 		{good + "  - 7\n", "4: want name: and so on"},
-		{good + "    reply: reset\n", `4: unknown key "reply"; there are name, listen, target, requests, replies, connect, seed`},
+		{good + "    reply: reset\n", `4: unknown key "reply"; there are name, listen, target, requests, replies, connect, seed, unreachable`},
 		{good + "    target: a:1\n", "4: target: a second time"},
 		{good + "    replies: [reset]\n", "4: replies: want one value"},
 		{good + "    replies: rest:10\n", "4: replies: "},
 		{good + "    seed: -1\n    connect: refuse\n", `4: seed: "-1": want a number from 0 to 18446744073709551615`},
 		{good + "    seed: 1\n    connect: drip\n", "5: connect: "},
+		{good + "    unreachable: rst\n", `4: unreachable: "rst": expected reset or fin`},
 		{good + "    requests: hang\n", "4: requests: hang is a fault of connecting; on requests there are reset:0 and stall:0"},
 		{good + "    name: a b\n", `4: name: "a b": want letters, digits and any of . _ : - [ ]`},
 		{good + "    name: ..\n", `4: name: "..": want letters, digits and any of . _ : - [ ]`},
@@ -321,6 +322,33 @@ func TestRulesFileMistakes(t *testing.T) {
 	}
 }
 
+// The rules file has a limit, which the error states. Aliases are not expanded.
+func TestRulesFileLimit(t *testing.T) {
+	const want = "f.yaml:1: the file is larger than 1048576 octets (1 MiB)"
+	if _, err := ParseRules("f.yaml", make([]byte, 1<<20+1)); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if _, err := os.Stat("/dev/zero"); err == nil {
+		if _, err := ReadRules("/dev/zero"); err == nil || !strings.HasSuffix(err.Error(), want[len("f.yaml"):]) {
+			t.Errorf("/dev/zero: %v", err)
+		}
+	}
+	text := []byte("proxies:\n")
+	for i := 1; len(text) < maxRules-100; i++ {
+		text = fmt.Appendf(text, "  - {name: p%d, listen: '127.%d.%d.1:7000', target: 'a:1'}\n", i, i>>8, i&255)
+	}
+	if _, err := ParseRules("f.yaml", text); err != nil {
+		t.Errorf("%d octets of rules: %v", len(text), err)
+	}
+	bomb := "a0: &a0 [x, x]\n"
+	for i := range 60 {
+		bomb += fmt.Sprintf("a%d: &a%d [*a%d, *a%d]\n", i+1, i+1, i, i)
+	}
+	if _, err := ParseRules("f.yaml", []byte(bomb+"proxies: *a60\n")); err == nil {
+		t.Error("a file of aliases was accepted")
+	}
+}
+
 // A zone has a %, and some interfaces have stranger names.
 func TestNameFromAnAddressWithAZone(t *testing.T) {
 	r, err := ParseRules("f", []byte("proxies:\n  - {listen: '[::1%lo]:7434', target: '[fe80::1%eth@0]:1'}\n"))
@@ -328,14 +356,14 @@ func TestNameFromAnAddressWithAZone(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	s, _ := set(t)
-	added, err := s.Add(Spec{Listen: "[::1%lo]:0", Target: "127.0.0.1:1"})
+	added, err := s.Add(context.Background(), Spec{Listen: "[::1%lo]:0", Target: "127.0.0.1:1"})
 	if errors.As(err, new(*SpecError)) {
 		t.Fatal(err)
 	} else if err != nil {
 		need.Skip(t, "IPv6 on an interface lo")
 	}
 	seed := uint64(1)
-	if _, err := s.Change(added.Name, Change{Seed: &seed}); err != nil || strings.Contains(added.Name, "%") {
+	if _, err := s.Change(context.Background(), added.Name, Change{Seed: &seed}); err != nil || strings.Contains(added.Name, "%") {
 		t.Errorf("%+v, %v", added, err)
 	}
 }
@@ -349,7 +377,7 @@ func TestAliasesInRules(t *testing.T) {
 
 func TestSetShutdown(t *testing.T) {
 	s, ended := set(t)
-	added, err := s.Add(Spec{Listen: "127.0.0.1:0", Target: target(t, answers("ok", 4))})
+	added, err := s.Add(context.Background(), Spec{Listen: "127.0.0.1:0", Target: target(t, answers("ok", 4))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +393,7 @@ func TestSetShutdown(t *testing.T) {
 	if err := s.Shutdown(soon); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
-	if _, err := s.Add(Spec{Listen: "127.0.0.1:0", Target: "127.0.0.1:1"}); !errors.Is(err, ErrClosed) {
+	if _, err := s.Add(context.Background(), Spec{Listen: "127.0.0.1:0", Target: "127.0.0.1:1"}); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
 	io.WriteString(c, "ping")

@@ -21,6 +21,9 @@ var longAgo = time.Unix(1, 0)
 // patience is how long a Write may last before its side is watched. Tests have less.
 var patience = time.Second
 
+// seenTime is the time limit for a client to see that its connection was accepted.
+const seenTime = 250 * time.Millisecond
+
 // grace is how long a stall is kept up for a side after its FIN. Tests have less.
 var grace = 5 * time.Second
 
@@ -30,6 +33,7 @@ type side struct {
 	*net.TCPConn // one without a socket until the target has been connected to
 
 	start    time.Time
+	sent     atomic.Int64  // octets that came to it through faults
 	reset    atomic.Bool   // closed with RST, or about to be
 	finished atomic.Bool   // a FIN was sent, or is about to be
 	passed   chan struct{} // closed when the link reads no more from it
@@ -50,6 +54,13 @@ func (s *side) Read([]byte) (int, error) {
 	case <-s.closed:
 	}
 	return 0, io.EOF
+}
+
+// Write counts what a fault sends.
+func (s *side) Write(p []byte) (int, error) {
+	n, err := s.TCPConn.Write(p)
+	s.sent.Add(int64(n))
+	return n, err
 }
 
 // SetLinger notes that an RST is to come.
@@ -91,6 +102,24 @@ func (s *side) closeBehind() {
 	s.Close()
 }
 
+// awaitSeen returns when the peer has sent something, which it does after its connect
+// has returned, or seenTime after accept. It looks again and again: others may be
+// reading meanwhile.
+func (s *side) awaitSeen() {
+	const look = 5 * time.Millisecond
+	for end := s.start.Add(seenTime); time.Now().Before(end); {
+		info, err := tcpinfo.Read(s.TCPConn)
+		if err == nil && info.BytesReceived != nil && *info.BytesReceived > 0 || err == nil && info.State != nil && *info.State == "CLOSE" {
+			return
+		}
+		select {
+		case <-time.After(look):
+		case <-s.closed:
+			return
+		}
+	}
+}
+
 // CloseWrite notes that the FIN is to come.
 func (s *side) CloseWrite() error {
 	s.finished.Store(true)
@@ -113,6 +142,24 @@ func (s *side) awaitGone() (gone bool) {
 	return err == nil && gone
 }
 
+// awaitLeft returns true when the peer has closed without having sent anything, or has
+// reset the connection, and false when awaitGone does. Nothing is read meanwhile.
+func (s *side) awaitLeft() (left bool) {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = raw.Read(func(uintptr) (done bool) {
+		info, err := tcpinfo.Read(s.TCPConn)
+		if err != nil || info.State == nil || info.Unread == nil {
+			return true
+		}
+		left = *info.State == "CLOSE" || *info.State == "CLOSED" || *info.State == "CLOSE_WAIT" && *info.Unread == 0
+		return left
+	})
+	return err == nil && left
+}
+
 func (s *side) isGone() (gone, known bool) {
 	info, err := tcpinfo.Read(s.TCPConn)
 	if err != nil || info.State == nil {
@@ -129,16 +176,27 @@ func (s *side) wasReset() bool {
 	return gone && !s.finished.Load()
 }
 
-// A watched is a connection to write to. A fault may keep a Write for ever, and then
-// nobody reads from the side that the octets came from.
+// A watched is a connection to write to. A fault may hold a Write, and then the side that
+// the octets came from is not read.
 type watched struct {
 	net.Conn
 	from, to        *side
 	lost, outstayed func() // called when from is gone, and when to does not wait any more
 }
 
-// Write watches both sides once it lasts.
 func (w watched) Write(p []byte) (n int, err error) {
+	w.during(func() { n, err = w.Conn.Write(p) })
+	return n, err
+}
+
+// flush waits until a delay has passed on what it holds.
+func (w watched) flush() (err error) {
+	w.during(func() { err = fault.Flush(w.Conn) })
+	return err
+}
+
+// during watches both sides once what it does lasts.
+func (w watched) during(do func()) {
 	written := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Add(1)
@@ -149,15 +207,14 @@ func (w watched) Write(p []byte) (n int, err error) {
 			w.lost()
 		}
 	})
-	n, err = w.Conn.Write(p)
+	do()
 	if timer.Stop() {
-		return n, err
+		return
 	}
 	close(written)
 	w.from.SetReadDeadline(longAgo)
 	watching.Wait()
-	w.from.SetReadDeadline(time.Time{})
-	return n, err
+	w.from.SetReadDeadline(noDeadline)
 }
 
 // awaitOutstayed gives the side that the octets are for some time after its FIN, and
@@ -184,8 +241,10 @@ func (w watched) awaitOutstayed(written <-chan struct{}) {
 }
 
 // stalls tells whether a stall has struck, after which no Write returns by itself.
-func (w watched) stalls() bool {
-	return slices.ContainsFunc(fault.Struck(w.Conn), func(f string) bool { return strings.HasPrefix(f, "stall:") })
+func (w watched) stalls() bool { return stalls(w.Conn) }
+
+func stalls(c net.Conn) bool {
+	return slices.ContainsFunc(fault.Struck(c), func(f string) bool { return strings.HasPrefix(f, "stall:") })
 }
 
 // reasonOf is the system's word in an error, without the calls that it came through.

@@ -19,6 +19,26 @@ type Spec struct {
 	Replies  string `json:"replies,omitempty"`
 	Connect  string `json:"connect,omitempty"`
 	Seed     uint64 `json:"seed,omitempty"`
+
+	// Unreachable is that of Proxy: "reset", "fin", or "" for reset.
+	Unreachable Closing `json:"unreachable,omitempty"`
+}
+
+// String is the Spec in one line.
+func (s Spec) String() string {
+	text := fmt.Sprintf("%s: %s to %s", s.Name, s.Listen, s.Target)
+	for _, on := range Directions {
+		if f := *s.fault(on); f != "" {
+			text += fmt.Sprintf(", %s %s", on, f)
+		}
+	}
+	if s.Seed != 0 {
+		text += fmt.Sprintf(", seed %d", s.Seed)
+	}
+	if s.Unreachable != "" {
+		text += ", unreachable " + string(s.Unreachable)
+	}
+	return text
 }
 
 // A Status is a proxy of a [Set] as it is now. Listen is the address that it has.
@@ -37,6 +57,8 @@ type Change struct {
 	Replies  *string `json:"replies,omitempty"`
 	Connect  *string `json:"connect,omitempty"`
 	Seed     *uint64 `json:"seed,omitempty"`
+
+	Unreachable *Closing `json:"unreachable,omitempty"`
 }
 
 // A SpecError is what is wrong with a field of a Spec.
@@ -98,6 +120,9 @@ func (s *Spec) check() error {
 		if _, err := on.parse(*s.fault(on)); err != nil {
 			return &SpecError{string(on), err}
 		}
+	}
+	if err := s.Unreachable.check(); err != nil {
+		return &SpecError{"unreachable", err}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,7 +37,7 @@ sends to the target (--fault-requests), on what it sends to the client
 (--fault-replies), and on who can connect (--fault-connect). FIN and RST of
 either side are passed on as what they are.
 
-    delay:20ms    each write 20 ms late       close:8       8 octets, then FIN
+    delay:20ms    20 ms later, in order       close:8       8 octets, then FIN
     drip:3/5ms    pieces of 3 octets          halfclose:8   FIN, and it goes on
     rate:1000     1000 octets a second        reset:10      10 octets, then RST
     stall:4       4 octets, then nothing      corrupt:7     octet 7 is changed
@@ -58,18 +59,25 @@ stopped, error), and the faults that struck it.
         replies: reset:10
         connect: first:2(refuse)
         seed: 7
+        unreachable: fin
 
-SIGHUP reads it again. A file with a mistake is refused whole, and the old rules
-stay. A change is for the connections that begin later; a proxy that is gone
-from the file stops accepting, and its open connections go on.
+SIGHUP reads the file again; it may have 1 MiB. A file with a mistake is refused
+whole, and the old rules stay. A change is for the connections that start later.
+A proxy that is gone from the file stops accepting; its open connections go on.
 
 --admin lists, adds, changes and removes proxies over HTTP, while they run: see
-"bothends help proxy-api". Who reaches that address may do so; web pages may not.
+"bothends help proxy-api". Every change is a line on standard error. Any program
+that can reach that address may make changes; web pages may not.
+
+If TARGET cannot be connected to, a client's connection is made and then closed,
+with RST or, with --unreachable fin, with FIN. It is closed when the client has
+sent something, or after 250 ms. A target that leads back to the proxy is an
+error. A proxy has 10,000 open connections at most; further clients wait.
 
 SIGINT stops at once, SIGTERM lets open connections end within --drain, and a
-second one ends the program at once. SIGHUP without --rules is as SIGTERM. The
+second one ends the program at once. SIGHUP without --rules is like SIGTERM. The
 exit status is 0, 1 when connections were cut because --drain was over, 2 when
-the command line or the rules are wrong, 3 when an address is not to be had, and
+the command line or the rules are wrong, 3 when an address cannot be bound, and
 after a second signal, or one before all names have been looked up, 129, 130 or
 143.`
 
@@ -93,6 +101,7 @@ func newProxy() *cobra.Command {
 	flags.StringVar(&f.spec.Requests, "fault-requests", "", "`FAULT` on what is sent to the target")
 	flags.StringVar(&f.spec.Replies, "fault-replies", "", "`FAULT` on what is sent to the client")
 	flags.StringVar(&f.spec.Connect, "fault-connect", "", "`FAULT` on connecting: refuse, hang, delay")
+	flags.Var(closingFlag{&f.spec.Unreachable}, "unreachable", "`HOW` clients end if TARGET is down: reset, fin")
 	flags.Uint64Var(&f.spec.Seed, "seed", 0, "`N` decides what is under a percentage")
 	flags.StringVar(&f.rules, "rules", "", "many proxies from `FILE`; SIGHUP reads it again")
 	flags.StringVar(&f.admin, "admin", "", "answer HTTP at `ADDR`: a port, or HOST:PORT")
@@ -105,7 +114,7 @@ func newProxy() *cobra.Command {
 
 // check tells which of the ways to say what to do was meant.
 func (f *proxyFlags) check(args []string) error {
-	one := f.spec.Listen != "" || f.spec.Requests != "" || f.spec.Replies != "" || f.spec.Connect != "" || f.spec.Seed != 0
+	one := f.spec.Listen != "" || f.spec.Requests != "" || f.spec.Replies != "" || f.spec.Connect != "" || f.spec.Seed != 0 || f.spec.Unreachable != ""
 	switch {
 	case len(args) > 1:
 		return fmt.Errorf("expected one TARGET, got %d", len(args))
@@ -143,12 +152,17 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 
 	r := &proxying{flags: f, print: print, set: proxy.Set{
 		DialTimeout: f.dialTimeout.orNone(),
-		Log:         slog.New(slog.NewTextHandler(print.errs, nil)),
+		Log:         newLogger(print.errs),
 		Done:        func(c proxy.Connection) { json.NewEncoder(print.out).Encode(c) },
 	}}
-	defer r.quit()
+	defer r.set.Close()
+	defer r.stopAdmin()
+	var starting sync.WaitGroup
+	defer starting.Wait()
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
 	started := make(chan error, 1)
-	go func() { started <- r.start(cmd, args, rules) }() // it may wait for names to be looked up
+	starting.Go(func() { started <- r.start(ctx, cmd, args, rules) }) // it may look up names
 	return r.wait(started, signals)
 }
 
@@ -163,15 +177,15 @@ type proxying struct {
 }
 
 // start makes the proxies of the command line or of the rules, and the API.
-func (r *proxying) start(cmd *cobra.Command, args []string, rules *proxy.Rules) error {
+func (r *proxying) start(ctx context.Context, cmd *cobra.Command, args []string, rules *proxy.Rules) error {
 	if len(args) == 1 {
 		r.flags.spec.Target = args[0]
-		if _, err := r.set.Add(r.flags.spec); err != nil {
+		if _, err := r.set.Add(ctx, r.flags.spec); err != nil {
 			return r.flags.failed(cmd, err)
 		}
 	}
 	if rules != nil {
-		if err := r.set.Apply(rules); err != nil {
+		if err := r.set.Apply(ctx, rules); err != nil {
 			return r.flags.failed(cmd, err)
 		}
 	}
@@ -179,7 +193,7 @@ func (r *proxying) start(cmd *cobra.Command, args []string, rules *proxy.Rules) 
 	if r.flags.admin == "" {
 		return nil
 	}
-	if err := r.listenAdmin(); err != nil {
+	if err := r.listenAdmin(ctx); err != nil {
 		return r.flags.failed(cmd, err)
 	}
 	return nil
@@ -191,23 +205,27 @@ func (r *proxying) tell() {
 	}
 }
 
+// adminSpare is how many descriptors the API has when the proxies have used up the rest.
+const adminSpare = 8
+
 // listenAdmin serves the API, on loopback unless the address says otherwise.
-func (r *proxying) listenAdmin() error {
+func (r *proxying) listenAdmin(ctx context.Context) error {
 	address := r.flags.admin
 	if host, port, err := net.SplitHostPort(address); err != nil {
 		address = net.JoinHostPort("127.0.0.1", address)
 	} else if host == "" {
 		address = net.JoinHostPort("127.0.0.1", port)
 	}
-	ln, err := net.Listen("tcp", address)
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}
+	ln = proxy.Spare(ln, adminSpare)
 	r.print.note("the API answers at http://%s/v1/proxies", ln.Addr())
 	r.admin = &http.Server{
-		Handler:           &proxy.Admin{Set: &r.set, Hosts: r.flags.adminHosts},
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
-		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(r.print.errs, nil), slog.LevelWarn),
+		Handler:        &proxy.Admin{Set: &r.set, Hosts: r.flags.adminHosts, Changed: r.changed},
+		MaxHeaderBytes: 16 << 10, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(newLogger(r.print.errs).Handler(), slog.LevelWarn),
 	}
 	r.adminDone = make(chan struct{})
 	go func() {
@@ -216,6 +234,31 @@ func (r *proxying) listenAdmin() error {
 	}()
 	return nil
 }
+
+// changed logs a change by the API.
+func (r *proxying) changed(c proxy.AdminChange) {
+	r.print.note("API: %s: %s", c.Client, c.What)
+}
+
+// closingFlag is a proxy.Closing.
+type closingFlag struct{ to *proxy.Closing }
+
+func (f closingFlag) String() string {
+	if f.to == nil {
+		return ""
+	}
+	return string(*f.to)
+}
+
+func (f closingFlag) Set(s string) error {
+	if s != string(proxy.ClosingReset) && s != string(proxy.ClosingFIN) {
+		return errors.New("must be reset or fin")
+	}
+	*f.to = proxy.Closing(s)
+	return nil
+}
+
+func (closingFlag) Type() string { return "HOW" }
 
 // failed is why the program could not begin.
 func (f *proxyFlags) failed(cmd *cobra.Command, err error) error {
@@ -308,36 +351,27 @@ func (r *proxying) wait(started <-chan error, signals <-chan os.Signal) error {
 	}
 }
 
-// quit closes what is open. It does not wait for that forever: the set may be looking up
-// a name to listen at.
-func (r *proxying) quit() {
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		r.set.Close()
-	}()
-	select {
-	case <-closed:
-	case <-time.After(closePatience):
-	}
-}
-
-// reloading is a file of rules that is read again, apart from the signals: reading may
-// block, and nothing can end it then but the end of the program.
+// reloading reads the rules file again, in its own goroutine: to read a FIFO may block,
+// which only the end of the program ends. Looking up names ends with the next SIGHUP.
 type reloading struct {
-	done  chan struct{} // nil when none is read
-	again bool          // it may have changed meanwhile
+	done   chan struct{} // nil when no file is read
+	again  bool          // it may have changed since it was read
+	cancel context.CancelFunc
 }
 
 func (l *reloading) begin(r *proxying) {
 	if l.again = l.done != nil; l.again {
+		l.cancel()
 		return
 	}
 	done := make(chan struct{})
 	l.done = done
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel = cancel
 	go func() {
 		defer close(done)
-		r.reload()
+		defer cancel()
+		r.reload(ctx)
 	}()
 }
 
@@ -349,13 +383,13 @@ func (l *reloading) ended(r *proxying) {
 }
 
 // reload reads the rules again. The old ones stay if they are wrong.
-func (r *proxying) reload() {
+func (r *proxying) reload(ctx context.Context) {
 	rules, err := proxy.ReadRules(r.flags.rules)
 	if err == nil {
-		err = r.set.Apply(rules)
+		err = r.set.Apply(ctx, rules)
 	}
 	switch {
-	case errors.Is(err, proxy.ErrClosed): // the end of the program has begun
+	case errors.Is(err, proxy.ErrClosed), ctx.Err() != nil: // the program ends, or the file is read again
 	case err != nil:
 		fmt.Fprintf(r.print.errs, "bothends: %v; the old rules stay\n", err)
 	default:
@@ -364,13 +398,17 @@ func (r *proxying) reload() {
 	}
 }
 
-// stop ends the proxies as the signal asks. The channel tells when they have ended, or
-// --drain is over.
-func (r *proxying) stop(sig os.Signal) chan error {
+func (r *proxying) stopAdmin() {
 	if r.admin != nil {
 		r.admin.Close()
 		<-r.adminDone
 	}
+}
+
+// stop ends the proxies as the signal asks. The channel tells when they have ended, or
+// --drain is over.
+func (r *proxying) stop(sig os.Signal) chan error {
+	r.stopAdmin()
 	ended := make(chan error, 1)
 	go func() { // all of it, for the set may be busy
 		if sig == syscall.SIGINT {

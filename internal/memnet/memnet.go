@@ -147,6 +147,20 @@ func (c *Conn) Reset() error {
 	return nil
 }
 
+// Peer returns what this end knows of its peer: whether it has sent FIN, and the error
+// that a Write would return, if it has closed or reset the connection.
+func (c *Conn) Peer() (finished bool, err error) {
+	c.in.mu.Lock()
+	finished = c.in.readErr != nil
+	c.in.mu.Unlock()
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if errno, ok := c.out.writeErr.(syscall.Errno); ok {
+		err = os.NewSyscallError("write", errno)
+	}
+	return finished, err
+}
+
 // LocalAddr returns this end's address.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 

@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// awaitFiles waits for a number of open files.
+func awaitFiles(t *testing.T, when string, want int) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for start := time.Now(); openFiles(t) != want; <-tick.C {
+		if time.Since(start) > 2*time.Second {
+			t.Fatalf("%s: %d open files, want %d", when, openFiles(t), want)
+		}
+	}
+}
+
+// echo does not use a pipe, as io.Copy does.
+func echo(c *net.TCPConn) { io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
+
+// A connection has two descriptors, four while it passes on much, and none afterwards.
+func TestDescriptors(t *testing.T) {
+	const connections, much = 20, 16 << 20
+	p := serve(t, &Proxy{Target: target(t, echo)})
+	p.dial().Close() // what is opened once
+	p.want(EndedFIN, 0, 0)
+	before := openFiles(t)
+	var clients []*net.TCPConn
+	for range connections {
+		c := p.dial()
+		for range 3 {
+			c.Write([]byte("Hi there, server"))
+			if _, err := io.ReadFull(c, make([]byte, 16)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clients = append(clients, c)
+	}
+	const idle = connections * (2 + 2) // the test has two for each too
+	awaitFiles(t, "idle", before+idle)
+
+	received := make(chan int)
+	go func() {
+		n, most := 0, 0
+		for p := make([]byte, 1<<20); n < much; {
+			got, err := clients[0].Read(p)
+			if err != nil {
+				break
+			}
+			n += got
+			most = max(most, openFiles(t))
+		}
+		received <- most
+	}()
+	clients[0].Write(make([]byte, much))
+	if most := <-received; most > before+idle+3 { // and the directory that is read
+		t.Errorf("%d open files in a transfer, %d when idle", most-before, idle)
+	}
+	awaitFiles(t, "after a transfer", before+idle)
+	for _, c := range clients {
+		c.Close()
+	}
+	for range clients {
+		p.next()
+	}
+}
