@@ -1,7 +1,7 @@
 package bothends
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,9 +20,13 @@ import (
 // expects a reply of sixteen octets within ten seconds. Its methods may be called
 // from several goroutines; its fields must not be changed meanwhile.
 type Client struct {
-	// Dial opens a connection. The network is "tcp". If Dial is nil, the function
-	// [Dial] is used, with a zero net.Dialer. The Trace's Resolved is called when a
-	// net.Dialer or net.Resolver looks a name up under the context given.
+	// Network is "tcp", "tcp4", "tcp6" or "unix". If empty, it is "tcp". With "unix",
+	// addr is a path.
+	Network string
+
+	// Dial opens a connection on Network. If Dial is nil, the function [Dial] is used,
+	// with a zero net.Dialer. The Trace's Resolved is called when a net.Dialer or
+	// net.Resolver looks a name up under the context given.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// TLS, if not nil, secures the connection before the message is sent. Its
@@ -41,128 +46,119 @@ type Client struct {
 	Timeout time.Duration
 }
 
-// Exchange connects to addr, a host:port, sends the request, reads the reply and
+// Exchange connects to addr, as host:port, sends the request, reads the reply and
 // closes. An empty request is not sent at all.
 //
 // The error is an *[ExchangeError] with the step that failed, or a
 // *[MismatchError] together with the reply; [Classify] gives its Outcome. When ctx
 // ends, the exchange stops where it is, and the error wraps its cause.
 func (c *Client) Exchange(ctx context.Context, addr string, request []byte) (reply []byte, err error) {
-	trace := ContextTrace(ctx)
-	if trace == nil {
-		trace = new(Trace)
-	}
-	reply, err = c.exchange(ctx, trace, addr, request)
-	tell(trace.Done, err)
-	return reply, err
-}
-
-func (c *Client) exchange(ctx context.Context, trace *Trace, addr string, request []byte) ([]byte, error) {
-	if timeout := orDefault(c.Timeout, DefaultTimeout); timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
-	conn, err := c.connect(ctx, trace, addr)
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	conn, err := c.connect(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	defer wakeAtEnd(ctx, conn)()
-	secured, err := c.secure(ctx, trace, conn, addr)
-	if err != nil {
-		tell(trace.Closing, secured)
-		conn.Close()
-		return nil, failedIn(ctx, "secure", conn, err)
-	}
-	reply, err := c.talk(ctx, trace, secured, request)
-	tell(trace.Closing, secured)
-	closeConn(secured, err)
-	return reply, c.expected(reply, err)
+	defer conn.Close()
+	return conn.exchange(ctx, request)
 }
 
-// ExchangeConn makes one exchange on a connection that is open, and leaves it open:
-// a Server with Persistent answers any number of them on one connection. Dial is not
-// used. If TLS is set, conn must be a *tls.Conn, or have a NetConn method that leads to
-// one; any other connection is an error, and nothing is sent. ExchangeConn reports to
-// the Trace of ctx as Exchange does, except for connecting, closing and Done.
+// Connect opens a connection to addr, for any number of exchanges: it looks up the name,
+// connects, and makes the TLS handshake, all within Timeout. Close the connection after
+// use. The Trace of ctx reports what happens on the connection until then.
 //
-// It sets the deadlines of conn, and clears them before it returns. After an error the
-// connection cannot be used again, because the rest of a message may still arrive.
-func (c *Client) ExchangeConn(ctx context.Context, conn net.Conn, request []byte) (reply []byte, err error) {
-	trace := ContextTrace(ctx)
-	if trace == nil {
-		trace = new(Trace)
+// The error is an *[ExchangeError] with the step that failed. Then Done has been called.
+func (c *Client) Connect(ctx context.Context, addr string) (*Conn, error) {
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	conn, err := c.connect(ctx, addr)
+	if err == nil {
+		conn.conn.SetDeadline(time.Time{}) // ctx may have ended at the last moment
 	}
-	secured := tlsConn(conn)
-	if c.TLS != nil && secured == nil {
-		return nil, failedIn(ctx, "secure", conn, errors.New("Client.TLS is set, and the connection does not use TLS"))
-	}
-	var deadline time.Time
+	return conn, err
+}
+
+// limit returns a context that ends when Timeout has passed.
+func (c *Client) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	if timeout := orDefault(c.Timeout, DefaultTimeout); timeout > 0 {
-		deadline = time.Now().Add(timeout)
+		return context.WithTimeout(ctx, timeout)
 	}
-	conn.SetDeadline(deadline)
-	defer conn.SetDeadline(time.Time{}) // after the next line's, which may set one
-	defer wakeAtEnd(ctx, conn)()
-	if secured != nil { // does nothing after the first exchange
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, failedIn(ctx, "secure", conn, err)
-		}
-	}
-	reply, err = c.talk(ctx, trace, conn, request)
-	return reply, c.expected(reply, err)
+	return ctx, func() {}
 }
 
-func (c *Client) expected(reply []byte, err error) error {
-	if err == nil && c.Expect != nil && !bytes.Equal(reply, c.Expect) {
-		return &MismatchError{Got: reply, Want: c.Expect}
+func (c *Client) connect(ctx context.Context, addr string) (*Conn, error) {
+	conn := &Conn{client: *c, trace: ContextTrace(ctx), clock: newClock()}
+	if conn.trace == nil {
+		conn.trace = new(Trace)
 	}
-	return err
-}
-
-func (c *Client) talk(ctx context.Context, trace *Trace, conn net.Conn, request []byte) ([]byte, error) {
-	if err := send(conn, request, trace.Sent); err != nil {
-		return nil, failedIn(ctx, "send", conn, err)
+	err := conn.dial(ctx, addr)
+	if err == nil {
+		err = conn.secure(ctx, addr)
 	}
-	reply, err := receive(conn, nil, max(0, orDefault(c.ReplySize, DefaultMessageSize)), trace.Received)
 	if err != nil {
-		return nil, failedIn(ctx, "receive", conn, err)
+		tell(conn.trace.Done, err)
+		return nil, err
 	}
-	tell(trace.Exchanged, Exchange{request, reply})
-	return reply, nil
+	return conn, nil
 }
 
-// connect resolves and connects. It calls the hook for the connection itself, and not
+// dial resolves and connects. It calls the hook for the connection itself, and not
 // where net calls back, because net also calls back for an attempt that has lost its
 // race.
-func (c *Client) connect(ctx context.Context, trace *Trace, addr string) (net.Conn, error) {
-	dial := c.Dial
+func (c *Conn) dial(ctx context.Context, addr string) error {
+	dial := c.client.Dial
 	if dial == nil {
 		dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			return Dial(ctx, new(net.Dialer), network, addr)
 		}
 	}
-	host, _, err := net.SplitHostPort(addr)
+	network := cmp.Or(c.client.Network, "tcp")
+	host, err := hostOf(network, addr)
 	if err != nil {
-		return nil, &ExchangeError{"connect", addr, err}
+		return &ExchangeError{"connect", addr, err}
 	}
-	r := resolving{host: host, resolved: trace.Resolved, start: time.Now()}
-	conn, err := dial(r.watch(ctx), "tcp", addr)
+	r := resolving{host: host, resolved: c.resolved, start: time.Now()}
+	conn, err := dial(r.watch(ctx), network, addr)
 	start := r.stop()
 	if err == nil && selfConnected(conn) {
 		conn.Close()
 		err = os.NewSyscallError("connect", errno.Refused[0])
 	}
 	if err == nil {
-		tell(trace.Connected, Connection{Start: start, Local: conn.LocalAddr(), Peer: conn.RemoteAddr()})
-		return conn, nil
+		c.conn = conn
+		c.connected(Connection{Start: start, Local: conn.LocalAddr(), Peer: conn.RemoteAddr()})
+		return nil
 	}
 	err = withCause(ctx, err)
 	if is[*net.DNSError](err) {
-		return nil, &ExchangeError{"resolve", host, err}
+		return &ExchangeError{"resolve", host, err}
 	}
-	tell(trace.Connected, Connection{Start: start, Err: err})
-	return nil, connectError(addr, err)
+	c.connected(Connection{Start: start, Err: err})
+	return connectError(addr, err)
+}
+
+func (c *Conn) resolved(r Resolution) {
+	c.clock.end("resolve")
+	tell(c.trace.Resolved, r)
+}
+
+func (c *Conn) connected(conn Connection) {
+	c.clock.connected(conn)
+	tell(c.trace.Connected, conn)
+}
+
+func (c *Conn) secured(h Handshake) {
+	c.clock.end("secure")
+	tell(c.trace.Secured, h)
+}
+
+// hostOf returns the host that is looked up before connecting to addr: none for a
+// network such as unix.
+func hostOf(network, addr string) (host string, err error) {
+	if strings.HasPrefix(network, "tcp") {
+		host, _, err = net.SplitHostPort(addr)
+	}
+	return host, err
 }
 
 // connectError names the step that failed, and the address behind the name. With a
@@ -224,17 +220,30 @@ func (r *resolving) stop() (start time.Time) {
 	return r.start
 }
 
-func (c *Client) secure(ctx context.Context, trace *Trace, conn net.Conn, addr string) (net.Conn, error) {
-	if c.TLS == nil {
-		return conn, nil
+// secure makes the TLS handshake, if the client has TLS, or if Dial returned a TLS
+// connection.
+func (c *Conn) secure(ctx context.Context, addr string) error {
+	below := c.conn
+	secured := tlsConn(below)
+	if config := c.client.TLS; config != nil {
+		if config.ServerName == "" {
+			config = config.Clone()
+			config.ServerName, _, _ = net.SplitHostPort(addr)
+		}
+		secured = tls.Client(below, config)
+		c.conn = secured
 	}
-	config := c.TLS
-	if config.ServerName == "" {
-		config = config.Clone()
-		config.ServerName, _, _ = net.SplitHostPort(addr)
+	if secured == nil {
+		return nil
 	}
-	secured := tls.Client(conn, config)
-	return secured, handshake(ctx, trace, secured)
+	defer wakeAtEnd(ctx, below)()
+	err := handshake(ctx, secured, c.secured)
+	if err != nil {
+		err = failedIn(ctx, "secure", below, err)
+		tell(c.trace.Closing, c.conn)
+		below.Close()
+	}
+	return err
 }
 
 func addrs(from []net.IPAddr) (to []netip.Addr) {

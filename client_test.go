@@ -148,7 +148,7 @@ func TestExpectAndSizes(t *testing.T) {
 		t.Errorf("a greeting: %q, %v", reply, err)
 	}
 	sink := memnet.Listen()
-	serve(t, &bothends.Server{Reply: func(context.Context, []byte) ([]byte, error) { return nil, nil }}, sink)
+	serve(t, &bothends.Server{Reply: func(context.Context, *bothends.Request) ([]byte, error) { return nil, nil }}, sink)
 	reply, err = (&bothends.Client{Dial: sink.Dial, ReplySize: -1}).Exchange(t.Context(), "localhost:1060", []byte(sixteen))
 	if len(reply) != 0 || err != nil {
 		t.Errorf("no reply: %q, %v", reply, err)
@@ -345,7 +345,7 @@ func TestTimingOfBothEnds(t *testing.T) {
 			TraceConn: func(net.Conn) *bothends.Trace {
 				return bothends.JoinTraces(server.Trace(), &bothends.Trace{Done: func(error) { close(done) }})
 			},
-			Reply: func(context.Context, []byte) ([]byte, error) {
+			Reply: func(context.Context, *bothends.Request) ([]byte, error) {
 				time.Sleep(3 * time.Second)
 				return []byte(farewell), nil
 			},
@@ -508,82 +508,6 @@ func TestTLSErrorNamesThePeerOnce(t *testing.T) {
 	}
 }
 
-// Many exchanges on one connection: each with its own deadline and its own result.
-func TestExchangeConn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ln := memnet.Listen()
-		replies := 0
-		serve(t, &bothends.Server{Persistent: true, Reply: func(ctx context.Context, request []byte) ([]byte, error) {
-			replies++
-			if replies == 4 {
-				<-ctx.Done()
-			}
-			return request, nil
-		}}, ln)
-		conn, err := ln.Dial(t.Context(), "tcp", "localhost:1060")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		c := &bothends.Client{Timeout: time.Second}
-		var sent, exchanged int
-		ctx := bothends.WithTrace(t.Context(), &bothends.Trace{
-			Sent: func(bothends.Transfer) { sent++ }, Exchanged: func(bothends.Exchange) { exchanged++ },
-			Done: func(error) { t.Error("Done is the caller's") },
-		})
-		for range 2 {
-			time.Sleep(3 * time.Second) // the deadline is of an exchange, not of the connection
-			if reply, err := c.ExchangeConn(ctx, conn, []byte(sixteen)); string(reply) != sixteen || err != nil {
-				t.Fatalf("%q, %v", reply, err)
-			}
-		}
-		c.Expect = []byte("something else...")[:16]
-		if _, err := c.ExchangeConn(ctx, conn, []byte(sixteen)); bothends.Classify(err) != bothends.Mismatch {
-			t.Errorf("another reply than expected: %v", err)
-		}
-		began := time.Now()
-		if _, err = c.ExchangeConn(ctx, conn, []byte(sixteen)); bothends.Classify(err) != bothends.Timeout || time.Since(began) != time.Second {
-			t.Errorf("%v after %v", err, time.Since(began))
-		}
-		if sent != 4 || exchanged != 3 {
-			t.Errorf("%d sent, %d exchanged", sent, exchanged)
-		}
-	})
-}
-
-// The end of the context ends the exchange, and says why.
-func TestExchangeConnCanceled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ln := memnet.Listen()
-		go func() {
-			conn, err := ln.Accept()
-			if err == nil {
-				io.Copy(io.Discard, conn)
-				conn.Close()
-			}
-		}()
-		conn, err := ln.Dial(t.Context(), "tcp", "localhost:1060")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		defer conn.Close()
-		why, began := errors.New("enough"), time.Now()
-		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(time.Second, func() { cancel(why) })
-		_, err = new(bothends.Client).ExchangeConn(ctx, conn, []byte(sixteen))
-		if bothends.Classify(err) != bothends.Canceled || !errors.Is(err, why) || time.Since(began) != time.Second {
-			t.Errorf("%v after %v", err, time.Since(began))
-		}
-		began = time.Now()
-		limited, cancel2 := context.WithTimeout(t.Context(), time.Second)
-		defer cancel2()
-		if _, err = new(bothends.Client).ExchangeConn(limited, conn, []byte(sixteen)); bothends.Classify(err) != bothends.Timeout || time.Since(began) != time.Second {
-			t.Errorf("%v after %v", err, time.Since(began))
-		}
-	})
-}
-
 // A Timing may serve one connection after another.
 func TestTimingAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -614,7 +538,7 @@ func TestTimingOfAReplyThatFails(t *testing.T) {
 			TraceConn: func(net.Conn) *bothends.Trace {
 				return bothends.JoinTraces(timing.Trace(), &bothends.Trace{Done: func(error) { close(done) }})
 			},
-			Reply: func(context.Context, []byte) ([]byte, error) {
+			Reply: func(context.Context, *bothends.Request) ([]byte, error) {
 				time.Sleep(3 * time.Second)
 				return nil, errBored
 			},
@@ -634,82 +558,6 @@ func TestSelfConnect(t *testing.T) {
 	_, err := (&bothends.Client{Dial: d.DialContext}).Exchange(t.Context(), addr.String(), []byte(sixteen))
 	if bothends.Classify(err) != bothends.Refused {
 		t.Errorf("%v is %v", err, bothends.Classify(err))
-	}
-}
-
-// slowToEnd is a connection where a deadline in the past is late: it has to be waited
-// for, or it strikes the next exchange.
-type slowToEnd struct{ *memnet.Conn }
-
-func (c slowToEnd) SetDeadline(t time.Time) error {
-	if !t.IsZero() && t.Before(time.Now()) {
-		time.Sleep(time.Second)
-	}
-	return c.Conn.SetDeadline(t)
-}
-
-// A context that ends just as an exchange succeeds does not touch the next exchange, and
-// no deadline is left on the connection.
-func TestExchangeConnLeavesNothingBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, far := memnet.Pipe()
-		var peer sync.WaitGroup
-		peer.Go(func() {
-			for range 2 {
-				if bothends.ReadMessage(far, make([]byte, 16)) != nil {
-					return
-				}
-				time.Sleep(5 * time.Second)
-				far.Write([]byte(farewell))
-			}
-			time.Sleep(time.Hour)
-			far.Write([]byte("x"))
-		})
-		conn := slowToEnd{near}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := bothends.WithTrace(ctx, &bothends.Trace{Exchanged: func(bothends.Exchange) { cancel() }})
-		for i, ctx := range []context.Context{ended, t.Context()} {
-			if _, err := new(bothends.Client).ExchangeConn(ctx, conn, []byte(sixteen)); err != nil {
-				t.Errorf("exchange %d: %v", i+1, err)
-			}
-		}
-		if _, err := conn.Read(make([]byte, 1)); err != nil {
-			t.Errorf("a read after the exchanges: %v", err)
-		}
-		near.Close()
-		peer.Wait()
-	})
-}
-
-// With TLS set nothing goes out in the clear; over a connection that uses TLS it works,
-// also if its handshake is still to come.
-func TestExchangeConnWithTLS(t *testing.T) {
-	cert, pool := certificate(t)
-	ln := loopback(t)
-	serve(t, &bothends.Server{Persistent: true}, tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}}))
-	c := &bothends.Client{TLS: &tls.Config{RootCAs: pool}}
-
-	near, far := memnet.Pipe()
-	_, err := c.ExchangeConn(t.Context(), near, []byte(sixteen))
-	if bothends.Classify(err) != bothends.TLS {
-		t.Errorf("a connection without TLS: %v", err)
-	}
-	near.Close()
-	if got, _ := io.ReadAll(far); len(got) > 0 {
-		t.Errorf("sent in the clear: %q", got)
-	}
-
-	secured := tls.Client(dial(t, ln), &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
-	for range 2 {
-		if reply, err := c.ExchangeConn(t.Context(), secured, []byte(sixteen)); string(reply) != farewell || err != nil {
-			t.Errorf("%q, %v", reply, err)
-		}
-	}
-	distrusting := tls.Client(dial(t, ln), &tls.Config{ServerName: "127.0.0.1"})
-	_, err = c.ExchangeConn(t.Context(), distrusting, []byte(sixteen))
-	var ex *bothends.ExchangeError
-	if bothends.Classify(err) != bothends.TLS || !errors.As(err, &ex) || ex.Op != "secure" {
-		t.Errorf("a handshake that fails: %v", err)
 	}
 }
 

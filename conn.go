@@ -62,10 +62,10 @@ func peerOf(conn net.Conn) string {
 	return "unknown address"
 }
 
-func handshake(ctx context.Context, trace *Trace, conn *tls.Conn) error {
+func handshake(ctx context.Context, conn *tls.Conn, hook func(Handshake)) error {
 	start := time.Now()
 	err := conn.HandshakeContext(ctx)
-	tell(trace.Secured, Handshake{start, conn.ConnectionState(), err})
+	tell(hook, Handshake{start, conn.ConnectionState(), err})
 	return err
 }
 

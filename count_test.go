@@ -34,6 +34,8 @@ func TestEveryConnectionIsCounted(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()
 
+	snapshots := watchStats(t, s)
+
 	var left atomic.Int64
 	left.Store(total)
 	var mu sync.Mutex
@@ -60,19 +62,53 @@ func TestEveryConnectionIsCounted(t *testing.T) {
 	if err := <-served; !errors.Is(err, bothends.ErrServerClosed) {
 		t.Error(err)
 	}
+	snapshots()
+	stats := s.Stats()
 	sum := 0
 	for _, o := range bothends.Outcomes() {
 		sum += results.outcomes[o]
 		if results.outcomes[o] != want[o] {
 			t.Errorf("%v: counted %d, the peers made %d", o, results.outcomes[o], want[o])
 		}
+		if n := int64(want[o]); stats.Ended[o] != n || stats.Exchanges[o] != n {
+			t.Errorf("%v: Stats has %d connections and %d exchanges, the peers made %d", o, stats.Ended[o], stats.Exchanges[o], n)
+		}
 	}
 	if results.accepted != total || sum != total {
 		t.Errorf("accepted %d, outcomes %d, of %d", results.accepted, sum, total)
 	}
+	if stats.Accepted != total || stats.Open != 0 || stats.OctetsOut < 16*stats.Ended[bothends.OK] {
+		t.Errorf("%+v", stats)
+	}
 	t.Logf("%v", results.outcomes)
 	if n := openFiles(t); n > files-1 { // the listener is closed
 		t.Errorf("%d descriptors before, %d after", files, n)
+	}
+}
+
+// watchStats looks at the server's Stats until the function that it returns is called:
+// in each snapshot the numbers must add up.
+func watchStats(t *testing.T, s *bothends.Server) (stop func()) {
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		last := bothends.Stats{}
+		for snapshots := 0; ; snapshots++ {
+			stats := s.Stats()
+			if stats.Accepted != stats.Open+stats.Ended.Sum() || stats.Accepted < last.Accepted || stats.OctetsIn < last.OctetsIn {
+				t.Errorf("snapshot %d does not add up: %+v", snapshots, stats)
+			}
+			last = stats
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+	return func() {
+		close(done)
+		watching.Wait()
 	}
 }
 

@@ -38,7 +38,7 @@ func excerpt(p []byte) string {
 // An ExchangeError contains the step in which an exchange failed, the peer, and the
 // cause.
 type ExchangeError struct {
-	Op   string // "resolve", "bind", "connect", "secure", "send", "receive" or "reply"
+	Op   string // "resolve", "bind", "connect", "admit", "secure", "send", "receive" or "reply"
 	Peer string // the other end as host:port; for "resolve" the name, for "bind" the local address
 	Err  error
 }

@@ -38,8 +38,8 @@ func ExampleServer() {
 	s := &bothends.Server{
 		MessageSize: 4,
 		Timeout:     time.Second,
-		Reply: func(_ context.Context, request []byte) ([]byte, error) {
-			return []byte(strings.ToUpper(string(request))), nil
+		Reply: func(_ context.Context, r *bothends.Request) ([]byte, error) {
+			return []byte(strings.ToUpper(string(r.Message))), nil
 		},
 	}
 	go s.Serve(ln)

@@ -22,7 +22,7 @@ explain            -> transcript bothends internal/errno internal/socktable inte
 transcript         -> bothends internal/tcpinfo
 load               -> x/sys/unix
 report             -> load
-bothends           -> internal/errno
+bothends           -> internal/errno internal/serve
 proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml
 fault              -> internal/tcpinfo x/sys/unix
 internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
@@ -30,6 +30,7 @@ internal/errno     ->
 internal/memnet    ->
 internal/need      ->
 internal/procgroup -> x/sys/unix
+internal/serve     -> internal/errno
 internal/socktable -> internal/tcpinfo x/sys/unix
 internal/tcpinfo   -> x/sys/unix
 `

@@ -139,7 +139,7 @@ func TestSurplusDoesNotDestroyTheReply(t *testing.T) {
 			ln := loopback(t)
 			results := &score{done: make(chan error, 1)}
 			gate := make(chan struct{})
-			serve(t, &bothends.Server{TraceConn: results.trace, Reply: func(context.Context, []byte) ([]byte, error) {
+			serve(t, &bothends.Server{TraceConn: results.trace, Reply: func(context.Context, *bothends.Request) ([]byte, error) {
 				<-gate
 				return reply, nil
 			}}, ln)
@@ -227,8 +227,8 @@ func TestReplyThatFails(t *testing.T) {
 		TraceConn: results.trace,
 		MaxConns:  1, // and whatever Reply does, its slot comes free
 		Log:       testLogger(&logged),
-		Reply: func(_ context.Context, request []byte) ([]byte, error) {
-			switch request[0] {
+		Reply: func(_ context.Context, r *bothends.Request) ([]byte, error) {
+			switch r.Message[0] {
 			case 'p':
 				panic("cannot")
 			case 'e':
@@ -267,7 +267,7 @@ func TestReplyHasTheDeadline(t *testing.T) {
 		results := &score{done: make(chan error, 1)}
 		ln := memnet.Listen()
 		serve(t, &bothends.Server{TraceConn: results.trace, Timeout: time.Minute,
-			Reply: func(ctx context.Context, _ []byte) ([]byte, error) {
+			Reply: func(ctx context.Context, _ *bothends.Request) ([]byte, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}}, ln)
@@ -656,8 +656,8 @@ func TestLargeMessagesBackToBack(t *testing.T) {
 	const size = 100_001
 	var got []byte
 	ln := loopback(t)
-	serve(t, &bothends.Server{MessageSize: size, Persistent: true, Reply: func(_ context.Context, request []byte) ([]byte, error) {
-		got = append(got, request[0], request[size-1])
+	serve(t, &bothends.Server{MessageSize: size, Persistent: true, Reply: func(_ context.Context, r *bothends.Request) ([]byte, error) {
+		got = append(got, r.Message[0], r.Message[size-1])
 		return []byte{byte(len(got))}, nil
 	}}, ln)
 	conn := dial(t, ln)

@@ -23,15 +23,20 @@ type serverConn struct {
 	trace    *Trace
 	deadline time.Time // of the exchange under way; zero for none
 	request  []byte    // its buffer, used again by the next exchange
+	secured  *tls.Conn // nil without TLS
 	finSent  bool
+	clock    clock
+	moved    moved
 
 	between bool // waiting for another exchange to begin; guarded by server.mu
 }
 
 func (s *Server) serveConn(conn net.Conn) {
-	c := &serverConn{server: s, conn: conn, trace: new(Trace)}
+	c := &serverConn{server: s, conn: conn, trace: new(Trace), clock: newClock()}
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
+	s.stats.Accepted++
+	s.stats.Open++
 	s.mu.Unlock()
 
 	// Deferred, because a Reply may end its goroutine.
@@ -42,12 +47,24 @@ func (s *Server) serveConn(conn net.Conn) {
 		}
 		tell(c.trace.Closing, conn)
 		closeConn(conn, err)
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
+		c.ended(Classify(err))
 		tell(c.trace.Done, err)
 	}()
 	err = c.run()
+}
+
+// ended counts the connection, and, if it has failed, the exchange in which it did.
+func (c *serverConn) ended(outcome Outcome) {
+	s := c.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.stats.Open--
+	s.stats.Ended[outcome]++
+	if outcome != OK {
+		s.stats.Exchanges[outcome]++
+	}
+	c.moved.addTo(&s.stats)
 }
 
 // errGoexit is the error of an exchange while it has no other.
@@ -62,6 +79,9 @@ func (c *serverConn) run() error {
 	if !begun {
 		return c.failed("receive", &ShortError{"read", 0, max(0, size), ErrServerClosed})
 	}
+	if err := c.admit(); err != nil {
+		return c.failed("admit", err)
+	}
 	if err := c.handshake(); err != nil {
 		return c.failed("secure", err)
 	}
@@ -71,7 +91,7 @@ func (c *serverConn) run() error {
 			return nil
 		}
 		if err := c.receive(max(0, size)); err != nil {
-			if next && len(c.request) == 0 && (isEOF(err) || c.server.isClosing()) {
+			if next && len(c.request) == 0 && (isEOF(err) || c.server.loop.IsStopping()) {
 				return nil
 			}
 			return c.failed("receive", err)
@@ -94,7 +114,20 @@ func (c *serverConn) accepted() {
 			c.trace = t
 		}
 	}
+	c.clock.accepted()
 	tell(c.trace.Accepted, Connection{Local: c.conn.LocalAddr(), Peer: c.conn.RemoteAddr()})
+}
+
+// admit returns nil if the connection may go on.
+func (c *serverConn) admit() error {
+	if c.server.Admit == nil {
+		return nil
+	}
+	err := c.server.Admit(c.conn)
+	if err != nil && Classify(err) == Canceled && !isCanceled(err) {
+		err = fmt.Errorf("%w: %w", ErrDenied, err) // an error of the program's own
+	}
+	return err
 }
 
 // begin starts an exchange: it sets its deadline, and whether Shutdown may end the
@@ -111,7 +144,7 @@ func (c *serverConn) begin(between bool) bool {
 		c.conn.SetDeadline(longAgo)
 		return false
 	}
-	if between && c.server.isClosing() {
+	if between && c.server.loop.IsStopping() {
 		return false
 	}
 	c.between = between
@@ -131,35 +164,53 @@ func (c *serverConn) begun() {
 }
 
 func (c *serverConn) handshake() error {
-	conn := c.conn
-	for {
-		switch wrapped := conn.(type) {
-		case *tls.Conn:
-			err := handshake(c.server.base, c.trace, wrapped)
-			if err != nil && Classify(c.failed("secure", err)) == TLS {
-				c.linger(wrapped.NetConn()) // so that the alert arrives
-			}
-			return err
-		case interface{ NetConn() net.Conn }:
-			conn = wrapped.NetConn()
-		default:
-			return nil
-		}
+	c.secured = tlsConn(c.conn)
+	if c.secured == nil {
+		return nil
 	}
+	err := handshake(c.server.base, c.secured, func(h Handshake) {
+		c.clock.end("secure")
+		tell(c.trace.Secured, h)
+	})
+	if err != nil && Classify(c.failed("secure", err)) == TLS {
+		c.linger(c.secured.NetConn()) // so that the alert arrives
+	}
+	return err
 }
 
 func (c *serverConn) receive(size int) (err error) {
-	hook := c.trace.Received
-	if c.between {
-		hook = func(t Transfer) {
-			if c.between && t.N > 0 {
-				c.begun()
-			}
-			tell(c.trace.Received, t)
-		}
+	var hook func(Transfer)
+	if c.between || c.trace.Received != nil || c.trace.Exchanged != nil {
+		hook = c.received
 	}
-	c.request, err = receive(c.conn, c.request[:0], size, hook)
+	c.request, err = receive(counted{c}, c.request[:0], size, hook)
 	return err
+}
+
+func (c *serverConn) received(t Transfer) {
+	if c.between && t.N > 0 {
+		c.begun()
+	}
+	c.clock.received(t)
+	tell(c.trace.Received, t)
+}
+
+// counted moves the octets of messages, and counts them.
+type counted struct{ *serverConn }
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.conn.Read(p)
+	c.moved.in += int64(n)
+	if n > 0 && n < len(p) {
+		c.moved.partial++
+	}
+	return n, err
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.conn.Write(p)
+	c.moved.out += int64(n)
+	return n, err
 }
 
 func (c *serverConn) answer(persistent bool) error {
@@ -167,23 +218,41 @@ func (c *serverConn) answer(persistent bool) error {
 	if err != nil {
 		return c.failed("reply", err)
 	}
-	hook := c.trace.Sent
+	var hook func(Transfer)
+	if c.trace.Sent != nil || c.trace.Exchanged != nil {
+		hook = c.sent
+	}
 	if !persistent {
-		// This end closes first: the FIN goes with the reply, before anybody is
-		// told of it.
+		// This end closes first: the FIN goes with the reply, before a hook is called.
 		cork(c.conn)
 		hook = func(t Transfer) {
 			if t.Whole() {
 				c.fin(c.conn)
 			}
-			tell(c.trace.Sent, t)
+			c.sent(t)
 		}
 	}
-	if err := send(c.conn, reply, hook); err != nil {
+	if err := send(counted{c}, reply, hook); err != nil {
 		return c.failed("send", err)
 	}
-	tell(c.trace.Exchanged, Exchange{c.request, reply})
+	c.clock.exchanged()
+	c.count()
+	tell(c.trace.Exchanged, Exchange{c.request, reply, c.clock.phases})
 	return nil
+}
+
+func (c *serverConn) sent(t Transfer) {
+	c.clock.sent(t)
+	tell(c.trace.Sent, t)
+}
+
+// count counts an exchange that was made.
+func (c *serverConn) count() {
+	s := c.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Exchanges[OK]++
+	c.moved.addTo(&s.stats)
 }
 
 func (c *serverConn) reply() (reply []byte, err error) {
@@ -202,7 +271,12 @@ func (c *serverConn) reply() (reply []byte, err error) {
 			c.server.log().Error("Reply panicked", "peer", c.conn.RemoteAddr(), "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	return c.server.Reply(ctx, c.request)
+	r := Request{Message: c.request, Peer: c.conn.RemoteAddr(), Local: c.conn.LocalAddr()}
+	if c.secured != nil {
+		state := c.secured.ConnectionState()
+		r.TLS = &state
+	}
+	return c.server.Reply(ctx, &r)
 }
 
 // linger closes this end's half of the connection, and waits a little for the
@@ -216,6 +290,7 @@ func (c *serverConn) linger(conn net.Conn) {
 		start := now(c.trace.Received)
 		var n int
 		n, err = conn.Read(surplus[:])
+		c.moved.in += int64(n)
 		tell(c.trace.Received, Transfer{Start: start, End: now(c.trace.Received), Asked: len(surplus), N: n, Err: err})
 	}
 }

@@ -73,6 +73,7 @@ type Handshake struct {
 // during the call of the hook.
 type Exchange struct {
 	Request, Reply []byte
+	Phases         Phases // until the last octet, so without close
 }
 
 // A Transfer is one read or write call on the connection. A wrapper below, or

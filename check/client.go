@@ -139,7 +139,7 @@ func (c *Client) try(ctx context.Context, of ClientCase) (_ finding, output stri
 	server := &bothends.Server{
 		MessageSize: c.MessageSize,
 		Timeout:     -1, // the client has to give up, and not we
-		Reply: func(context.Context, []byte) ([]byte, error) {
+		Reply: func(context.Context, *bothends.Request) ([]byte, error) {
 			seen.asked.Add(1)
 			return reply, nil
 		},

@@ -24,7 +24,7 @@ func TestServerOfKnownDelays(t *testing.T) {
 		var mu sync.Mutex
 		var delays []time.Duration
 		ln := memnet.Listen()
-		s := &bothends.Server{Reply: func(context.Context, []byte) ([]byte, error) {
+		s := &bothends.Server{Reply: func(context.Context, *bothends.Request) ([]byte, error) {
 			mu.Lock()
 			d := time.Duration(math.Exp(random.NormFloat64()) * 5e6) // log-normal, about 5 ms
 			delays = append(delays, d)

@@ -71,7 +71,7 @@ func listen(b *testing.B, rounds int) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := &bothends.Server{Persistent: true, Reply: func(context.Context, []byte) ([]byte, error) {
+	s := &bothends.Server{Persistent: true, Reply: func(context.Context, *bothends.Request) ([]byte, error) {
 		var sum [sha256.Size]byte
 		for range rounds {
 			sum = sha256.Sum256(sum[:])

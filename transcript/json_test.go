@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,53 +148,58 @@ func TestJSONPersistent(t *testing.T) {
 	})
 }
 
-func TestTally(t *testing.T) {
-	var tally transcript.Tally
-	check := func(connections, exchanges string) {
+func TestStatsLines(t *testing.T) {
+	check := func(s bothends.Stats, connections, exchanges string) {
 		t.Helper()
-		if tally.Connections() != connections || tally.Exchanges() != exchanges {
-			t.Errorf("%s\n%s", tally.Connections(), tally.Exchanges())
+		if got := transcript.Connections(s); got != connections {
+			t.Errorf("%s, want %s", got, connections)
+		}
+		if got := transcript.Exchanges(s); got != exchanges {
+			t.Errorf("%s, want %s", got, exchanges)
 		}
 	}
-	check("0 connections", "0 exchanges")
-	for _, err := range []error{nil, io.EOF, nil} {
-		trace := tally.Trace(nil)
-		trace.Accepted(bothends.Connection{})
-		if err == nil {
-			trace.Exchanged(bothends.Exchange{})
-		}
-		trace.Done(err)
-	}
-	tally.Trace(nil).Accepted(bothends.Connection{})
-	check("4 connections: 2 ok, 1 closed, 1 open", "3 exchanges: 2 ok, 1 closed")
-	if tally.Open() != 1 {
-		t.Errorf("%d open", tally.Open())
-	}
+	check(bothends.Stats{}, "0 connections", "0 exchanges")
+	s := bothends.Stats{Accepted: 4, Open: 1}
+	s.Ended[bothends.OK], s.Ended[bothends.Closed] = 2, 1
+	s.Exchanges[bothends.OK] = 1
+	check(s, "4 connections: 2 ok, 1 closed, 1 open", "1 exchange: 1 ok")
 }
 
-// On persistent connections connections and exchanges are different numbers, and each
-// of the two lines adds up. Exchanges are as many as the JSON's lines.
-func TestTallyOfPersistentConnections(t *testing.T) {
-	var tally transcript.Tally
-	var out bytes.Buffer
-	j := &transcript.JSON{Out: &out, Persistent: true}
-	for _, end := range []error{nil, nil, syscall.ECONNRESET} {
-		trace := bothends.JoinTraces(tally.Trace(nil), j.Server(nil))
-		trace.Accepted(bothends.Connection{Local: serverAddr, Peer: serverAddr})
-		for range 2 {
-			trace.Exchanged(bothends.Exchange{})
+// Exchanges are counted as often as the JSON has lines, also on persistent connections.
+func TestStatsCountLinesOfJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		j := &transcript.JSON{Out: &out, Persistent: true}
+		s := &bothends.Server{Persistent: true, TraceConn: j.Server}
+		ln := memnet.Listen()
+		served := make(chan error)
+		go func() { served <- s.Serve(ln) }()
+		for _, end := range []string{"", "", "Hi"} {
+			conn, err := ln.Dial(t.Context(), "tcp", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				conn.Write([]byte(bothends.DefaultRequest))
+				bothends.ReadMessage(conn, make([]byte, 16))
+			}
+			conn.Write([]byte(end))
+			conn.Close()
 		}
-		trace.Done(end)
-	}
-	if got := tally.Connections(); got != "3 connections: 2 ok, 1 reset" {
-		t.Error(got)
-	}
-	if got := tally.Exchanges(); got != "7 exchanges: 6 ok, 1 reset" {
-		t.Error(got)
-	}
-	if lines := strings.Count(out.String(), "\n"); lines != 7 {
-		t.Errorf("%d lines of JSON", lines)
-	}
+		synctest.Wait()
+		stats := s.Stats()
+		if got := transcript.Connections(stats); got != "3 connections: 2 ok, 1 short" {
+			t.Error(got)
+		}
+		if got := transcript.Exchanges(stats); got != "7 exchanges: 6 ok, 1 short" {
+			t.Error(got)
+		}
+		s.Close()
+		<-served
+		if lines := strings.Count(out.String(), "\n"); lines != 7 {
+			t.Errorf("%d lines of JSON", lines)
+		}
+	})
 }
 
 // The first object of a server says where it listens.

@@ -233,7 +233,7 @@ func (c *climb) done(err error) {
 	}
 }
 
-func octets(n int) string { return plural(n, "octet") }
+func octets(n int) string { return plural(int64(n), "octet") }
 
 func spent(since time.Time) string { return millis(time.Since(since)) }
 

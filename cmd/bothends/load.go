@@ -331,7 +331,7 @@ func (f *loadFlags) ownServer() (addr string, closeServer func(), err error) {
 	}
 	s := &bothends.Server{
 		MessageSize: noneIfZero(len(f.message.octets)), Persistent: f.keeps(), MaxConns: -1, Timeout: -1,
-		Reply: func(context.Context, []byte) ([]byte, error) { return reply, nil },
+		Reply: func(context.Context, *bothends.Request) ([]byte, error) { return reply, nil },
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()

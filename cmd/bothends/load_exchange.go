@@ -25,8 +25,6 @@ type exchanger struct {
 	addr    string
 	request []byte
 	most    int // exchanges on a connection; 0 for no limit
-	dial    func(context.Context) (net.Conn, error)
-
 	workers []*exchangeWorker
 	mu      sync.Mutex
 	first   error // of the exchanges that failed by the server, or on the way to it
@@ -58,8 +56,8 @@ func (f *loadFlags) exchanger(addr string) *exchanger {
 	}
 	dialer := f.dialer()
 	faults := fault.New(fault.Sometimes(float64(f.faultShare), f.fault.Fault), f.seed)
-	x.dial = func(ctx context.Context) (net.Conn, error) {
-		conn, err := dialer(ctx, "tcp", addr)
+	x.client.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialer(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
@@ -79,9 +77,14 @@ func (f *loadFlags) dialer() func(ctx context.Context, network, addr string) (ne
 
 // worker is for load.Runner's Start.
 func (x *exchanger) worker(int) (do func(context.Context) error, end func()) {
-	w := &exchangeWorker{exchanger: x, client: x.client}
-	w.client.Dial = w.connect
-	w.trace = w.phases()
+	w := &exchangeWorker{exchanger: x}
+	w.trace = bothends.JoinTraces(w.timing.Trace(), &bothends.Trace{
+		Exchanged: func(bothends.Exchange) {
+			w.whole = true
+			load.End(w.ctx)
+		},
+		Closing: w.closing,
+	})
 	x.mu.Lock()
 	x.workers = append(x.workers, w)
 	x.mu.Unlock()
@@ -92,56 +95,85 @@ func (x *exchanger) worker(int) (do func(context.Context) error, end func()) {
 // for as many as it may have.
 type exchangeWorker struct {
 	*exchanger
-	client bothends.Client
-	trace  *bothends.Trace // one for all exchanges: a bothends.Timing makes garbage in each
-	kept   net.Conn        // nil for none
-	made   int             // exchanges on it
-	good   bool            // the last one of them
+	kept   *bothends.Conn // nil for none
+	made   int            // exchanges on it
+	trace  *bothends.Trace
+	timing bothends.Timing
+	whole  bool     // the last exchange has its reply
+	struck []string // the faults that have struck its connection
 
 	ctx    context.Context // of the worker
 	traced context.Context // the same with trace
-	mark   time.Time       // the end of its last phase
-	first  bool            // octets of its reply are still to come
 }
 
 func (w *exchangeWorker) exchange(ctx context.Context) error {
 	if w.ctx != ctx {
 		w.ctx, w.traced = ctx, bothends.WithTrace(ctx, w.trace)
 	}
-	w.first, w.mark = true, time.Now()
-	var err error
-	reused := w.kept != nil
-	if reused {
-		_, err = w.client.ExchangeConn(w.traced, w.kept, w.request)
-	} else {
-		_, err = w.client.Exchange(w.traced, w.addr, w.request)
-	}
-	var struck []string
+	w.whole, w.struck = false, nil
+	used := 0
 	if w.kept != nil {
-		struck = fault.Struck(w.kept)
+		used = w.made
 	}
-	stale := 0
-	if reused && w.first && closedEarly(err) {
-		stale = w.made
+	err := w.attempt()
+	for name, spent := range w.timing.Phases() {
+		if name != "close" { // that is not of the exchange's time
+			load.Observe(ctx, name, spent)
+		}
 	}
-	w.made++
-	w.good = err == nil && len(struck) == 0
-	if err != nil || w.made == w.most {
-		w.drop()
+	if w.kept != nil {
+		w.struck = fault.Struck(w.kept.NetConn())
+		if err != nil || w.made == w.most {
+			w.drop()
+		}
 	}
-	if len(struck) > 0 && (err == nil || byFault(struck, err)) {
+	if len(w.struck) > 0 && (err == nil || byFault(w.struck, err)) {
 		return &disturbed{err}
 	}
 	if err != nil && load.Counts(ctx) {
-		w.failed(err, stale)
+		if !closedEarly(err) {
+			used = 0
+		}
+		w.failed(err, used)
 	}
 	return err
 }
 
-// closedEarly reports whether the server had ended the connection.
+// attempt makes an exchange, on the connection that is kept or on a new one. A connection
+// for one exchange is not kept.
+func (w *exchangeWorker) attempt() error {
+	if w.kept != nil {
+		w.made++
+		_, err := w.kept.Exchange(w.ctx, w.request)
+		return err
+	}
+	w.timing.Reset()
+	if w.most == 1 {
+		_, err := w.client.Exchange(w.traced, w.addr, w.request)
+		return err
+	}
+	ctx := w.traced
+	if w.client.Timeout > 0 { // for both steps together
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, w.client.Timeout)
+		defer cancel()
+	}
+	conn, err := w.client.Connect(ctx, w.addr)
+	if err != nil {
+		return err
+	}
+	w.kept, w.made = conn, 1
+	_, err = conn.Exchange(ctx, w.request)
+	return err
+}
+
+// closedEarly reports whether the server had ended the connection before an octet of the
+// reply.
 func closedEarly(err error) bool {
 	outcome := bothends.Classify(err)
-	return outcome == bothends.Closed || outcome == bothends.Reset
+	var short *bothends.ShortError
+	began := errors.As(err, &short) && short.Op == "read" && short.Done > 0
+	return (outcome == bothends.Closed || outcome == bothends.Reset) && !began
 }
 
 // byFault reports whether an exchange failed because of what struck it: a delay or a
@@ -153,53 +185,19 @@ func byFault(struck []string, err error) bool {
 	})
 }
 
-// phases is the Trace that tells the load of an exchange's phases, which are those of
-// bothends.Timing, and of its end.
-func (w *exchangeWorker) phases() *bothends.Trace {
-	phase := func(name string, end time.Time) {
-		load.Observe(w.ctx, name, end.Sub(w.mark))
-		w.mark = end
-	}
-	return &bothends.Trace{
-		Connected: func(bothends.Connection) { phase("connect", time.Now()) },
-		Sent:      func(t bothends.Transfer) { phase("send", t.End) },
-		Received: func(t bothends.Transfer) {
-			if w.first {
-				phase("wait", t.End)
-			}
-			w.first = w.first && t.N == 0
-			if t.Whole() {
-				phase("receive", t.End)
-			}
-		},
-		Exchanged: func(bothends.Exchange) { load.End(w.ctx) },
-	}
-}
-
-// connect is the client's Dial. The connection stays open after the exchange.
-func (w *exchangeWorker) connect(ctx context.Context, _, _ string) (net.Conn, error) {
-	conn, err := w.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w.kept, w.made = conn, 0
-	return keptOpen{conn}, nil
-}
-
-// keptOpen is a connection that whoever got it does not close.
-type keptOpen struct{ net.Conn }
-
-func (c keptOpen) NetConn() net.Conn { return c.Conn }
-func (keptOpen) Close() error        { return nil }
-
-// drop closes the connection.
+// drop closes the connection that is kept.
 func (w *exchangeWorker) drop() {
 	if w.kept != nil {
-		if w.ctx == nil || load.Counts(w.ctx) {
-			w.ask(w.kept, w.good)
-		}
 		w.kept.Close()
 		w.kept = nil
+	}
+}
+
+// closing asks the kernel about a connection before it is closed.
+func (w *exchangeWorker) closing(conn net.Conn) {
+	w.struck = fault.Struck(conn)
+	if w.ctx == nil || load.Counts(w.ctx) {
+		w.ask(conn, w.whole && len(w.struck) == 0)
 	}
 }
 

@@ -324,7 +324,7 @@ func TestLoadPhases(t *testing.T) {
 		})
 		f := loadFlagsOf(t, "-n 4 -c 1 --warmup 50ms")
 		x := f.exchanger("localhost:1060")
-		x.dial = func(ctx context.Context) (net.Conn, error) { return ln.Dial(ctx, "tcp", "") }
+		x.client.Dial = ln.Dial
 		var line bytes.Buffer
 		total := load.Total(f.measure(t.Context(), x, &progress{line: &line}).Intervals)
 		ln.Close()

@@ -123,12 +123,11 @@ func (f *serverFlags) run(cmd *cobra.Command, args []string) error {
 type running struct {
 	server  *bothends.Server
 	print   *printer
-	tally   transcript.Tally
 	stopped func() // the transcript's, when the server stops listening
 	drain   time.Duration
 
-	draining bool // and waiting for connections:
-	waitsFor int  // how many, in the last line about it
+	draining bool  // and waiting for connections:
+	waitsFor int64 // how many, in the last line about it
 }
 
 func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
@@ -147,7 +146,7 @@ func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
 			r.summary()
 			return result
 		case <-drained:
-			if open := r.tally.Open(); open > 0 {
+			if open := r.server.Stats().Open; open > 0 {
 				result = &failure{code: exitFailure, err: fmt.Errorf("closed %s still open after --drain %v", connections(open), r.drain)}
 			}
 			r.server.Close()
@@ -172,8 +171,9 @@ func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
 
 // summary prints how many connections and exchanges there were, and how they ended.
 func (r *running) summary() {
-	r.print.note("%s", r.tally.Connections())
-	r.print.note("%s", r.tally.Exchanges())
+	stats := r.server.Stats()
+	r.print.note("%s", transcript.Connections(stats))
+	r.print.note("%s", transcript.Exchanges(stats))
 }
 
 // atOnce is enough for the connections that a drain does not have to wait for.
@@ -181,7 +181,7 @@ const atOnce = 100 * time.Millisecond
 
 // waiting prints how many connections a drain waits for, when that has changed.
 func (r *running) waiting() {
-	open := r.tally.Open()
+	open := r.server.Stats().Open
 	if !r.draining || open == r.waitsFor || open == 0 {
 		return
 	}
@@ -189,7 +189,7 @@ func (r *running) waiting() {
 	r.print.note("waiting for %s, until --drain %v has passed", connections(open), r.drain)
 }
 
-func connections(n int) string {
+func connections(n int64) string {
 	if n == 1 {
 		return "1 connection"
 	}
@@ -240,9 +240,9 @@ func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 		Persistent:  f.persistent,
 		Timeout:     f.timeout.orNone(),
 		MaxConns:    f.maxConns.orNone(),
-		Reply:       func(context.Context, []byte) ([]byte, error) { return f.reply.octets, nil },
+		Reply:       func(context.Context, *bothends.Request) ([]byte, error) { return f.reply.octets, nil },
 		TraceConn: func(c net.Conn) *bothends.Trace {
-			return bothends.JoinTraces(trace(c), steps(c), r.tally.Trace(c)) // counted when it is printed
+			return bothends.JoinTraces(trace(c), steps(c))
 		},
 		Log: newLogger(r.print.errs),
 	}

@@ -199,7 +199,7 @@ func TestClientWhoseOutputIsReadSlowly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &bothends.Server{Reply: func(context.Context, []byte) ([]byte, error) { return bytes.Repeat([]byte("a"), size), nil }}
+	s := &bothends.Server{Reply: func(context.Context, *bothends.Request) ([]byte, error) { return bytes.Repeat([]byte("a"), size), nil }}
 	closed := make(chan struct{})
 	s.TraceConn = func(net.Conn) *bothends.Trace {
 		return &bothends.Trace{Done: func(error) { close(closed) }}
