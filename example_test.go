@@ -2,10 +2,13 @@ package bothends_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"time"
@@ -124,4 +127,84 @@ func ExampleTiming() {
 	// wait
 	// receive
 	// close
+}
+
+// A server that answers scrapes with its counts, and ends without cutting an exchange.
+func ExampleServer_Stats() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var s bothends.Server
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	metrics := func(w http.ResponseWriter, _ *http.Request) {
+		stats := s.Stats()
+		fmt.Fprintf(w, "connections_total %d\n", stats.Accepted)
+		for outcome, n := range stats.Exchanges.All() {
+			fmt.Fprintf(w, "exchanges_total{outcome=%q} %d\n", outcome, n)
+		}
+	}
+
+	new(bothends.Client).Exchange(context.Background(), ln.Addr().String(), []byte("Hi there, server"))
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	fmt.Println(s.Shutdown(ctx), <-served)
+
+	scrape := httptest.NewRecorder()
+	metrics(scrape, nil)
+	fmt.Print(scrape.Body)
+	// Output:
+	// <nil> bothends: server closed
+	// connections_total 1
+	// exchanges_total{outcome="ok"} 1
+}
+
+// secureServer starts a server over TLS, and returns what a client needs.
+func secureServer() (ln net.Listener, config *tls.Config) {
+	web := httptest.NewTLSServer(nil) // for its certificate
+	defer web.Close()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: web.TLS.Certificates})
+	if err != nil {
+		panic(err)
+	}
+	go (&bothends.Server{Persistent: true}).Serve(ln)
+	return ln, web.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+}
+
+// A pool of connections over TLS, as small as a channel.
+func ExampleClient_Connect() {
+	ln, config := secureServer()
+	defer ln.Close()
+	client := &bothends.Client{TLS: config}
+	pool := make(chan *bothends.Conn, 2)
+	exchange := func(ctx context.Context, request string) (reply []byte, err error) {
+		var conn *bothends.Conn
+		select {
+		case conn = <-pool:
+		default:
+			if conn, err = client.Connect(ctx, ln.Addr().String()); err != nil {
+				return nil, err
+			}
+		}
+		if reply, err = conn.Exchange(ctx, []byte(request)); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		select {
+		case pool <- conn:
+		default:
+			conn.Close()
+		}
+		return reply, nil
+	}
+	for range 2 {
+		reply, err := exchange(context.Background(), "Hi there, server")
+		fmt.Printf("%s, %v, pooled: %d\n", reply, err, len(pool))
+	}
+	(<-pool).Close()
+	// Output:
+	// Farewell, client, <nil>, pooled: 1
+	// Farewell, client, <nil>, pooled: 1
 }
