@@ -94,7 +94,7 @@ func Compare(a, b Run, least float64) (*Comparison, error) {
 // because other work of the machine met both slices of a pair.
 func CompareTurns(a, b []Run, least float64) (*Comparison, error) {
 	if len(a) != len(b) {
-		return nil, fmt.Errorf("A has %s and B has %d; pairs are needed", plural(len(a), "slice"), len(b))
+		return nil, fmt.Errorf("unequal numbers: A has %s and B has %d, pairs are needed", plural(len(a), "slice"), len(b))
 	}
 	if len(a) < LeastIntervals {
 		return nil, fmt.Errorf("cannot compare %s: at least %d are needed", plural(len(a), "pair"), LeastIntervals)

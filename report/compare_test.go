@@ -252,7 +252,7 @@ func TestCompareTurns(t *testing.T) {
 	if c := compared(t, joined(a), joined(slow), 0); c.Verdict != report.CannotTell {
 		t.Error("this level hides nothing, and the test shows nothing")
 	}
-	if _, err := report.CompareTurns(a, slow[1:], 0); err == nil || err.Error() != "A has 12 slices and B has 11; pairs are needed" {
+	if _, err := report.CompareTurns(a, slow[1:], 0); err == nil || err.Error() != "unequal numbers: A has 12 slices and B has 11, pairs are needed" {
 		t.Errorf("%v", err)
 	}
 	if _, err := report.CompareTurns(a[:7], slow[:7], 0); err == nil || err.Error() != "cannot compare 7 pairs: at least 8 are needed" {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/internal/need"
 )
 
@@ -321,4 +322,21 @@ func TestEnvironment(t *testing.T) {
 	if code := run([]string{"client"}, &out, &errs); code != 2 || !strings.Contains(errs.String(), `--quiet "perhaps": must be true or false`) {
 		t.Errorf("exit %d: %s", code, &errs)
 	}
+}
+
+// serveHere is a server on a free port, for as long as the test runs.
+func serveHere(t *testing.T) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(bothends.Server)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		s.Close()
+		<-served
+	})
+	return ln.Addr().String()
 }

@@ -19,27 +19,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/internal/capture"
 	"github.com/bothends/bothends/internal/need"
 )
-
-// serveHere is a server on a free port, for as long as the test runs.
-func serveHere(t *testing.T) (addr string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := new(bothends.Server)
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ln) }()
-	t.Cleanup(func() {
-		s.Close()
-		<-served
-	})
-	return ln.Addr().String()
-}
 
 func mayCapture(t *testing.T) {
 	t.Helper()
