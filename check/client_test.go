@@ -45,7 +45,7 @@ func TestNaiveClient(t *testing.T) {
 		t.Errorf("%s\n%v", diff, results)
 	}
 	for name, why := range map[string]string{
-		"pieces":  "it left before the whole reply had come",
+		"pieces":  "it closed the connection before the whole reply had arrived",
 		"closed":  "it took this for a success",
 		"silence": "it had not ended after 3",
 		"whole":   "exit 0",
@@ -82,8 +82,8 @@ func TestCommands(t *testing.T) {
 		{or + "sleep 60 & wait", "refused", "it had not ended after ", check.Fail}, // and its child is killed too
 		{or + "sleep 60 & exit 4", "refused", "exit 4", check.Pass},                // which is left behind
 		{or + `test "$BOTHENDS_HOST:$BOTHENDS_PORT" = "$0:$1" && exit 7`, "refused", "exit 7", check.Pass},
-		{"exit 3", "refused", "not run: it does not work with a good reply (case whole): exit 3 after ", check.Skip},
-		{"exit 0", "hang", "not run: it does not work with a good reply (case whole): exit 0 after ", check.Skip},
+		{"exit 3", "refused", "not run: the client does not work with a correct reply (case whole): exit 3 after ", check.Skip},
+		{"exit 0", "hang", "not run: the client does not work with a correct reply (case whole): exit 0 after ", check.Skip},
 	} {
 		client := &check.Client{Command: []string{sh, "-c", c.script, "{host}", "{port}", self}, Limit: time.Second}
 		_, results := clientVerdicts(t, client, c.name)

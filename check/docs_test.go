@@ -20,7 +20,7 @@ import (
 
 const docs = "../docs/check"
 
-// pages are the files that the cases should have, below docs, and each one's title.
+// pages returns the page that each case should have, below docs, and its title.
 func pages() map[string]string {
 	titles := make(map[string]string)
 	for _, c := range check.ServerCases() {
@@ -60,16 +60,16 @@ func TestPages(t *testing.T) {
 	}
 	for page, title := range titles {
 		name := strings.TrimSuffix(filepath.Base(page), ".md")
-		want := fmt.Sprintf("# %s\n\n*%s*\n\n## What is done\n", name, title)
+		want := fmt.Sprintf("# %s\n\n*%s*\n\n## What the case does\n", name, title)
 		text := read(t, filepath.Join(docs, page))
 		if !strings.HasPrefix(text, want) {
-			t.Errorf("%s does not begin with %q", page, want)
+			t.Errorf("%s does not start with %q", page, want)
 		}
-		battery := "bothends check "
+		command := "bothends check "
 		if strings.HasPrefix(page, "client/") {
-			battery += "client "
+			command += "client "
 		}
-		for _, part := range []string{"\n## Why it matters\n", "\n## In code\n", "\n## By hand\n\n    " + battery, "--only " + name + " "} {
+		for _, part := range []string{"\n## Why it matters\n", "\n## In code\n", "\n## Try it\n\n    " + command, "--only " + name + " "} {
 			if !strings.Contains(strings.ReplaceAll(text, "\n", " \n")+" ", strings.ReplaceAll(part, "\n", " \n")) {
 				t.Errorf("%s has no %q", page, part)
 			}
@@ -116,7 +116,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// snippets are the pages' pieces of code in a language, by page.
+// snippets returns the code of the pages in a language, by page.
 func snippets(t *testing.T, language string) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -132,7 +132,7 @@ func snippets(t *testing.T, language string) map[string]string {
 	return found
 }
 
-// Each page has code, and in a language that is looked at below.
+// Each page has code, in a language that is tested below.
 func TestSnippetLanguages(t *testing.T) {
 	for page := range pages() {
 		fences := regexp.MustCompile("(?m)^```(.*)$").FindAllStringSubmatch(read(t, filepath.Join(docs, page)), -1)
@@ -147,7 +147,7 @@ func TestSnippetLanguages(t *testing.T) {
 	}
 }
 
-// Go is parsed, and as gofmt has it: declarations, or what stands in a function.
+// Go code is declarations, or statements of a function, and is formatted.
 func TestGoSnippets(t *testing.T) {
 	for where, code := range snippets(t, "go") {
 		formatted, err := format.Source([]byte(code))

@@ -153,7 +153,7 @@ func TestBrokenServers(t *testing.T) {
 				reply(conn)
 			}
 		}, false},
-		{"octets cut", "fail", "it answered when it had ", func(conn net.Conn) {
+		{"octets cut", "fail", "the server answered after ", func(conn net.Conn) {
 			for p := make([]byte, 16); ; { // answers whatever one recv gives
 				if n, _ := conn.Read(p); n == 0 {
 					return
@@ -161,11 +161,11 @@ func TestBrokenServers(t *testing.T) {
 				reply(conn)
 			}
 		}, false},
-		{"octets cut", "fail", "it answered when it had |after ", func(conn net.Conn) {
+		{"octets cut", "fail", "the server answered after |octets of the request: ", func(conn net.Conn) {
 			conn.Read(make([]byte, 16)) // and closes behind the first
 			reply(conn)
 		}, false},
-		{"half-close", "fail", "the reply did not come: socket closed 0 bytes into a 16-byte message", func(conn net.Conn) {
+		{"half-close", "fail", "the reply did not arrive: socket closed 0 bytes into a 16-byte message", func(conn net.Conn) {
 			if request(conn) != nil {
 				return
 			}
@@ -183,7 +183,7 @@ func TestBrokenServers(t *testing.T) {
 				reply(conn)
 			}
 		}, false},
-		{"surplus", "warn", "it closed with an octet unread", func(conn net.Conn) {
+		{"surplus", "warn", "the server closed the connection with an octet unread", func(conn net.Conn) {
 			answer(conn) // and closes at once
 		}, false},
 		{"many", "fail", "exchanges did not work, one of them: ", func(conn net.Conn) {
@@ -195,11 +195,11 @@ func TestBrokenServers(t *testing.T) {
 			for answer(conn) == nil { // persistent
 			}
 		}, true},
-		{"fin", "warn", "it answered a request that ended after ", func(conn net.Conn) {
+		{"fin", "warn", "the server answered a request that ended after ", func(conn net.Conn) {
 			io.ReadAtLeast(conn, make([]byte, 16), 16)
 			reply(conn)
 		}, false},
-		{"fin", "warn", "it had not closed its end", func(conn net.Conn) {
+		{"fin", "warn", "the server had not closed its end", func(conn net.Conn) {
 			if answer(conn) != nil {
 				slow := time.NewTimer(2200 * time.Millisecond)
 				<-slow.C // forgets to close
@@ -208,7 +208,7 @@ func TestBrokenServers(t *testing.T) {
 		{"silence", "fail", "while two clients are silent, another one is not served: ", func(conn net.Conn) {
 			answer(conn)
 		}, true},
-		{"silence", "warn", "no deadline within 500ms: a client that says nothing was still connected", func(conn net.Conn) { answer(conn) }, false},
+		{"silence", "warn", "no deadline within 500ms: a client that sent nothing was still connected", func(conn net.Conn) { answer(conn) }, false},
 		{"whole", "fail", "not the expected", func(conn net.Conn) {
 			if request(conn) == nil {
 				conn.Write([]byte("Farewell, CLIENT"))
@@ -327,7 +327,7 @@ func TestServerThatDies(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s\n%q", diff, why)
 		}
-		if !restarts && !strings.HasPrefix(why["reset"], "no plain exchange has worked since case fin: ") {
+		if !restarts && !strings.HasPrefix(why["reset"], "no normal exchange has worked since case fin: ") {
 			t.Errorf("reset is skipped: %s", why["reset"])
 		}
 	}
@@ -359,7 +359,7 @@ func TestServerThatDiesLater(t *testing.T) {
 	defer conns.Wait()
 	defer ln.Close()
 	got, why := verdicts(t, &check.Server{Addr: ln.Addr().String()}, "whole", "reset")
-	if want := []string{"whole: pass", "reset: fail"}; !slices.Equal(got, want) || !strings.Contains(why["reset"], "or after a case before it") {
+	if want := []string{"whole: pass", "reset: fail"}; !slices.Equal(got, want) || !strings.Contains(why["reset"], "or after an earlier one") {
 		t.Errorf("%q, %q", got, why)
 	}
 }
@@ -463,7 +463,7 @@ func TestFewerTimes(t *testing.T) {
 	addr := serve(t, func(conn net.Conn) { answer(conn) })
 	s := &check.Server{Addr: addr, Limit: 200 * time.Millisecond, Times: 1_000_000}
 	got, why := verdicts(t, s, "connect-close")
-	if want := []string{"connect-close: warn"}; !slices.Equal(got, want) || !strings.Contains(why["connect-close"], " of 1000000 times: the limit of 800ms") {
+	if want := []string{"connect-close: warn"}; !slices.Equal(got, want) || !strings.Contains(why["connect-close"], " of 1000000 connections, because 800ms (4 times the limit)") {
 		t.Errorf("%q, %q", got, why)
 	}
 }
