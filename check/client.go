@@ -167,7 +167,7 @@ func (f finding) without() *finding {
 // try runs the client with a server that has the fault of the case.
 func (s *clientSuite) try(ctx context.Context, of ClientCase) (_ finding, output string) {
 	if len(s.Reply) < of.least {
-		return skip("a reply of %d octets cannot be cut", len(s.Reply)), ""
+		return skip("a reply of %s cannot be cut", octets(len(s.Reply))), ""
 	}
 	ln, err := s.listen()
 	if err != nil {

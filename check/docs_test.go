@@ -1,6 +1,8 @@
 package check_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"go/format"
 	"maps"
@@ -161,12 +163,15 @@ func TestGoSnippets(t *testing.T) {
 
 func TestPythonSnippets(t *testing.T) {
 	python := need.Program(t, "python3", "python3")
-	for where, code := range snippets(t, "python") {
-		cmd := exec.CommandContext(t.Context(), python, "-c", "import ast, sys; ast.parse(sys.stdin.read())")
-		cmd.Stdin = strings.NewReader(code)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", where, err, out)
-		}
+	text, err := json.Marshal(snippets(t, "python"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const parse = "import ast, json, sys\nfor where, code in json.load(sys.stdin).items(): ast.parse(code, where)"
+	cmd := exec.CommandContext(t.Context(), python, "-c", parse)
+	cmd.Stdin = bytes.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

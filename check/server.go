@@ -97,7 +97,7 @@ func (s *Server) Run(ctx context.Context, cases []ServerCase) iter.Seq[Result] {
 			took := time.Since(start)
 			if n == len(cases)-1 && f.verdict != Fail {
 				if err := run.later(ctx); err != nil {
-					f = fail("%v", err)
+					f = fail("%v (this case or an earlier one ended the server)", err)
 				}
 			}
 			if ctx.Err() != nil || !yield(f.result(c.Name, c.Title, took)) {
@@ -201,7 +201,7 @@ func (s *suite) later(ctx context.Context) error {
 		return nil
 	}
 	if err := s.normal(ctx); err != nil {
-		return fmt.Errorf("%v after this case, or after an earlier one, a normal exchange no longer worked: %w", settle, err)
+		return fmt.Errorf("%v after the last case, a normal exchange no longer worked: %w", settle, err)
 	}
 	return nil
 }

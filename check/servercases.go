@@ -55,7 +55,7 @@ func whole(ctx context.Context, s *suite) finding {
 // tooShort reports whether the request has fewer than least octets, and returns the
 // finding of a case that then cannot be run.
 func (s *suite) tooShort(least int) (finding, bool) {
-	return skip("a request of %d octets cannot be cut", len(s.Request)), len(s.Request) < least
+	return skip("a request of %s cannot be cut", octets(len(s.Request))), len(s.Request) < least
 }
 
 // mostPlaces is the maximum number of places at which a long request is cut.
@@ -91,7 +91,7 @@ func cutInTwo(ctx context.Context, s *suite) finding {
 	cuts := places(1, len(s.Request)-1, mostPlaces)
 	for _, n := range cuts {
 		if err := s.pieces(ctx, between, n); err != nil {
-			return fail("cut after %d octets: %v", n, err)
+			return fail("cut after %s: %v", octets(n), err)
 		}
 	}
 	return pass("%d places", len(cuts))
@@ -195,7 +195,7 @@ func noReader(ctx context.Context, s *suite) finding {
 	if err := s.normal(ctx); err != nil {
 		return fail("another client was not served: %v", err)
 	}
-	return pass("%d octets of requests", sent)
+	return pass("%s of requests", octets(sent))
 }
 
 func many(ctx context.Context, s *suite) finding {
@@ -232,7 +232,7 @@ func finEarly(ctx context.Context, s *suite) finding {
 			return f
 		}
 		if err := s.normal(ctx); err != nil {
-			return fail("after %d octets and FIN, the next exchange did not work: %v", n, err)
+			return fail("after %s and FIN, the next exchange did not work: %v", octets(n), err)
 		}
 		if f.verdict != Pass {
 			timeout = between // it has been seen once
@@ -266,7 +266,7 @@ func (s *suite) finAfter(ctx context.Context, n int, timeout time.Duration) find
 	case got >= int64(s.ReplySize):
 		return warn("the server answered a request that ended after %d of %d octets", n, len(s.Request))
 	case errors.As(err, &late) && late.Timeout():
-		return warn("%v after %d octets and FIN, the server had not closed its end", timeout, n)
+		return warn("%v after %s and FIN, the server had not closed its end", timeout, octets(n))
 	}
 	return pass("")
 }
@@ -277,7 +277,7 @@ func resets(ctx context.Context, s *suite) finding {
 			return fail("%v", err)
 		}
 		if err := s.normal(ctx); err != nil {
-			return fail("after %d octets and RST, the next exchange did not work: %v", n, err)
+			return fail("after %s and RST, the next exchange did not work: %v", octets(n), err)
 		}
 	}
 	return pass("")
@@ -304,7 +304,10 @@ func silence(ctx context.Context, s *suite) finding {
 	var silent []net.Conn
 	for _, n := range []int{0, len(s.Request) / 2} {
 		conn, err := s.open(ctx)
-		if err != nil {
+		switch {
+		case err != nil && len(silent) > 0:
+			return fail("while a client is silent, another one cannot connect: %v", err)
+		case err != nil:
 			return fail("%v", err)
 		}
 		defer conn.Close()

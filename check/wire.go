@@ -129,7 +129,15 @@ func (s *suite) early(ctx context.Context, conn net.Conn, sent int) error {
 }
 
 func afterOctets(n int, err error) error {
-	return &stepError{fmt.Sprintf("after %d octets of the request", n), err}
+	return &stepError{"after " + octets(n) + " of the request", err}
+}
+
+// octets returns "1 octet" or "2 octets".
+func octets(n int) string {
+	if n == 1 {
+		return "1 octet"
+	}
+	return fmt.Sprintf("%d octets", n)
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -20,7 +20,7 @@ import (
 	"github.com/bothends/bothends/check"
 )
 
-// How a connection ended, as its reader saw it.
+// ending returns how a connection ended, as its reader saw it.
 func ending(err error) string {
 	var slow net.Error
 	switch {
@@ -36,24 +36,24 @@ func ending(err error) string {
 	return err.Error()
 }
 
-// A recorder is a server that answers as it should, and notes what each connection
-// did: "16 FIN", "8 RST" or "0 silence".
+// A recorder is a server that answers correctly, and records what each connection did:
+// "16 FIN", "8 RST" or "0 silence".
 type recorder struct {
 	mu    sync.Mutex
 	conns []string
 }
 
-const patience = time.Second
+const readLimit = time.Second
 
 func (r *recorder) handle(conn net.Conn) {
-	conn.SetReadDeadline(time.Now().Add(patience))
+	conn.SetReadDeadline(time.Now().Add(readLimit))
 	request := make([]byte, 16)
 	n, err := io.ReadFull(conn, request)
 	if err == nil {
 		_, err = conn.Write([]byte(bothends.DefaultReply))
 	}
 	if err == nil {
-		conn.SetReadDeadline(time.Now().Add(patience))
+		conn.SetReadDeadline(time.Now().Add(readLimit))
 		var more int64
 		more, err = io.Copy(io.Discard, conn)
 		n += int(more)
@@ -66,8 +66,8 @@ func (r *recorder) handle(conn net.Conn) {
 	r.conns = append(r.conns, fmt.Sprintf("%d %s", n, ending(err)))
 }
 
-// did is what the connections did, but for the plain exchanges between the cases, with
-// how many did the same.
+// did returns what the connections did, except for normal exchanges, and how many did the
+// same.
 func (r *recorder) did() (all []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,8 +152,7 @@ func TestPiecesThatServersMeet(t *testing.T) {
 	}
 }
 
-// A reader that is slow, with little room, keeps a server that has little room too in
-// its send.
+// A slow reader with a small buffer keeps a server with a small buffer in its send.
 func TestSlowReaderIsSlow(t *testing.T) {
 	t.Parallel()
 	const size = 48 << 10
@@ -177,11 +176,11 @@ func TestSlowReaderIsSlow(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if longest < 150*time.Millisecond { // it reads for 400
-		t.Errorf("the server sent all within %v", longest)
+		t.Errorf("the server sent everything within %v", longest)
 	}
 }
 
-// recordingClient is a client that a case runs: it tells what it met.
+// recordingClient is a client that a case runs. It prints what it has met.
 func recordingClient() {
 	began := time.Now()
 	conn, err := net.DialTimeout("tcp", net.JoinHostPort(os.Getenv("BOTHENDS_HOST"), os.Getenv("BOTHENDS_PORT")), time.Second)
@@ -191,7 +190,7 @@ func recordingClient() {
 	}
 	defer conn.Close()
 	conn.Write([]byte(bothends.DefaultRequest))
-	if len(os.Args) > 1 { // one that is content with less
+	if len(os.Args) > 1 { // one that reads less
 		n, _ := strconv.Atoi(os.Args[1])
 		io.ReadFull(conn, make([]byte, n))
 		return
@@ -258,7 +257,7 @@ func TestWhatClientsMeet(t *testing.T) {
 	}
 }
 
-// A client that leaves with an octet of the reply to come, or unread, has not read it.
+// A client that leaves before the last octet of the reply, or without reading it.
 func TestClientsThatReadLess(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -266,13 +265,16 @@ func TestClientsThatReadLess(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range []string{"15", "12", "1"} {
-		got, results := clientVerdicts(t, &check.Client{Command: []string{self, n}}, "whole", "pieces", "octets", "slow")
-		want := []string{"whole: warn", "pieces: fail", "octets: fail", "slow: warn"}
-		if n == "15" {
-			want[1] = "pieces: warn" // the last piece has come, and is not read
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s octets: %s\n%v", n, diff, results)
-		}
+		t.Run(n, func(t *testing.T) {
+			t.Parallel()
+			got, results := clientVerdicts(t, &check.Client{Command: []string{self, n}}, "whole", "pieces", "octets", "slow")
+			want := []string{"whole: warn", "pieces: fail", "octets: fail", "slow: warn"}
+			if n == "15" {
+				want[1] = "pieces: warn" // the last piece has come, and is not read
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s octets: %s\n%v", n, diff, results)
+			}
+		})
 	}
 }
