@@ -53,14 +53,6 @@ func tested(t *testing.T, s check.Server, handle func(net.Conn), skip string, na
 	return log
 }
 
-// serveInMemory is serveOn over a network in memory. It returns the Dial of a Server.
-func serveInMemory(t *testing.T, handle func(net.Conn), inTurn bool) func(context.Context, string, string) (net.Conn, error) {
-	t.Helper()
-	ln := memnet.Listen()
-	serveOn(t, ln, handle, inTurn)
-	return ln.Dial
-}
-
 // Test is a subtest per case, with the verdict of the case.
 func TestTest(t *testing.T) {
 	careless := func(conn net.Conn) { // no time limit, and one Read for a whole request
@@ -152,7 +144,8 @@ func TestTestOfOurServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serveOn(t, ln, func(conn net.Conn) { answer(conn) }, false)
+	defer ln.Close()
+	go new(bothends.Server).Serve(ln)
 	check.Test(t, &check.Server{Addr: ln.Addr().String()}, "whole", "octets", "reset")
 }
 
