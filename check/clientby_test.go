@@ -77,6 +77,11 @@ func TestOurClientAsFunction(t *testing.T) {
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("%s\n%v", diff, results)
 			}
+			for of, want := range map[string]string{"refused": `connection refused"`, "hang": `timed out"`} {
+				if why := results[of].Why; name != "unix" && (!strings.HasPrefix(why, `error "connect to `) || !strings.HasSuffix(why, want)) {
+					t.Errorf("%s: %s", of, why)
+				}
+			}
 			if why := results["reset"].Why; name == "unix" && why != `the case needs TCP, and the network is "unix"` {
 				t.Errorf("reset: %s", why)
 			}

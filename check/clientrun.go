@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/internal/procgroup"
 )
 
@@ -65,7 +64,7 @@ func (c *call) end() (e ending, _ error) {
 		c.ended = true
 		e.how, e.failed = "no error", err != nil
 		if e.failed {
-			e.how = fmt.Sprintf("error %q", bothends.Reason(err))
+			e.how = fmt.Sprintf("error %q", err)
 		}
 	case <-timer.C:
 		e.late = true
