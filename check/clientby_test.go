@@ -132,6 +132,33 @@ func TestCarelessClients(t *testing.T) {
 	}
 }
 
+// Over TCP, a client that ends with RST gets a warning. Over TLS it does not, because the
+// RST may come from the server's close_notify, which a client need not read.
+func TestClientThatResets(t *testing.T) {
+	t.Parallel()
+	server, client := secured(t)
+	for want, config := range map[string]*tls.Config{"whole: warn": nil, "whole: pass": server} {
+		exchange := func(_ context.Context, addr string) error {
+			below, err := net.Dial("tcp", addr)
+			if err != nil {
+				return err
+			}
+			defer below.Close() // without close_notify
+			below.(*net.TCPConn).SetLinger(0)
+			conn := below
+			if config != nil {
+				conn = tls.Client(below, client)
+			}
+			conn.Write([]byte(bothends.DefaultRequest))
+			return bothends.ReadMessage(conn, make([]byte, 16))
+		}
+		got, results := clientVerdicts(t, &check.Client{Exchange: exchange, TLS: config}, "whole")
+		if got[0] != want {
+			t.Errorf("%q, want %s: %v", got, want, results)
+		}
+	}
+}
+
 // A function that does not return is late, and Run waits until it has returned.
 func TestExchangeThatHangs(t *testing.T) {
 	t.Parallel()
