@@ -145,11 +145,11 @@ func TestClientStops(t *testing.T) {
 	client := &check.Client{Command: []string{sh, "-c", "sleep 60"}}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	began := time.Now()
+	start := time.Now()
 	for r := range client.Run(ctx, check.ClientCases()) {
 		t.Errorf("%+v", r)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("stopped after %v", took)
 	}
 	for range client.Run(t.Context(), nil) {

@@ -20,8 +20,8 @@ type TestingT[T any] interface {
 
 // A Suite is a *[Server] or a *[Client].
 type Suite interface {
-	// begin starts a run.
-	begin(context.Context) run
+	// newRun starts a run.
+	newRun(context.Context) run
 }
 
 // A run is a run of a Suite. Its functions are called one after another.
@@ -45,7 +45,7 @@ type run struct {
 func Test[T TestingT[T]](t T, suite Suite, names ...string) {
 	t.Helper()
 	ctx := t.Context() // not that of a subtest, which ends before the next one starts
-	run := suite.begin(ctx)
+	run := suite.newRun(ctx)
 	for _, name := range names {
 		if !slices.Contains(run.names, name) {
 			t.Errorf("there is no case %q, only: %s", name, strings.Join(run.names, " "))
@@ -99,7 +99,7 @@ func logResult[T TestingT[T]](t T, r Result) {
 	}
 }
 
-func (s *Server) begin(ctx context.Context) run {
+func (s *Server) newRun(ctx context.Context) run {
 	suite, cases := newSuite(ctx, *s), ServerCases()
 	return run{
 		names: namesOf(cases, func(c ServerCase) string { return c.Name }),
@@ -110,7 +110,7 @@ func (s *Server) begin(ctx context.Context) run {
 	}
 }
 
-func (c *Client) begin(context.Context) run {
+func (c *Client) newRun(context.Context) run {
 	suite, cases := newClientSuite(*c), ClientCases()
 	return run{
 		names: namesOf(cases, func(c ClientCase) string { return c.Name }),

@@ -164,11 +164,11 @@ func TestSlowReaderIsSlow(t *testing.T) {
 		if err := bothends.ReadMessage(conn, make([]byte, 16)); err != nil {
 			return
 		}
-		began := time.Now()
+		start := time.Now()
 		conn.Write(make([]byte, size))
 		mu.Lock()
 		defer mu.Unlock()
-		longest = max(longest, time.Since(began))
+		longest = max(longest, time.Since(start))
 	})
 	s := &check.Server{Addr: addr, ReplySize: size, Limit: 10 * time.Second}
 	if got, why := verdicts(t, s, "slow-reader"); got[0] != "slow-reader: pass" {
@@ -183,7 +183,7 @@ func TestSlowReaderIsSlow(t *testing.T) {
 
 // recordingClient is a client that a case runs. It prints what it has met.
 func recordingClient() {
-	began := time.Now()
+	start := time.Now()
 	conn, err := net.DialTimeout("tcp", net.JoinHostPort(os.Getenv("BOTHENDS_HOST"), os.Getenv("BOTHENDS_PORT")), time.Second)
 	if err != nil {
 		fmt.Println("connect", ending(err))
@@ -204,7 +204,7 @@ func recordingClient() {
 		var n int
 		if n, err = conn.Read(p); n > 0 {
 			if got = append(got, p[:n]...); reads == 0 {
-				first = time.Since(began)
+				first = time.Since(start)
 			}
 			reads++
 		}
