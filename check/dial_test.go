@@ -214,41 +214,44 @@ func TestDialError(t *testing.T) {
 	}
 }
 
-// Broken servers fail over TLS and on a unix socket as they do over TCP.
-func TestBrokenServersByDial(t *testing.T) {
-	t.Parallel()
+// A kind is a kind of connection to test a server on.
+type kind struct {
+	name   string
+	listen func(t *testing.T) net.Listener
+	dial   func(context.Context, net.Addr) (net.Conn, error)
+}
+
+// kinds returns TLS, with the handshake left to check, and a unix socket.
+func kinds(t *testing.T) []kind {
 	server, client := secured(t)
-	path := filepath.Join(t.TempDir(), "socket")
-	tcp := func(t *testing.T) net.Listener {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	dir := t.TempDir()
+	listen := func(t *testing.T, network, addr string) net.Listener {
+		ln, err := net.Listen(network, addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return ln
 	}
-	for _, kind := range []struct {
-		name   string
-		listen func(t *testing.T) net.Listener
-		dial   func(context.Context, net.Addr) (net.Conn, error)
-	}{
-		{"tls", func(t *testing.T) net.Listener { return tls.NewListener(tcp(t), server) },
-			func(ctx context.Context, addr net.Addr) (net.Conn, error) { // leaves the handshake to check
+	return []kind{
+		{"tls", func(t *testing.T) net.Listener { return tls.NewListener(listen(t, "tcp", "127.0.0.1:0"), server) },
+			func(ctx context.Context, addr net.Addr) (net.Conn, error) {
 				conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
 				if err != nil {
 					return nil, err
 				}
 				return tls.Client(conn, client), nil
 			}},
-		{"unix", func(t *testing.T) net.Listener {
-			ln, err := net.Listen("unix", path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return ln
-		}, func(ctx context.Context, addr net.Addr) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", addr.String())
-		}},
-	} {
+		{"unix", func(t *testing.T) net.Listener { return listen(t, "unix", filepath.Join(dir, filepath.Base(t.Name()))) },
+			func(ctx context.Context, addr net.Addr) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", addr.String())
+			}},
+	}
+}
+
+// Broken servers fail over TLS and on a unix socket as they do over TCP.
+func TestBrokenServersByDial(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds(t) {
 		for _, c := range []struct {
 			name, verdict, why string
 			handle             func(net.Conn)
@@ -275,9 +278,7 @@ func TestBrokenServersByDial(t *testing.T) {
 			{"silence", "fail", "while two clients are silent, another one is not served: |while a client is silent, another one cannot connect: TLS handshake: ", func(conn net.Conn) { answer(conn) }, true},
 		} {
 			t.Run(kind.name+"/"+c.name, func(t *testing.T) {
-				if kind.name != "unix" { // which has one path
-					t.Parallel()
-				}
+				t.Parallel()
 				ln := kind.listen(t)
 				serveOn(t, ln, c.handle, c.inTurn)
 				s := &check.Server{
