@@ -41,7 +41,7 @@ func (f *checkFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.skip, "skip", nil, "`CASES` not to run, separated by commas")
 	flags.BoolVar(&f.list, "list", false, "list the cases, do not run them")
 	flags.StringVar(&f.explain, "explain", "", "print the page about a `CASE`, do not run it")
-	flags.VarP(&f.output, "output", "o", "output format")
+	flags.VarP(&f.output, "output", "o", "output format: text, json, tap or junit")
 	flags.Var(&f.color, "color", "color, auto obeys NO_COLOR")
 }
 
