@@ -24,9 +24,10 @@ type Client struct {
 	// addr is a path.
 	Network string
 
-	// Dial opens a connection on Network. If Dial is nil, the function [Dial] is used,
-	// with a zero net.Dialer. The Trace's Resolved is called when a net.Dialer or
-	// net.Resolver looks a name up under the context given.
+	// Dial opens a connection on Network to addr, which may then have any form. If Dial
+	// is nil, the function [Dial] is used, with a zero net.Dialer. The Trace's Resolved
+	// is called when a net.Dialer or net.Resolver looks a name up under the context
+	// given.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// TLS, if not nil, secures the connection before the message is sent. Its
@@ -46,7 +47,7 @@ type Client struct {
 	Timeout time.Duration
 }
 
-// Exchange connects to addr, as host:port, sends the request, reads the reply and
+// Exchange connects to addr, such as host:port, sends the request, reads the reply and
 // closes. An empty request is not sent at all.
 //
 // The error is an *[ExchangeError] with the step that failed, or a
@@ -114,7 +115,7 @@ func (c *Conn) dial(ctx context.Context, addr string) error {
 	}
 	network := cmp.Or(c.client.Network, "tcp")
 	host, err := hostOf(network, addr)
-	if err != nil {
+	if err != nil && c.client.Dial == nil {
 		return &ExchangeError{"connect", addr, err}
 	}
 	r := resolving{host: host, resolved: c.resolved, start: time.Now()}
@@ -152,8 +153,8 @@ func (c *Conn) secured(h Handshake) {
 	tell(c.trace.Secured, h)
 }
 
-// hostOf returns the host that is looked up before connecting to addr: none for a
-// network such as unix.
+// hostOf returns the host that may be looked up before connecting to addr, and "" if
+// there is none, as in the address of a Unix socket.
 func hostOf(network, addr string) (host string, err error) {
 	if strings.HasPrefix(network, "tcp") {
 		host, _, err = net.SplitHostPort(addr)
@@ -196,7 +197,7 @@ type resolving struct {
 
 // watch returns the context for Dial. An address needs no look-up.
 func (r *resolving) watch(ctx context.Context) context.Context {
-	if _, err := netip.ParseAddr(r.host); err == nil {
+	if _, err := netip.ParseAddr(r.host); err == nil || r.host == "" {
 		return ctx
 	}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{DNSDone: r.done})

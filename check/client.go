@@ -2,56 +2,80 @@ package check
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"net"
-	"os"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/fault"
-	"github.com/bothends/bothends/internal/procgroup"
 	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
-// A Client is somebody's client, and how to judge it: a command that makes one
-// exchange with the server that it is told, and exits with 0 when that went well.
+// A Client is a client to test: a command, or a function. It makes one exchange with the
+// server that a case starts, and reports whether the exchange succeeded.
 type Client struct {
-	// Command is the program and its arguments. {host} and {port} in them are the
-	// server's; the environment has them as BOTHENDS_HOST and BOTHENDS_PORT.
+	// Command is a program and its arguments. It exits with status 0 if and only if the
+	// exchange succeeded. In the arguments, {addr} is replaced by the address of the
+	// server, and {host} and {port} by its parts. The environment contains them as
+	// BOTHENDS_ADDR, BOTHENDS_HOST and BOTHENDS_PORT. For a unix socket, addr and host
+	// are its path, and port is empty.
 	Command []string
-	// MessageSize is the octets of the request to read; 0 is 16, negative none.
+
+	// Exchange, if not nil, is called in place of Command. It returns an error if and
+	// only if the exchange failed. The context has no deadline: the time limit is a part
+	// of what is tested. Exchange must return after the context ends or its connection
+	// is closed, because Run waits for it.
+	Exchange func(ctx context.Context, addr string) error
+
+	// MessageSize is the length of the request in octets. If 0, it is 16. If negative,
+	// there is no request.
 	MessageSize int
-	// Reply is the right one; nil is bothends.DefaultReply.
+
+	// Reply is the correct reply. If nil, it is bothends.DefaultReply.
 	Reply []byte
-	// Limit is how long the command may run; 0 is 15 s. What runs longer is killed.
+
+	// Limit is the time limit for Command or Exchange. If 0, it is 15 s. A command that
+	// runs longer is killed.
 	Limit time.Duration
-	// Adopt ends processes that the command leaves behind, in sessions of their own
-	// too. On Linux, this process becomes the parent of its descendants whose parent
-	// ends, and kills all that it has: it must start no other commands. On other
-	// systems Adopt has no effect.
+
+	// Adopt ends processes that the command leaves behind in sessions of their own too.
+	// On Linux, this process becomes the parent of its descendants whose parent ends,
+	// and kills all of them: it must start no other commands. On other systems Adopt
+	// has no effect.
 	Adopt bool
-	// Host is the loopback address to listen at; "" is 127.0.0.1, or ::1 where
+
+	// Host is the loopback address to listen on. If empty, it is 127.0.0.1, or ::1 if
 	// there is no IPv4.
 	Host string
+
+	// Listen, if not nil, opens the listener of each case; Host is then not used. The
+	// cases that need TCP are skipped if the listener has another network.
+	Listen func() (net.Listener, error)
+
+	// TLS, if not nil, is the configuration of a server that uses TLS, with its
+	// certificate. The cases "refused" and "hang" act before the handshake. In all other
+	// cases the faults are in the octets above TLS, and RST ends the connection below
+	// it. The client is then not tested for leaving octets of the reply unread.
+	TLS *tls.Config
 }
 
-// A ClientCase is one thing that a server, or the network, may do to a client. They
-// come from ClientCases.
+// A ClientCase is one test of a client. [ClientCases] returns all of them.
 type ClientCase struct {
 	Name  string
-	Title string
-	Why   string // why it matters, in a sentence
+	Title string // what the case does
+	Why   string // why it matters, in one sentence
 
 	least int // octets that the reply must have
 	fault func(reply int) fault.Fault
 	reply func([]byte) []byte
 	wants wants
+	needs needs
 }
 
 // wants is what a client should make of a case.
@@ -60,42 +84,33 @@ type wants uint8
 const (
 	success wants = iota
 	failure
-	either // it is the client's choice, but it has to end
+	either // the client may choose, but it has to end
 )
 
-// Run runs the command once for each case, in their order. Leaving the loop, or the
-// end of ctx, stops it. A case that ctx has stopped has no result.
+// needs is what a case does that not every connection can do.
+type needs uint8
+
+const (
+	stream  needs = iota // nothing else
+	rst                  // RST, which TCP has
+	noReply              // RST or no answer while the client connects
+)
+
+// Run runs the client once for each case, in their order. Run stops when the caller
+// leaves the loop, or when ctx ends. A case that ctx has stopped has no result.
 //
-// If the command does not work in the case "whole", which is made first even if it is
-// not among the cases, all others are skipped: that it fails, as it should in them,
-// would mean nothing.
+// If the client does not work in the case "whole", all other cases are skipped, because
+// the failure that they expect would mean nothing. Run first runs "whole" even if it is
+// not among the cases.
 func (c *Client) Run(ctx context.Context, cases []ClientCase) iter.Seq[Result] {
 	return func(yield func(Result) bool) {
-		var useless *finding // of all cases but whole; nil if they can be run
-		if len(cases) > 0 && cases[0].Name != wholeCase && ctx.Err() == nil {
-			f, _ := c.try(ctx, ClientCases()[0])
-			useless = f.without()
-		}
+		run := newClientSuite(*c)
 		for _, of := range cases {
 			if ctx.Err() != nil {
 				return
 			}
-			began := time.Now()
-			f, output := finding{}, ""
-			if useless != nil && of.Name != wholeCase {
-				f = *useless
-			} else {
-				f, output = c.try(ctx, of)
-			}
-			if ctx.Err() != nil {
-				return
-			}
-			if of.Name == wholeCase {
-				useless = f.without()
-			}
-			r := f.result(of.Name, of.Title)
-			r.Output, r.Took = output, time.Since(began)
-			if !yield(r) {
+			r := timed(of.Name, of.Title, func() (finding, string) { return run.judge(ctx, of) })
+			if ctx.Err() != nil || !yield(r) {
 				return
 			}
 		}
@@ -105,59 +120,92 @@ func (c *Client) Run(ctx context.Context, cases []ClientCase) iter.Seq[Result] {
 // wholeCase is the case without which the others mean nothing.
 const wholeCase = "whole"
 
-// without returns the finding of the other cases, if f is that of whole; nil if they can
-// be run.
+// A clientSuite is one run of the cases of a Client, with the defaults filled in.
+type clientSuite struct {
+	Client
+	tried   bool     // the case whole
+	useless *finding // the finding of all other cases; nil if they can be run
+}
+
+func newClientSuite(c Client) *clientSuite {
+	if c.Reply == nil {
+		c.Reply = []byte(bothends.DefaultReply)
+	}
+	setDefault(&c.Limit, 15*time.Second)
+	return &clientSuite{Client: c}
+}
+
+// judge runs a case, and the case whole before it if need be.
+func (s *clientSuite) judge(ctx context.Context, of ClientCase) (f finding, output string) {
+	if of.Name == wholeCase {
+		f, output = s.try(ctx, of)
+		s.tried, s.useless = true, f.without()
+		return f, output
+	}
+	if !s.tried {
+		s.judge(ctx, ClientCases()[0])
+	}
+	if s.useless != nil {
+		return *s.useless, ""
+	}
+	return s.try(ctx, of)
+}
+
+// without returns the finding of the other cases if f is that of whole. It returns nil if
+// they can be run.
 func (f finding) without() *finding {
 	switch {
 	case f.err != nil:
 	case f.verdict == Fail:
-		f = skip("not run: it does not work with a good reply (case %s): %s", wholeCase, f.why)
+		f = skip("not run: the client does not work with a correct reply (case %s): %s", wholeCase, f.why)
 	default:
 		return nil
 	}
 	return &f
 }
 
-// try runs the command against a server with the case's fault.
-func (c *Client) try(ctx context.Context, of ClientCase) (_ finding, output string) {
-	reply := c.Reply
-	if reply == nil {
-		reply = []byte(bothends.DefaultReply)
+// try runs the client with a server that has the fault of the case.
+func (s *clientSuite) try(ctx context.Context, of ClientCase) (_ finding, output string) {
+	if len(s.Reply) < of.least {
+		return skip("a reply of %s cannot be cut", octets(len(s.Reply))), ""
 	}
-	size := len(reply)
-	if size < of.least {
-		return skip("a reply of %d octets cannot be cut", size), ""
-	}
-	ln, err := c.listen()
+	ln, err := s.listen()
 	if err != nil {
-		return unable(fmt.Errorf("no server for the command: %w", err)), ""
+		return unable(fmt.Errorf("no server for the client: %w", err)), ""
 	}
+	if network := ln.Addr().Network(); of.needs != stream && network != "tcp" {
+		ln.Close()
+		return skip("the case needs TCP, and the network is %q", network), ""
+	}
+	reply := s.Reply
 	if of.reply != nil {
 		reply = of.reply(reply)
 	}
 	var seen exchanges
 	server := &bothends.Server{
-		MessageSize: c.MessageSize,
-		Timeout:     -1, // the client has to give up, and not we
+		MessageSize: s.MessageSize,
+		Timeout:     -1, // the client has to give up, not the server
 		Reply: func(context.Context, *bothends.Request) ([]byte, error) {
 			seen.asked.Add(1)
 			return reply, nil
 		},
 		TraceConn: func(net.Conn) *bothends.Trace { return seen.trace(len(reply)) },
 	}
-	faulty := fault.Listen(ln, of.fault(size))
+	faulty := s.faulty(ln, of)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(faulty) }()
+	client := s.start(ctx, ln.Addr())
 	defer func() {
 		server.Close()
 		faulty.Close()
 		<-served
+		client.wait()
 	}()
-	e, err := c.command(ctx, ln.Addr())
+	e, err := client.end()
 	if err != nil {
 		return unable(err), ""
 	}
-	if of.wants != failure { // the command may be faster than the server's last event
+	if of.wants != failure { // the client may be faster than the server's last event
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		server.Shutdown(soon)
@@ -169,42 +217,27 @@ func (c *Client) try(ctx context.Context, of ClientCase) (_ finding, output stri
 	return f, e.output
 }
 
-// exchanges is what the server has seen of the client.
-type exchanges struct {
-	asked atomic.Int64 // whole requests
-	made  atomic.Int64 // with the whole reply, and the client was there for it
-	reset atomic.Int64 // of them, those that the client ended with RST
-}
-
-// trace counts one connection.
-func (e *exchanges) trace(reply int) *bothends.Trace {
-	sent, fin, reset, got := false, false, false, uint64(0)
-	return &bothends.Trace{
-		Exchanged: func(bothends.Exchange) { sent = true },
-		Received: func(t bothends.Transfer) {
-			got += uint64(t.N)
-			fin = fin || errors.Is(t.Err, io.EOF)
-			reset = reset || bothends.Classify(t.Err) == bothends.Reset
-		},
-		Closing: func(conn net.Conn) {
-			info, _ := tcpinfo.Read(conn)
-			fin = fin || info.BytesReceived != nil && *info.BytesReceived > got // it counts as one
-			if !sent || fin && info.BytesAcked != nil && *info.BytesAcked < uint64(reply) {
-				return // it has never acknowledged what came behind its FIN
-			}
-			e.made.Add(1)
-			if reset || !fin && info.State != nil && *info.State == "CLOSE" { // what told of the RST was no receive
-				e.reset.Add(1)
-			}
-		},
+// faulty returns the listener with the fault of the case, and with TLS. A fault on
+// connecting is below TLS, and any other above it.
+func (s *clientSuite) faulty(ln net.Listener, of ClientCase) net.Listener {
+	f := of.fault(len(s.Reply))
+	switch {
+	case s.TLS == nil:
+		return fault.Listen(ln, f)
+	case of.needs == noReply:
+		return tls.NewListener(fault.Listen(ln, f), s.TLS)
 	}
+	return fault.Listen(tls.NewListener(ln, s.TLS), f)
 }
 
-func (c *Client) listen() (net.Listener, error) {
+func (s *clientSuite) listen() (net.Listener, error) {
+	if s.Listen != nil {
+		return s.Listen()
+	}
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
-	if c.Host != "" {
-		return config.Listen(context.Background(), "tcp", net.JoinHostPort(c.Host, "0"))
+	if s.Host != "" {
+		return config.Listen(context.Background(), "tcp", net.JoinHostPort(s.Host, "0"))
 	}
 	ln, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -215,72 +248,63 @@ func (c *Client) listen() (net.Listener, error) {
 	return ln, err
 }
 
-// An ending is how a command has ended.
-type ending struct {
-	status int  // the exit status; -1 if a signal ended it
-	killed bool // at the limit
-	took   time.Duration
-	output string
-	left   error // processes that could not be ended
+// exchanges is what the server has seen of the client.
+type exchanges struct {
+	asked atomic.Int64 // whole requests
+	made  atomic.Int64 // with the whole reply, and the client was there for it
+	reset atomic.Int64 // of them, those that the client ended with RST
 }
 
-// command runs the command.
-func (c *Client) command(ctx context.Context, addr net.Addr) (e ending, err error) {
-	host, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return e, err
+// trace counts one connection. Over TLS the kernel counts other octets than the server,
+// and a client that does not read the server's close_notify ends with RST, so there only
+// what the server has sent counts.
+func (e *exchanges) trace(reply int) *bothends.Trace {
+	sent, fin, reset, got := false, false, false, uint64(0)
+	return &bothends.Trace{
+		Exchanged: func(bothends.Exchange) { sent = true },
+		Received: func(t bothends.Transfer) {
+			got += uint64(t.N)
+			fin = fin || errors.Is(t.Err, io.EOF)
+			reset = reset || bothends.Classify(t.Err) == bothends.Reset
+		},
+		Closing: func(conn net.Conn) {
+			if tlsConn(conn) != nil {
+				if sent {
+					e.made.Add(1)
+				}
+				return
+			}
+			info, _ := tcpinfo.Read(conn)
+			fin = fin || info.BytesReceived != nil && *info.BytesReceived > got // it counts as one
+			if !sent || fin && info.BytesAcked != nil && *info.BytesAcked < uint64(reply) {
+				return // the client has never acknowledged what came after its FIN
+			}
+			e.made.Add(1)
+			if reset || !fin && info.State != nil && *info.State == "CLOSE" { // no read returned the RST
+				e.reset.Add(1)
+			}
+		},
 	}
-	args := make([]string, len(c.Command))
-	for i, a := range c.Command {
-		args[i] = strings.NewReplacer("{host}", host, "{port}", port).Replace(a)
-	}
-	limit := c.Limit
-	setDefault(&limit, 15*time.Second)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "BOTHENDS_HOST="+host, "BOTHENDS_PORT="+port)
-	group := procgroup.Group{Adopt: c.Adopt}
-	began := time.Now()
-	if err := group.Start(cmd); err != nil {
-		return e, fmt.Errorf("the command could not be started: %w", err)
-	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-group.Exited():
-	case <-timer.C:
-		e.killed = true
-	case <-ctx.Done():
-	}
-	e.took = time.Since(began)
-	e.left = group.End() // and what it has left behind
-	e.output = group.Output()
-	e.status = -1
-	select {
-	case <-group.Exited():
-		e.status = cmd.ProcessState.ExitCode()
-	default: // it could not be ended
-	}
-	return e, nil
 }
 
-// verdict judges how the command ended.
+// verdict judges how the client ended.
 func (of ClientCase) verdict(e ending, seen *exchanges) finding {
 	took := rounded(e.took)
 	switch {
-	case e.killed:
+	case e.late:
 		return fail("it had not ended after %v", took)
-	case e.status == -1:
-		return fail("a signal ended it, after %v: it crashed", took)
+	case e.crashed:
+		return fail("a signal ended it after %v: it crashed", took)
 	case of.wants != failure && seen.asked.Load() == 0:
-		return fail("exit %d after %v, and it never sent a whole request", e.status, took)
-	case of.wants == success && e.status != 0:
-		return fail("exit %d after %v, though the reply was whole and right", e.status, took)
+		return fail("%s after %v, and it never sent a whole request", e.how, took)
+	case of.wants == success && e.failed:
+		return fail("%s after %v, although the reply was complete and correct", e.how, took)
 	case of.wants == success && seen.made.Load() == 0:
-		return fail("exit 0 after %v, and it left before the whole reply had come", took)
+		return fail("%s after %v, and it closed the connection before the whole reply had arrived", e.how, took)
 	case of.wants == success && seen.reset.Load() > 0:
-		return warn("exit 0 after %v, and it ended with RST: it left octets of the reply unread, or it closes so (SO_LINGER 0)", took)
-	case of.wants == failure && e.status == 0:
-		return fail("exit 0 after %v: it took this for a success", took)
+		return warn("%s after %v, and it ended with RST: it left octets of the reply unread, or it sets SO_LINGER to 0", e.how, took)
+	case of.wants == failure && !e.failed:
+		return fail("%s after %v: it took this for a success", e.how, took)
 	}
-	return pass("exit %d", e.status)
+	return pass("%s", strings.TrimSpace(e.how))
 }

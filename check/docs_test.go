@@ -1,6 +1,8 @@
 package check_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"go/format"
 	"maps"
@@ -20,7 +22,7 @@ import (
 
 const docs = "../docs/check"
 
-// pages are the files that the cases should have, below docs, and each one's title.
+// pages returns the page that each case should have, below docs, and its title.
 func pages() map[string]string {
 	titles := make(map[string]string)
 	for _, c := range check.ServerCases() {
@@ -60,16 +62,16 @@ func TestPages(t *testing.T) {
 	}
 	for page, title := range titles {
 		name := strings.TrimSuffix(filepath.Base(page), ".md")
-		want := fmt.Sprintf("# %s\n\n*%s*\n\n## What is done\n", name, title)
+		want := fmt.Sprintf("# %s\n\n*%s*\n\n## What the case does\n", name, title)
 		text := read(t, filepath.Join(docs, page))
 		if !strings.HasPrefix(text, want) {
-			t.Errorf("%s does not begin with %q", page, want)
+			t.Errorf("%s does not start with %q", page, want)
 		}
-		battery := "bothends check "
+		command := "bothends check "
 		if strings.HasPrefix(page, "client/") {
-			battery += "client "
+			command += "client "
 		}
-		for _, part := range []string{"\n## Why it matters\n", "\n## In code\n", "\n## By hand\n\n    " + battery, "--only " + name + " "} {
+		for _, part := range []string{"\n## Why it matters\n", "\n## In code\n", "\n## Try it\n\n    " + command, "--only " + name + " "} {
 			if !strings.Contains(strings.ReplaceAll(text, "\n", " \n")+" ", strings.ReplaceAll(part, "\n", " \n")) {
 				t.Errorf("%s has no %q", page, part)
 			}
@@ -116,7 +118,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// snippets are the pages' pieces of code in a language, by page.
+// snippets returns the code of the pages in a language, by page.
 func snippets(t *testing.T, language string) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -132,7 +134,7 @@ func snippets(t *testing.T, language string) map[string]string {
 	return found
 }
 
-// Each page has code, and in a language that is looked at below.
+// Each page has code, in a language that is tested below.
 func TestSnippetLanguages(t *testing.T) {
 	for page := range pages() {
 		fences := regexp.MustCompile("(?m)^```(.*)$").FindAllStringSubmatch(read(t, filepath.Join(docs, page)), -1)
@@ -147,7 +149,7 @@ func TestSnippetLanguages(t *testing.T) {
 	}
 }
 
-// Go is parsed, and as gofmt has it: declarations, or what stands in a function.
+// Go code is declarations, or statements of a function, and is formatted.
 func TestGoSnippets(t *testing.T) {
 	for where, code := range snippets(t, "go") {
 		formatted, err := format.Source([]byte(code))
@@ -161,12 +163,15 @@ func TestGoSnippets(t *testing.T) {
 
 func TestPythonSnippets(t *testing.T) {
 	python := need.Program(t, "python3", "python3")
-	for where, code := range snippets(t, "python") {
-		cmd := exec.CommandContext(t.Context(), python, "-c", "import ast, sys; ast.parse(sys.stdin.read())")
-		cmd.Stdin = strings.NewReader(code)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", where, err, out)
-		}
+	text, err := json.Marshal(snippets(t, "python"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const parse = "import ast, json, sys\nfor where, code in json.load(sys.stdin).items(): ast.parse(code, where)"
+	cmd := exec.CommandContext(t.Context(), python, "-c", parse)
+	cmd.Stdin = bytes.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -10,23 +10,23 @@ import (
 	"unicode"
 )
 
-// Schema names the form of a Result as JSON. EndSchema names that of the last object, if
-// the results are not a verdict: the run was stopped, or cases could not be run.
+// Schema is the name of the JSON schema of a Result. EndSchema is that of the last object
+// if there is no verdict, because the run was stopped or cases could not be run.
 const (
 	Schema    = "bothends.check/v1"
 	EndSchema = "bothends.check-end/v1"
 )
 
-// A Reporter writes results as they come. End is called once, after the last. A verdict
-// is printed only if there are as many results as cases.
+// A Reporter writes results one by one. Call End once, after the last result. A verdict is
+// written only if there are as many results as cases.
 type Reporter interface {
 	Add(Result) error
 	End() error
 }
 
-// NewReporter returns a Reporter for a format: "text", "json", "tap" or "junit"; nil
-// for any other. The suite is what is judged, for the formats that name it, and cases
-// is how many results there will be. Color is for text.
+// NewReporter returns a Reporter for the format "text", "json", "tap" or "junit", and nil
+// for any other format. The suite is the name of the server or client. The number of
+// results to expect is cases. Only text can have color.
 func NewReporter(format string, w io.Writer, suite string, cases int, color bool) Reporter {
 	switch format {
 	case "text":
@@ -41,7 +41,8 @@ func NewReporter(format string, w io.Writer, suite string, cases int, color bool
 	return nil
 }
 
-// text is a table, a line a case, with what was seen below those that did not pass.
+// text is a table with one line per case. If a case did not pass, the line is followed by
+// what was seen.
 type text struct {
 	w     io.Writer
 	suite string
@@ -50,8 +51,8 @@ type text struct {
 	tally Tally
 }
 
-// The columns of a case's name and of its title. With the verdict and the time a line
-// has 80.
+// The widths of a case's name and of its title. With the verdict and the time, a line has
+// 80 columns.
 const (
 	nameWidth  = 13
 	titleWidth = 50
@@ -77,7 +78,7 @@ func (t *text) Add(r Result) error {
 	return err
 }
 
-// printable keeps what a command has printed from steering the terminal.
+// printable replaces what could control the terminal in the output of a command.
 func printable(r rune) rune {
 	if r != '\t' && !unicode.IsPrint(r) {
 		return '?'
@@ -88,7 +89,7 @@ func printable(r rune) rune {
 func (t *text) paint(v Verdict) string {
 	word := v.String()
 	if v == Fail {
-		word = "FAIL" // to be seen without colour too
+		word = "FAIL" // visible without color too
 	}
 	if !t.color {
 		return word
@@ -113,8 +114,8 @@ func (t *text) End() error {
 	return err
 }
 
-// jsonLines is one object a line, one line a case. If the results are not a verdict, a
-// line more says why.
+// jsonLines is one line per case, with one object. If there is no verdict, one more line
+// contains the reason.
 type jsonLines struct {
 	w     io.Writer
 	cases int
@@ -123,15 +124,7 @@ type jsonLines struct {
 
 func (j *jsonLines) Add(r Result) error {
 	j.tally.Add(r)
-	return j.encode(struct {
-		Schema  string  `json:"schema"`
-		Case    string  `json:"case"`
-		Title   string  `json:"title"`
-		Verdict Verdict `json:"verdict"`
-		Why     string  `json:"why"`
-		Seconds float64 `json:"seconds"`
-		Output  string  `json:"output,omitempty"`
-	}{Schema, r.Case, r.Title, r.Verdict, r.Why, r.Took.Seconds(), r.Output})
+	return j.encode(r)
 }
 
 func (j *jsonLines) End() error {
@@ -162,7 +155,7 @@ type tap struct {
 
 func (t *tap) Add(r Result) error {
 	var b strings.Builder
-	t.begin(&b)
+	t.plan(&b)
 	t.n++
 	status, directive := "ok", ""
 	switch r.Verdict {
@@ -173,38 +166,38 @@ func (t *tap) Add(r Result) error {
 	}
 	fmt.Fprintf(&b, "%s %d - %s: %s%s\n", status, t.n, r.Case, tapText(r.Title), directive)
 	if r.Verdict == Fail || r.Verdict == Warn {
-		why, _ := json.Marshal(r.Why) // a JSON string is one of YAML too
+		why, _ := json.Marshal(r.Why) // a JSON string is a YAML string too
 		fmt.Fprintf(&b, "  ---\n  verdict: %v\n  why: %s\n  duration_ms: %.3f\n  ...\n", r.Verdict, why, float64(r.Took)/1e6)
 	}
 	_, err := io.WriteString(t.w, b.String())
 	return err
 }
 
-// begin writes the plan, once.
-func (t *tap) begin(w io.Writer) {
+// plan writes the first two lines, once.
+func (t *tap) plan(w io.Writer) {
 	if t.n == 0 {
 		fmt.Fprintf(w, "TAP version 14\n1..%d\n", t.cases)
 	}
 }
 
-// tapText is a text that makes no directive and no second line.
+// tapText returns s without directives, in one line.
 func tapText(s string) string {
 	return strings.NewReplacer(`\`, `\\`, "#", `\#`, "\n", " ", "\r", " ").Replace(s)
 }
 
-// End tells when a run was stopped before all results were there.
+// End reports that a run was stopped before all results were there.
 func (t *tap) End() error {
 	if t.n == t.cases {
 		return nil
 	}
 	var b strings.Builder
-	t.begin(&b)
+	t.plan(&b)
 	fmt.Fprintf(&b, "Bail out! stopped after %d of %s, no verdict\n", t.n, numbered(t.cases))
 	_, err := io.WriteString(t.w, b.String())
 	return err
 }
 
-// junit is the XML that CI systems read; it can only be written at the end.
+// junit is the XML that CI systems read. It can only be written at the end.
 type junit struct {
 	w       io.Writer
 	suite   string

@@ -54,11 +54,11 @@ skip  fin           leaves                                                     -
 		t.Error(diff)
 	}
 	if got := reported(t, "text", true, results...); !strings.Contains(got, "\x1b[1;31mFAIL\x1b[0m  cut") {
-		t.Errorf("no colour:\n%s", got)
+		t.Errorf("no color:\n%s", got)
 	}
 }
 
-// The last line is a verdict only if there was one to give.
+// The last line is a verdict only if there is one.
 func TestSentence(t *testing.T) {
 	pass, fail, warn, skip := results[0], results[1], results[2], results[3]
 	unable := skip
@@ -100,6 +100,54 @@ func TestJSON(t *testing.T) {
 	var second struct{ Verdict, Why, Output string }
 	if err := json.Unmarshal([]byte(lines[1]), &second); err != nil || second.Verdict != "fail" || second.Why != results[1].Why || second.Output != "one\ntwo\x1b[31m\n" {
 		t.Errorf("%+v, %v", second, err)
+	}
+}
+
+// What is printed as JSON can be read back.
+func TestResultRoundTrip(t *testing.T) {
+	unable := check.Result{Case: "many", Title: "many", Verdict: check.Skip, Why: "no ports", Took: 123456789, Err: errors.New("no ports")}
+	for _, want := range append(results, unable) {
+		line := reported(t, "json", false, want)
+		line = line[:strings.Index(line, "\n")]
+		var got check.Result
+		if err := json.Unmarshal([]byte(line), &got); err != nil {
+			t.Fatal(err)
+		}
+		if (got.Err == nil) != (want.Err == nil) || got.Err != nil && got.Err.Error() != want.Err.Error() {
+			t.Errorf("%s: Err is %v, want %v", line, got.Err, want.Err)
+		}
+		got.Err, want.Err = nil, nil
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", line, diff)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"schema":"bothends.check/v2","verdict":"pass"}`: `the schema is "bothends.check/v2", expected "bothends.check/v1"`,
+		`{"schema":"bothends.check/v1","verdict":"good"}`: `"good" is not a verdict: must be pass, fail, warn or skip`,
+	} {
+		if err := json.Unmarshal([]byte(text), new(check.Result)); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestVerdictText(t *testing.T) {
+	for _, want := range []check.Verdict{check.Pass, check.Fail, check.Warn, check.Skip} {
+		text, err := want.MarshalText()
+		if err != nil || string(text) != want.String() {
+			t.Errorf("%q, %v", text, err)
+		}
+		got := check.Verdict(9)
+		if err := got.UnmarshalText(text); err != nil || got != want {
+			t.Errorf("%s is read as %v, %v", text, got, err)
+		}
+	}
+	got := check.Warn
+	if err := got.UnmarshalText([]byte("PASS")); err == nil || got != check.Warn {
+		t.Errorf("%v, %v", got, err)
+	}
+	if text, err := check.Verdict(9).MarshalText(); err == nil || check.Verdict(9).String() != "Verdict(9)" {
+		t.Errorf("%q", text)
 	}
 }
 
@@ -157,7 +205,7 @@ func TestJUnit(t *testing.T) {
 	}
 }
 
-// A run that was stopped is no success.
+// A run that was stopped is not a success.
 func TestJUnitStopped(t *testing.T) {
 	text := reported(t, "junit", false, results[0])
 	if !strings.Contains(text, `tests="2" failures="0" errors="1"`) || !strings.Contains(text, `<error message="stopped after 1 of 4 cases, no verdict"></error>`) {
@@ -165,7 +213,7 @@ func TestJUnitStopped(t *testing.T) {
 	}
 }
 
-// A case that this machine could not run is an error, and not one that was left out.
+// A case that this machine could not run is an error, and not skipped.
 func TestJUnitUnable(t *testing.T) {
 	unable := check.Result{Case: "many", Verdict: check.Skip, Why: "too many open files", Err: errors.New("too many open files")}
 	text := reported(t, "junit", false, results[0], unable, results[0], results[0])
@@ -181,13 +229,13 @@ func (broken) Write([]byte) (int, error) { return 0, errors.New("broken") }
 func TestReporterErrors(t *testing.T) {
 	for _, format := range []string{"text", "json", "tap"} {
 		if err := check.NewReporter(format, broken{}, "", 1, false).Add(results[0]); err == nil {
-			t.Errorf("%s does not tell what it could not write", format)
+			t.Errorf("%s does not report a failed write", format)
 		}
 	}
 	if err := check.NewReporter("junit", broken{}, "", 1, false).End(); err == nil {
-		t.Error("junit does not tell what it could not write")
+		t.Error("junit does not report a failed write")
 	}
 	if r := check.NewReporter("xml", broken{}, "", 1, false); r != nil {
-		t.Errorf("a format that there is not: %v", r)
+		t.Errorf("a format that does not exist: %v", r)
 	}
 }

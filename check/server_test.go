@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/check"
+	"github.com/bothends/bothends/internal/memnet"
 )
 
 func TestMain(m *testing.M) {
@@ -26,27 +28,27 @@ func TestMain(m *testing.M) {
 		recordingClient()
 		return
 	}
-	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each client that a case runs takes a second more
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each client that a case runs takes one second longer
 	flag.Parse()
-	flag.Set("test.parallel", "8") // they wait more than they work
+	flag.Set("test.parallel", "8") // the tests wait more than they work
 	goleak.VerifyTestMain(m)
 }
 
-// verdicts runs cases against a server, "name: verdict" each.
+// verdicts runs cases against a server. It returns "name: verdict" for each case.
 func verdicts(t *testing.T, s *check.Server, only ...string) (all []string, why map[string]string) {
 	t.Helper()
 	why = make(map[string]string)
 	for r := range s.Run(t.Context(), cases(t, only...)) {
 		all = append(all, r.Case+": "+r.Verdict.String())
 		why[r.Case] = r.Why
-		if r.Took <= 0 || r.Title == "" {
+		if r.Took < 0 || r.Title == "" {
 			t.Errorf("%s took %v, and its title is %q", r.Case, r.Took, r.Title)
 		}
 	}
 	return all, why
 }
 
-// cases are the server's, or those of that name.
+// cases returns the cases for servers with these names, or all of them.
 func cases(t *testing.T, only ...string) (chosen []check.ServerCase) {
 	t.Helper()
 	for _, c := range check.ServerCases() {
@@ -65,24 +67,40 @@ func cases(t *testing.T, only ...string) (chosen []check.ServerCase) {
 	return chosen
 }
 
-// serve listens, and gives each connection to handle, in a goroutine of its own.
+// serve listens on a TCP port, and calls handle for each connection in a goroutine.
 func serve(t *testing.T, handle func(net.Conn)) (addr string) {
-	t.Helper()
-	return serveBy(t, handle, func(conns *sync.WaitGroup, one func()) { conns.Go(one) })
-}
-
-// serveInTurn is serve, one connection after another.
-func serveInTurn(t *testing.T, handle func(net.Conn)) (addr string) {
-	t.Helper()
-	return serveBy(t, handle, func(_ *sync.WaitGroup, one func()) { one() })
-}
-
-func serveBy(t *testing.T, handle func(net.Conn), start func(*sync.WaitGroup, func())) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	serveOn(t, ln, handle, false)
+	return ln.Addr().String()
+}
+
+// inMemory runs a test, or a subtest if it has a name, in a bubble of package synctest, where
+// time passes only while all goroutines wait. Its network must be in memory.
+func inMemory(t *testing.T, name string, test func(*testing.T)) {
+	t.Helper()
+	if name == "" {
+		synctest.Test(t, test)
+		return
+	}
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
+
+// serveInMemory is serveOn over a network in memory. It returns the Dial of a Server.
+func serveInMemory(t *testing.T, handle func(net.Conn), inTurn bool) func(context.Context, string, string) (net.Conn, error) {
+	t.Helper()
+	ln := memnet.Listen()
+	serveOn(t, ln, handle, inTurn)
+	return ln.Dial
+}
+
+// serveOn calls handle for each connection until the test ends: one connection after another
+// if inTurn is set.
+func serveOn(t *testing.T, ln net.Listener, handle func(net.Conn), inTurn bool) {
+	t.Helper()
 	var conns sync.WaitGroup
 	conns.Go(func() {
 		for {
@@ -90,20 +108,24 @@ func serveBy(t *testing.T, handle func(net.Conn), start func(*sync.WaitGroup, fu
 			if err != nil {
 				return
 			}
-			start(&conns, func() {
+			one := func() {
 				defer conn.Close()
 				handle(conn)
-			})
+			}
+			if inTurn {
+				one()
+			} else {
+				conns.Go(one)
+			}
 		}
 	})
 	t.Cleanup(func() {
 		ln.Close()
 		conns.Wait()
 	})
-	return ln.Addr().String()
 }
 
-// answer is a server's part of an exchange, as it should be.
+// answer is the server's part of a normal exchange.
 func answer(conn net.Conn) error {
 	if err := bothends.ReadMessage(conn, make([]byte, 16)); err != nil {
 		return err
@@ -111,7 +133,7 @@ func answer(conn net.Conn) error {
 	return bothends.WriteMessage(conn, []byte(bothends.DefaultReply))
 }
 
-// Our own server passes every case.
+// Our server passes every case.
 func TestOurServer(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -136,9 +158,8 @@ func TestOurServer(t *testing.T) {
 	}
 }
 
-// Each case finds the server that it is for.
+// Each case finds the bugs that it is for.
 func TestBrokenServers(t *testing.T) {
-	t.Parallel()
 	request := func(conn net.Conn) error { return bothends.ReadMessage(conn, make([]byte, 16)) }
 	reply := func(conn net.Conn) { conn.Write([]byte(bothends.DefaultReply)) }
 	for _, c := range []struct {
@@ -149,28 +170,28 @@ func TestBrokenServers(t *testing.T) {
 		inTurn  bool
 	}{
 		{"octets cut", "fail", "of the request: |connection reset by peer|0 bytes into a 16-byte message", func(conn net.Conn) {
-			if n, _ := conn.Read(make([]byte, 16)); n == 16 { // takes what one recv gives for the message
+			if n, _ := conn.Read(make([]byte, 16)); n == 16 { // takes one Read for the message
 				reply(conn)
 			}
 		}, false},
-		{"octets cut", "fail", "it answered when it had ", func(conn net.Conn) {
-			for p := make([]byte, 16); ; { // answers whatever one recv gives
+		{"octets cut", "fail", "the server answered after ", func(conn net.Conn) {
+			for p := make([]byte, 16); ; { // answers each Read
 				if n, _ := conn.Read(p); n == 0 {
 					return
 				}
 				reply(conn)
 			}
 		}, false},
-		{"octets cut", "fail", "it answered when it had |after ", func(conn net.Conn) {
-			conn.Read(make([]byte, 16)) // and closes behind the first
+		{"octets cut", "fail", "the server answered after |of the request: ", func(conn net.Conn) {
+			conn.Read(make([]byte, 16)) // and closes after the first
 			reply(conn)
 		}, false},
-		{"half-close", "fail", "the reply did not come: socket closed 0 bytes into a 16-byte message", func(conn net.Conn) {
+		{"half-close", "fail", "the reply did not arrive: socket closed 0 bytes into a 16-byte message", func(conn net.Conn) {
 			if request(conn) != nil {
 				return
 			}
 			conn.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
-			if _, err := conn.Read(make([]byte, 1)); err != io.EOF { // takes the FIN for a client that is gone
+			if _, err := conn.Read(make([]byte, 1)); err != io.EOF { // takes the FIN for a client that has left
 				reply(conn)
 			}
 		}, false},
@@ -183,7 +204,7 @@ func TestBrokenServers(t *testing.T) {
 				reply(conn)
 			}
 		}, false},
-		{"surplus", "warn", "it closed with an octet unread", func(conn net.Conn) {
+		{"surplus", "warn", "the server closed the connection with an octet unread", func(conn net.Conn) {
 			answer(conn) // and closes at once
 		}, false},
 		{"many", "fail", "exchanges did not work, one of them: ", func(conn net.Conn) {
@@ -195,11 +216,11 @@ func TestBrokenServers(t *testing.T) {
 			for answer(conn) == nil { // persistent
 			}
 		}, true},
-		{"fin", "warn", "it answered a request that ended after ", func(conn net.Conn) {
+		{"fin", "warn", "the server answered a request that ended after ", func(conn net.Conn) {
 			io.ReadAtLeast(conn, make([]byte, 16), 16)
 			reply(conn)
 		}, false},
-		{"fin", "warn", "it had not closed its end", func(conn net.Conn) {
+		{"fin", "warn", "the server had not closed its end", func(conn net.Conn) {
 			if answer(conn) != nil {
 				slow := time.NewTimer(2200 * time.Millisecond)
 				<-slow.C // forgets to close
@@ -208,7 +229,7 @@ func TestBrokenServers(t *testing.T) {
 		{"silence", "fail", "while two clients are silent, another one is not served: ", func(conn net.Conn) {
 			answer(conn)
 		}, true},
-		{"silence", "warn", "no deadline within 500ms: a client that says nothing was still connected", func(conn net.Conn) { answer(conn) }, false},
+		{"silence", "warn", "no deadline within 500ms: a client that sent nothing was still connected", func(conn net.Conn) { answer(conn) }, false},
 		{"whole", "fail", "not the expected", func(conn net.Conn) {
 			if request(conn) == nil {
 				conn.Write([]byte("Farewell, CLIENT"))
@@ -216,13 +237,8 @@ func TestBrokenServers(t *testing.T) {
 		}, false},
 	} {
 		for name := range strings.FieldsSeq(c.cases) {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				listen := serve
-				if c.inTurn {
-					listen = serveInTurn
-				}
-				s := &check.Server{Addr: listen(t, c.handle), Expect: []byte(bothends.DefaultReply), Limit: 2 * time.Second, Silence: time.Second / 2, Many: 120}
+			inMemory(t, name, func(t *testing.T) {
+				s := &check.Server{Dial: serveInMemory(t, c.handle, c.inTurn), Expect: []byte(bothends.DefaultReply), Limit: 2 * time.Second, Silence: time.Second / 2, Many: 120}
 				got, why := verdicts(t, s, name)
 				matches := false
 				for text := range strings.SplitSeq(c.why, "|") {
@@ -236,10 +252,11 @@ func TestBrokenServers(t *testing.T) {
 	}
 }
 
-// A server that sends all replies from one place, as one that waits in select() does,
-// stands still for everybody when a client does not read.
-func TestOneSender(t *testing.T) {
-	t.Parallel()
+// A server that sends all replies in one goroutine stops for all clients if one of them does
+// not read.
+func TestOneSender(t *testing.T) { inMemory(t, "", testOneSender) }
+
+func testOneSender(t *testing.T) {
 	replies := make(chan net.Conn)
 	var sender sync.WaitGroup
 	sender.Go(func() {
@@ -251,37 +268,37 @@ func TestOneSender(t *testing.T) {
 		close(replies)
 		sender.Wait()
 	})
-	addr := serve(t, func(conn net.Conn) {
-		conn.(*net.TCPConn).SetWriteBuffer(1) // so that it does not take megabytes to fill it
+	dial := serveInMemory(t, func(conn net.Conn) {
 		for bothends.ReadMessage(conn, make([]byte, 16)) == nil {
 			replies <- conn
 		}
-	})
-	s := &check.Server{Addr: addr, Limit: 2 * time.Second}
+	}, false)
+	s := &check.Server{Dial: dial, Limit: 2 * time.Second}
 	if got, why := verdicts(t, s, "no-reader"); got[0] != "no-reader: fail" {
 		t.Errorf("%q, %q", got, why)
 	}
 }
 
-// A long message is cut and read in so many pieces that a healthy server passes.
-func TestLongMessages(t *testing.T) {
-	t.Parallel()
+// A long message is not cut into so many pieces that a healthy server fails.
+func TestLongMessages(t *testing.T) { inMemory(t, "", testLongMessages) }
+
+func testLongMessages(t *testing.T) {
 	const n = 200_000
-	addr := serve(t, func(conn net.Conn) {
+	dial := serveInMemory(t, func(conn net.Conn) {
 		p := make([]byte, n)
 		if bothends.ReadMessage(conn, p) == nil {
 			conn.Write(p)
 			io.Copy(io.Discard, conn)
 		}
-	})
-	s := &check.Server{Addr: addr, Request: make([]byte, n), ReplySize: n, Limit: 2 * time.Second}
+	}, false)
+	s := &check.Server{Dial: dial, Request: make([]byte, n), ReplySize: n, Limit: 2 * time.Second}
 	if got, why := verdicts(t, s, "octets", "slow-reader"); got[0] != "octets: pass" || got[1] != "slow-reader: pass" {
 		t.Errorf("%q, %q", got, why)
 	}
 }
 
-// A server that is gone after a case fails it, and the cases behind it are skipped;
-// or, with Restart, judged.
+// A server that a case ends fails the case. The cases after it are skipped, or, with Restart,
+// run.
 func TestServerThatDies(t *testing.T) {
 	t.Parallel()
 	for _, restarts := range []bool{false, true} {
@@ -327,66 +344,54 @@ func TestServerThatDies(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s\n%q", diff, why)
 		}
-		if !restarts && !strings.HasPrefix(why["reset"], "no plain exchange has worked since case fin: ") {
+		if !restarts && !strings.HasPrefix(why["reset"], "no normal exchange has worked since case fin: ") {
 			t.Errorf("reset is skipped: %s", why["reset"])
 		}
 	}
 }
 
-// A server that ends some time after what has killed it has not survived.
-func TestServerThatDiesLater(t *testing.T) {
-	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				defer conn.Close()
-				if answer(conn) != nil {
-					time.Sleep(250 * time.Millisecond)
-					ln.Close()
-				}
-			})
+// A server that ends some time after a case has not survived.
+func TestServerThatDiesLater(t *testing.T) { inMemory(t, "", testServerThatDiesLater) }
+
+func testServerThatDiesLater(t *testing.T) {
+	ln := memnet.Listen()
+	serveOn(t, ln, func(conn net.Conn) {
+		if answer(conn) != nil {
+			time.Sleep(250 * time.Millisecond)
+			ln.Close()
 		}
-	})
-	defer conns.Wait()
-	defer ln.Close()
-	got, why := verdicts(t, &check.Server{Addr: ln.Addr().String()}, "whole", "reset")
-	if want := []string{"whole: pass", "reset: fail"}; !slices.Equal(got, want) || !strings.Contains(why["reset"], "or after a case before it") {
+	}, false)
+	got, why := verdicts(t, &check.Server{Dial: ln.Dial}, "whole", "reset")
+	if want := []string{"whole: pass", "reset: fail"}; !slices.Equal(got, want) || !strings.Contains(why["reset"], "(this case or an earlier one ended the server)") {
 		t.Errorf("%q, %q", got, why)
 	}
 }
 
-// Once a server is known to be gone, the cases behind it do not wait as long as it.
-func TestServerThatIsSilent(t *testing.T) {
-	t.Parallel()
-	addr := serve(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
+// If a server does not answer, the cases after the first do not wait for the whole limit.
+func TestServerThatIsSilent(t *testing.T) { inMemory(t, "", testServerThatIsSilent) }
+
+func testServerThatIsSilent(t *testing.T) {
+	dial := serveInMemory(t, func(conn net.Conn) { io.Copy(io.Discard, conn) }, false)
 	const limit = 2 * time.Second
-	for r := range (&check.Server{Addr: addr, Limit: limit}).Run(t.Context(), cases(t, "whole", "octets", "cut", "fin")) {
+	for r := range (&check.Server{Dial: dial, Limit: limit}).Run(t.Context(), cases(t, "whole", "octets", "cut", "fin")) {
 		switch {
 		case r.Case == "whole" && r.Verdict == check.Fail && r.Took >= limit:
-		case r.Case == "octets": // asked once more, since it may have been slow
+		case r.Case == "octets": // the first that is tried again, with the whole limit
 		case r.Verdict != check.Skip || r.Took >= limit:
 			t.Errorf("%s: %v after %v", r.Case, r.Verdict, r.Took)
 		}
 	}
 }
 
-// A server that speaks first has no request to cut.
-func TestServerThatSpeaksFirst(t *testing.T) {
-	t.Parallel()
-	addr := serve(t, func(conn net.Conn) {
+// A server that sends first has no request to cut.
+func TestServerThatSendsFirst(t *testing.T) { inMemory(t, "", testServerThatSendsFirst) }
+
+func testServerThatSendsFirst(t *testing.T) {
+	dial := serveInMemory(t, func(conn net.Conn) {
 		conn.Write([]byte("220 ready\r\n"))
 		io.Copy(io.Discard, conn)
-	})
-	s := &check.Server{Addr: addr, Request: []byte{}, Expect: []byte("220 ready\r\n"), Limit: time.Second, Times: 10}
+	}, false)
+	s := &check.Server{Dial: dial, Request: []byte{}, Expect: []byte("220 ready\r\n"), Limit: time.Second, Times: 10}
 	got, why := verdicts(t, s)
 	for i, c := range check.ServerCases() {
 		want := c.Name + ": pass"
@@ -400,7 +405,7 @@ func TestServerThatSpeaksFirst(t *testing.T) {
 	}
 }
 
-// Where nothing listens there is nothing to judge.
+// If no server listens, there is no verdict.
 func TestNoServer(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -425,16 +430,16 @@ func TestNoServer(t *testing.T) {
 	}
 }
 
-// A server that does not do what is asked fails the case whole, which is that exchange;
-// no other case is run, or judged.
-func TestWrongServer(t *testing.T) {
-	t.Parallel()
-	addr := serve(t, func(conn net.Conn) {
+// A server with wrong replies fails the case whole. No other case is run.
+func TestWrongServer(t *testing.T) { inMemory(t, "", testWrongServer) }
+
+func testWrongServer(t *testing.T) {
+	dial := serveInMemory(t, func(conn net.Conn) {
 		if bothends.ReadMessage(conn, make([]byte, 16)) == nil {
 			conn.Write([]byte("Farewell, CLIENT"))
 		}
-	})
-	s := &check.Server{Addr: addr, Expect: []byte(bothends.DefaultReply)}
+	}, false)
+	s := &check.Server{Dial: dial, Expect: []byte(bothends.DefaultReply)}
 	got, why := verdicts(t, s, "whole", "reset")
 	if want := []string{"whole: fail", "reset: skip"}; !slices.Equal(got, want) {
 		t.Errorf("%q, %q", got, why)
@@ -445,44 +450,49 @@ func TestWrongServer(t *testing.T) {
 	}
 }
 
-// A server that does not work after a restart either is not started again for each case.
-func TestHopelessServer(t *testing.T) {
-	t.Parallel()
-	addr := serve(t, func(net.Conn) {})
+// A server that does not work after a restart is not started again for each case.
+func TestHopelessServer(t *testing.T) { inMemory(t, "", testHopelessServer) }
+
+func testHopelessServer(t *testing.T) {
 	restarts := 0
-	s := &check.Server{Addr: addr, Limit: time.Second, Restart: func(context.Context) error { restarts++; return nil }}
+	s := &check.Server{Dial: serveInMemory(t, func(net.Conn) {}, false), Limit: time.Second, Restart: func(context.Context) error { restarts++; return nil }}
 	got, why := verdicts(t, s, "whole", "octets", "reset")
 	if want := []string{"whole: fail", "octets: skip", "reset: skip"}; !slices.Equal(got, want) || restarts != 2 {
 		t.Errorf("%q, %q, %d restarts", got, why, restarts)
 	}
 }
 
-// Fewer connections than were asked for are not a pass. It is not parallel: it connects as
-// fast as it can.
-func TestFewerTimes(t *testing.T) {
-	addr := serve(t, func(conn net.Conn) { answer(conn) })
-	s := &check.Server{Addr: addr, Limit: 200 * time.Millisecond, Times: 1_000_000}
+// Fewer connections than requested are not a pass.
+func TestFewerTimes(t *testing.T) { inMemory(t, "", testFewerTimes) }
+
+func testFewerTimes(t *testing.T) {
+	dial := serveInMemory(t, func(conn net.Conn) { answer(conn) }, false)
+	slowly := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		time.Sleep(10 * time.Millisecond)
+		return dial(ctx, network, addr)
+	}
+	s := &check.Server{Dial: slowly, Limit: 200 * time.Millisecond, Times: 1000}
 	got, why := verdicts(t, s, "connect-close")
-	if want := []string{"connect-close: warn"}; !slices.Equal(got, want) || !strings.Contains(why["connect-close"], " of 1000000 times: the limit of 800ms") {
+	if want := []string{"connect-close: warn"}; !slices.Equal(got, want) || !strings.Contains(why["connect-close"], "stopped after 81 of 1000 connections, because 800ms (4 times the limit)") {
 		t.Errorf("%q, %q", got, why)
 	}
 }
 
-// Leaving the loop, and the end of the context, stop the battery; goleak sees the rest.
-func TestStop(t *testing.T) {
-	t.Parallel()
-	addr := serve(t, func(conn net.Conn) { answer(conn) })
-	s := &check.Server{Addr: addr}
+// A run stops when the caller leaves the loop, and when the context ends.
+func TestStop(t *testing.T) { inMemory(t, "", testStop) }
+
+func testStop(t *testing.T) {
+	s := &check.Server{Dial: serveInMemory(t, func(conn net.Conn) { answer(conn) }, false)}
 	for range s.Run(t.Context(), check.ServerCases()) {
 		break
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	began := time.Now()
+	start := time.Now()
 	for r := range s.Run(ctx, cases(t, "silence")) {
 		t.Errorf("%+v", r)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(start); took != 100*time.Millisecond {
 		t.Errorf("stopped after %v", took)
 	}
 }

@@ -5,7 +5,7 @@ import "fmt"
 // A Tally counts results. The zero value is empty.
 type Tally struct {
 	count  [len(verdicts)]int
-	unable int // of those skipped, the cases that could not be run
+	unable int // those of the skipped cases that could not be run
 }
 
 // Add counts a result.
@@ -27,8 +27,8 @@ func (t *Tally) Total() (n int) {
 	return n
 }
 
-// OK reports whether no case failed, at least one passed, perhaps with a warning, and
-// none could not be run.
+// OK reports whether at least one case passed, with a warning or without, and no case
+// failed or could not be run.
 func (t *Tally) OK() bool {
 	return t.count[Fail] == 0 && t.count[Pass]+t.count[Warn] > 0 && t.unable == 0
 }
@@ -51,7 +51,7 @@ func (t *Tally) counts() string {
 	return s
 }
 
-// numbered is a number of cases in words.
+// numbered returns "1 case" or "2 cases".
 func numbered(n int) string {
 	if n == 1 {
 		return "1 case"
@@ -59,8 +59,8 @@ func numbered(n int) string {
 	return fmt.Sprintf("%d cases", n)
 }
 
-// noVerdict returns why the results are not a verdict on the server or client, if of so
-// many cases were asked for; "" if they are one.
+// noVerdict returns the reason why the results are not a verdict on the server or client,
+// and "" if they are. The number of cases that should have run is asked.
 func (t *Tally) noVerdict(asked int) string {
 	switch ended := t.Total(); {
 	case ended < asked:
@@ -73,7 +73,7 @@ func (t *Tally) noVerdict(asked int) string {
 	return "no case was run"
 }
 
-// sentence returns what the results say of the server or client with this name.
+// sentence returns the verdict on the server or client with this name.
 func (t *Tally) sentence(name string, asked int) string {
 	if why := t.noVerdict(asked); why != "" {
 		return fmt.Sprintf("%s: %s, no verdict: %s", name, why, t.counts())

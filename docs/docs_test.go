@@ -14,8 +14,8 @@ func TestPages(t *testing.T) {
 		"{\n  \"$schema\"":                docs.Page("load-record-schema"),
 		"# What `bothends proxy --admin":  docs.Page("proxy-api"),
 		"# The cases of bothends check\n": docs.Check(),
-		"# reset\n\n*RST in the request":  docs.CheckCase("server", "reset"),
-		"# reset\n\n*RST in place of":     docs.CheckCase("client", "reset"),
+		"# reset\n\n*RST in the middle":   docs.CheckCase("server", "reset"),
+		"# reset\n\n*RST instead of":      docs.CheckCase("client", "reset"),
 	} {
 		if !strings.HasPrefix(page, title) {
 			t.Errorf("page starts with %.40q, want %q", page, title)

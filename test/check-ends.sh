@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# However bothends check ends, it ends what it has started: the server, what the server
-# has forked, and what left for a session of its own (setsid, and a second fork). Ends it
-# by each signal, by a closed terminal, by a reader that leaves, and by itself, and looks
-# for processes that are left. Needs python3 and Linux.
+# Tests that bothends check, however it ends, ends all processes that it has started: the
+# server, the children of the server, and those in sessions of their own (setsid, and a
+# second fork). Ends check by each signal, by a closed terminal, by a closed pipe, and
+# normally, and looks for processes that are left. Needs python3 and Linux.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -24,7 +24,7 @@ CGO_ENABLED=0 go build -o "$dir/bothends" ./cmd/bothends
 PATH=$dir:$PATH
 
 # A server that starts a child in its own session, a daemon by two forks, and a child that
-# ignores signals; then it answers, or is one of those two that only wait.
+# ignores signals. Then it answers requests.
 cat >"$dir/server.py" <<'PYTHON'
 import os
 import signal
@@ -66,7 +66,7 @@ while True:
     connected.close()
 PYTHON
 
-# A client that leaves the same behind, and makes no exchange: it hangs.
+# A client that leaves a daemon behind, makes no exchange, and hangs.
 cat >"$dir/client.py" <<'PYTHON'
 import os
 import sys
@@ -84,7 +84,7 @@ free_port() {
 	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# The battery takes long in silence, where signals find it.
+# The case silence takes long enough for the signals.
 server() {
 	port=$(free_port)
 	rm -f "$dir/up"
@@ -96,7 +96,7 @@ client() {
 	command=(bothends check client --only whole -- python3 "$dir/client.py" "$mark" "$dir/up")
 }
 
-# A COMMAND that does not listen: check waits for it.
+# A COMMAND that does not listen, so that check waits for it.
 waiting() {
 	client
 	command=(bothends check "127.0.0.1:$(free_port)" -- python3 "$dir/client.py" "$mark" "$dir/up")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# bothends check, with its own defaults, against servers that others wrote: those of
-# them that are installed, each on a free port of 127.0.0.1. Prints the tables of
-# docs/check/real-servers.md, and to standard error what it does. NAMES, if given, are
-# the servers to take. Needs python3; OpenSSH's server needs root.
+# Runs bothends check, with its defaults, against those servers of other projects that are
+# installed, each on a free port of 127.0.0.1. Prints the tables of
+# docs/check/real-servers.md, and its progress on standard error. Arguments, if any, are the
+# names of the servers to run. Needs python3. OpenSSH's server needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -18,7 +18,7 @@ trap finish EXIT
 chmod 755 "$dir"
 CGO_ENABLED=0 go build -o "$dir/bothends" ./cmd/bothends
 PATH=$dir:$PATH:/usr/sbin
-cd "$dir" # what a server writes goes with it
+cd "$dir" # files that a server writes are removed with it
 wanted=" $* "
 
 say() { printf '%s\n' "$*" >&2; }
@@ -27,7 +27,7 @@ free_port() {
 	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# has NAME PROGRAM tells whether that server is wanted and there, and takes a port.
+# has NAME PROGRAM reports whether the server is wanted and installed, and chooses a port.
 has() {
 	[ "$wanted" = "  " ] || [[ $wanted == *" $1 "* ]] || return 1
 	if ! command -v "$2" >/dev/null; then
@@ -44,8 +44,8 @@ start() {
 	pid=$!
 }
 
-# battery VERSION FLAGS... waits for the server, judges it, and stops it.
-battery() {
+# suite VERSION FLAGS... waits for the server, tests it, and stops it.
+suite() {
 	local version=$1 began=$SECONDS try=0
 	shift
 	until bothends check "127.0.0.1:$port" --only whole --limit 1s "$@" >/dev/null; do
@@ -61,7 +61,7 @@ battery() {
 	say "$name: $((SECONDS - began)) s"
 }
 
-# run VERSION FLAGS... judges what is at the port.
+# run VERSION FLAGS... tests the server at the port.
 run() {
 	local version=$1 flags='' arg
 	shift
@@ -83,7 +83,7 @@ stop() {
 }
 
 cat >echo.py <<'PYTHON'
-"""Sixteen octets back, with the server class of socketserver that is named."""
+"""Returns 16 octets, with the given server class of socketserver."""
 import socketserver
 import sys
 
@@ -103,24 +103,24 @@ PYTHON
 
 python=$(python3 --version)
 echoed=(--expect 'Hi there, server') # the request is the default
-# The queues of socketserver and socat have five places, Ncat's has ten. A client that
-# finds one full waits a second or more, and a thousand connects take minutes.
+# The accept queues of socketserver and socat have five places, and Ncat's has ten. If a
+# queue is full, a client waits for a second or longer, and 1,000 connects take minutes.
 short=(--times 50)
 
 if has bothends bothends; then
 	start bothends server "127.0.0.1:$port" -q
-	battery "this repository" --expect 'Farewell, client'
+	suite "this repository" --expect 'Farewell, client'
 fi
 
 if has redis redis-server; then
 	start redis-server --bind 127.0.0.1 --port "$port" --save '' --appendonly no
-	battery "Redis $(redis-server --version | sed 's/.* v=\([^ ]*\).*/\1/')" \
+	suite "Redis $(redis-server --version | sed 's/.* v=\([^ ]*\).*/\1/')" \
 		--message 'PING\r\n' --expect '+PONG\r\n'
 fi
 
 if has memcached memcached; then
 	start memcached -l 127.0.0.1 -p "$port" -U 0 -u nobody
-	battery "$(memcached --version)" --message 'mn\r\n' --expect 'MN\r\n'
+	suite "$(memcached --version)" --message 'mn\r\n' --expect 'MN\r\n'
 fi
 
 if has nginx nginx; then
@@ -143,7 +143,7 @@ if has nginx nginx; then
 		}
 	CONF
 	start nginx -p "$dir" -e "$dir/nginx-error.log" -c "$dir/nginx.conf"
-	battery "nginx $(nginx -v 2>&1 | sed 's,.*/\([0-9.]*\).*,\1,')" \
+	suite "nginx $(nginx -v 2>&1 | sed 's,.*/\([0-9.]*\).*,\1,')" \
 		--message 'GET / HTTP/1.0\r\n\r\n' --expect 'HTTP/1.1 200 OK\r\n'
 fi
 
@@ -162,7 +162,7 @@ if has haproxy haproxy; then
 			server inner 127.0.0.1:$inner
 	CONF
 	start haproxy -db -f haproxy.cfg
-	battery "HAProxy $(haproxy -v | sed -n '1s/.*version \([^ -]*\).*/\1/p'), in front of bothends" \
+	suite "HAProxy $(haproxy -v | sed -n '1s/.*version \([^ -]*\).*/\1/p'), in front of bothends" \
 		--expect 'Farewell, client'
 	kill "$behind"
 	wait "$behind" || true
@@ -176,33 +176,33 @@ if has OpenSSH sshd; then
 		mkdir -p /run/sshd
 		ssh-keygen -q -t ed25519 -N '' -f "$dir/key"
 		start "$(command -v sshd)" -D -e -f /dev/null -h "$dir/key" -o "ListenAddress=127.0.0.1:$port" -o PidFile=none
-		battery "$(ssh -V 2>&1 | sed 's/[ ,].*//; s/_/ /')" --message '' --expect 'SSH-2.0-OpenSSH'
+		suite "$(ssh -V 2>&1 | sed 's/[ ,].*//; s/_/ /')" --message '' --expect 'SSH-2.0-OpenSSH'
 	fi
 fi
 
 if has socketserver-TCPServer python3; then
 	start python3 echo.py TCPServer "$port"
-	battery "$python" "${echoed[@]}" "${short[@]}"
+	suite "$python" "${echoed[@]}" "${short[@]}"
 fi
 
 if has socketserver-ThreadingTCPServer python3; then
 	start python3 echo.py ThreadingTCPServer "$port"
-	battery "$python" "${echoed[@]}" "${short[@]}"
+	suite "$python" "${echoed[@]}" "${short[@]}"
 fi
 
 if has socat socat; then
 	start socat "TCP-LISTEN:$port,bind=127.0.0.1,fork,reuseaddr" EXEC:'head -c 16'
-	battery "socat $(socat -V | sed -n 's/^socat version \([^ ]*\).*/\1/p'), head -c 16" "${echoed[@]}" "${short[@]}"
+	suite "socat $(socat -V | sed -n 's/^socat version \([^ ]*\).*/\1/p'), head -c 16" "${echoed[@]}" "${short[@]}"
 fi
 
 if has ncat ncat; then
 	start ncat -l -k 127.0.0.1 "$port" --exec '/usr/bin/head -c 16'
-	battery "Ncat $(ncat --version 2>&1 | sed -n 's/.*Version \([0-9.]*[0-9]\).*/\1/p'), head -c 16" "${echoed[@]}" "${short[@]}"
+	suite "Ncat $(ncat --version 2>&1 | sed -n 's/.*Version \([0-9.]*[0-9]\).*/\1/p'), head -c 16" "${echoed[@]}" "${short[@]}"
 fi
 
 if has sequential.py python3; then
 	run "$python" --expect 'Farewell, client' -- python3 "$root/testdata/sequential.py" "$port"
-	say "sequential.py: judged"
+	say "sequential.py: done"
 fi
 
 [ -s servers ] || exit 0

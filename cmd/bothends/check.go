@@ -37,12 +37,12 @@ func (f *checkFlags) add(cmd *cobra.Command) {
 	f.color = choiceFlag{value: "auto", name: "auto|always|never", choices: []string{"auto", "always", "never"}}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringSliceVar(&f.only, "only", nil, "these `CASES` alone, comma-separated")
-	flags.StringSliceVar(&f.skip, "skip", nil, "all but these `CASES`")
-	flags.BoolVar(&f.list, "list", false, "list the cases, and run none")
-	flags.StringVar(&f.explain, "explain", "", "print the page about a `CASE`, and run none")
-	flags.VarP(&f.output, "output", "o", "text, json, tap or junit")
-	flags.Var(&f.color, "color", "auto obeys NO_COLOR")
+	flags.StringSliceVar(&f.only, "only", nil, "`CASES` to run, separated by commas")
+	flags.StringSliceVar(&f.skip, "skip", nil, "`CASES` not to run, separated by commas")
+	flags.BoolVar(&f.list, "list", false, "list the cases, do not run them")
+	flags.StringVar(&f.explain, "explain", "", "print the page about a `CASE`, do not run it")
+	flags.VarP(&f.output, "output", "o", "output format: text, json, tap or junit")
+	flags.Var(&f.color, "color", "color, auto obeys NO_COLOR")
 }
 
 type checkServerFlags struct {
@@ -70,26 +70,30 @@ func newCheck() *cobra.Command {
 	f.limit = timeoutFlag(5 * time.Second)
 	cmd := &cobra.Command{
 		Use:   "check HOST [-- COMMAND ARGS...]",
-		Short: "Try somebody's server, or client, with awkward peers",
-		Long: `check does to a server of fixed-length messages what clients and networks do:
-it cuts the request at every place, closes and resets in the middle of it, says
-nothing, reads nothing, comes a hundred times at once. After each case a plain
-exchange must work within --limit: that decides whether the server survived.
+		Short: "Test a server or client against misbehaving peers",
+		Long: `check tests a server with fixed-length messages. It sends the request in
+pieces, closes or resets in the middle, stays silent, does not read the reply,
+and opens 100 connections at once. After each case, a normal exchange must work
+within --limit. If it does not, the case fails.
 
-HOST is a name, an address, HOST:PORT or [IPv6]:PORT. If a name has several
-addresses, check takes the first that answers. With COMMAND, check starts the
-server itself, waits up to 30 s until it listens, and starts it again after a
-case that killed it; otherwise the cases after that one are skipped. When check
-ends, it also ends COMMAND and the processes that COMMAND has started. A server
-that speaks first is checked with --message ''.
+HOST is a name, an IP address, HOST:PORT or [IPv6]:PORT. If a name has several
+addresses, check uses the first one that answers.
 
-The exit status is 0, 1 when a case failed or could not be run, 2 when the
-command line is wrong or COMMAND cannot be started, 3 when nothing listens at
-HOST, 4 when connecting times out, and 129, 130, 131 or 143 when a signal
-stopped it.
+With COMMAND, check starts the server, waits up to 30 s until it listens, and
+restarts it after a case that ended it. Without COMMAND, check then skips the
+remaining cases. When check ends, it also ends COMMAND and the processes that
+COMMAND has started. For a server that sends first, use --message ''.
 
 "bothends help check" also lists the cases. --explain CASE prints the page about
-one of them, with what such bugs look like in code.`,
+a case, which shows the bug in code.
+
+Exit status:
+  0                   no case failed
+  1                   a case failed, or could not be run
+  2                   invalid command line, or COMMAND cannot be started
+  3                   no server listens at HOST
+  4                   timeout while connecting
+  129, 130, 131, 143  stopped by a signal`,
 		Example: `  bothends check 127.0.0.1
   bothends check localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'
   bothends check 127.0.0.1:1060 -- python3 server.py
@@ -99,21 +103,21 @@ one of them, with what such bugs look like in code.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.VarP(&f.port, "port", "p", "TCP port, unless HOST has one")
+	flags.VarP(&f.port, "port", "p", "TCP port if HOST has none")
 	flags.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 only")
 	flags.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 only")
-	flags.Var(&f.message, "message", "the request, if any")
-	flags.Var(&f.replySize, "reply-size", "octets of the reply")
-	flags.Var(&f.expect, "expect", "the only right reply; --reply-size follows it")
-	flags.Var(&f.limit, "limit", "for a plain exchange")
-	flags.Var(&f.silence, "silence", "wait for a silent client's end")
-	flags.Var(&f.many, "many", "clients at once in case many")
-	flags.Var(&f.times, "times", "how often in case connect-close")
+	flags.Var(&f.message, "message", "request, may be empty")
+	flags.Var(&f.replySize, "reply-size", "length of the reply in octets")
+	flags.Var(&f.expect, "expect", "expected reply, also sets --reply-size")
+	flags.Var(&f.limit, "limit", "time limit for a normal exchange")
+	flags.Var(&f.silence, "silence", "wait for the end of a silent client, 0 means none")
+	flags.Var(&f.many, "many", "concurrent clients in case many")
+	flags.Var(&f.times, "times", "connections in case connect-close")
 	cmd.AddCommand(newCheckClient())
 	return cmd
 }
 
-// oneServer refuses arguments that are not one HOST and perhaps a COMMAND.
+// oneServer returns an error if the arguments are not one HOST and perhaps a COMMAND.
 func (f *checkServerFlags) oneServer(cmd *cobra.Command, args []string) error {
 	hosts := args
 	if at := cmd.ArgsLenAtDash(); at >= 0 {
@@ -153,8 +157,8 @@ func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
 	} else {
 		s.Addr = answering(ctx, addrs, reaches(s))
 	}
-	return f.report(ctx, cmd, battery{
-		suite: s.Addr, cases: named(cases, serverCase), results: s.Run(ctx, cases),
+	return f.report(ctx, cmd, suite{
+		name: s.Addr, cases: named(cases, serverCase), results: s.Run(ctx, cases),
 		notRun: func(err error) *failure { return f.unreached(ctx, args[:1], err) },
 	})
 }
@@ -162,7 +166,7 @@ func (f *checkServerFlags) run(cmd *cobra.Command, args []string) error {
 func serverCase(c check.ServerCase) (name, title string) { return c.Name, c.Title }
 
 // reaches returns a function that makes an exchange with a server. Its error is nil if
-// there was a connection, whatever came of it.
+// the connection was made, even if the exchange failed.
 func reaches(s *check.Server) func(context.Context, string) error {
 	client := exchangesWith(s)
 	return func(ctx context.Context, addr string) error {
@@ -186,7 +190,7 @@ func exchangesWith(s *check.Server) *bothends.Client {
 	return &bothends.Client{Dial: dial, ReplySize: s.ReplySize, Timeout: s.Limit}
 }
 
-// unreached is the failure of a server that cannot be reached: that of the client.
+// unreached returns the failure of the client command for a server that cannot be reached.
 func (f *checkServerFlags) unreached(ctx context.Context, args []string, err error) *failure {
 	c := clientFlags{message: f.message}
 	c.timeout = f.limit
@@ -195,18 +199,18 @@ func (f *checkServerFlags) unreached(ctx context.Context, args []string, err err
 	return failed
 }
 
-// checkHint is what to do about an error that is this machine's own.
+// checkHint returns the hint for an error that has its cause on this machine.
 func checkHint(err error) string {
 	switch {
 	case errno.Exhausted.Has(err):
 		return "raise the limit of open files (ulimit -n), or use fewer clients (--many 50)"
 	case errno.AddrNotAvail.Has(err), errno.AddrInUse.Has(err):
-		return "the ports of this machine are used up: wait a minute, or use --times 100"
+		return "the ports of this machine are used up: wait for a minute, or use --times 100"
 	}
 	return ""
 }
 
-// server returns the server of the flags. Its Addr is still to be found.
+// server returns the server of the flags, without Addr.
 func (f *checkServerFlags) server(cmd *cobra.Command, arg string) (s *check.Server, host string, port portFlag, err error) {
 	host, port, err = hostPort([]string{arg}, f.port)
 	if err != nil {
@@ -227,7 +231,7 @@ func (f *checkServerFlags) server(cmd *cobra.Command, arg string) (s *check.Serv
 		Network: network, Limit: time.Duration(f.limit), Silence: f.silence.orNone(), Many: int(f.many), Times: int(f.times),
 	}
 	if s.Request == nil {
-		s.Request = []byte{} // --message '' is a server that speaks first
+		s.Request = []byte{} // --message '' means that the server sends first
 	}
 	if f.expect.given {
 		s.Expect = f.expect.octets
@@ -235,7 +239,7 @@ func (f *checkServerFlags) server(cmd *cobra.Command, arg string) (s *check.Serv
 			s.ReplySize = len(s.Expect)
 		}
 		if s.ReplySize != len(s.Expect) {
-			return nil, "", 0, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(s.Expect), s.ReplySize)
+			return nil, "", 0, fmt.Errorf("--expect has %d octets, but --reply-size is %d", len(s.Expect), s.ReplySize)
 		}
 	}
 	return s, host, port, nil
@@ -256,25 +260,29 @@ func newCheckClient() *cobra.Command {
 	f.limit = timeoutFlag(15 * time.Second)
 	cmd := &cobra.Command{
 		Use:   "client -- COMMAND ARGS...",
-		Short: "Try somebody's client with awkward servers",
-		Long: `check client runs COMMAND once for each case, and is the server that it meets:
-a good one, a slow one, one that breaks off in the middle of its reply with FIN,
-RST or silence, one that answers something else, and one that nobody can reach.
+		Short: "Test a client against misbehaving servers",
+		Long: `check client runs COMMAND once for each case, with a server that the case
+starts: one that sends its reply in pieces or late, one that ends its reply in
+the middle with FIN, RST or silence, one that sends a wrong reply, and one that
+refuses the connection or does not answer.
 
-{host} and {port} in ARGS are replaced by where to connect; the environment has
-them too, as BOTHENDS_HOST and BOTHENDS_PORT. COMMAND should make one exchange,
-and exit with 0 when it went well. It passes if it does that for a good reply,
-and exits with anything else, within --limit, for all others. If it does not
-work with a good reply, the other cases are skipped.
+In ARGS, {host} and {port} are replaced by the host and port of the server, and
+{addr} by both. The environment contains them as BOTHENDS_HOST, BOTHENDS_PORT
+and BOTHENDS_ADDR. COMMAND should make one exchange, and exit with status 0 if
+it succeeded. For a correct reply, status 0 passes. In the other cases any other
+status passes. COMMAND must end within --limit. If it does not work with a
+correct reply, the other cases are skipped.
 
-The exit status is 0, 1 when a case failed or could not be run, 2 when the
-command line is wrong or COMMAND cannot be started, and 129, 130, 131 or 143
-when a signal stopped it.`,
+Exit status:
+  0                   no case failed
+  1                   a case failed, or could not be run
+  2                   invalid command line, or COMMAND cannot be started
+  129, 130, 131, 143  stopped by a signal`,
 		Example: `  bothends check client -- ./client {host} {port}
   bothends check client -- sh -c 'nc -N {host} {port} <request'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && !f.list && f.explain == "" {
-				return usageError(cmd, errors.New("no COMMAND given"))
+				return usageError(cmd, errors.New("expected a COMMAND after --"))
 			}
 			return nil
 		},
@@ -282,9 +290,9 @@ when a signal stopped it.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.Var(&f.messageSize, "message-size", "octets of a request")
-	flags.Var(&f.reply, "reply", "the right reply")
-	flags.Var(&f.limit, "limit", "for each run of COMMAND")
+	flags.Var(&f.messageSize, "message-size", "length of the request in octets")
+	flags.Var(&f.reply, "reply", "correct reply")
+	flags.Var(&f.limit, "limit", "time limit for each run of COMMAND")
 	return cmd
 }
 
@@ -294,7 +302,7 @@ func (f *checkClientFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if len(f.reply.octets) == 0 {
-		return usageError(cmd, errors.New("--reply has no octets"))
+		return usageError(cmd, errors.New("--reply must not be empty"))
 	}
 	if f.limit == 0 {
 		return usageError(cmd, errNoLimit)
@@ -307,10 +315,10 @@ func (f *checkClientFlags) run(cmd *cobra.Command, args []string) error {
 	defer beforeExit(ctx, procgroup.EndDescendants)()
 	c := &check.Client{
 		Command: args, MessageSize: int(f.messageSize), Reply: f.reply.octets, Limit: time.Duration(f.limit),
-		Adopt: true, // this process starts nothing else
+		Adopt: true, // this process starts no other commands
 	}
-	return f.report(ctx, cmd, battery{
-		suite: strings.Join(args, " "), cases: named(cases, clientCase), results: c.Run(ctx, cases),
+	return f.report(ctx, cmd, suite{
+		name: strings.Join(args, " "), cases: named(cases, clientCase), results: c.Run(ctx, cases),
 		notRun: func(err error) *failure {
 			if hint := checkHint(err); hint != "" {
 				return &failure{code: exitFailure, err: err, hint: hint}
@@ -322,10 +330,11 @@ func (f *checkClientFlags) run(cmd *cobra.Command, args []string) error {
 
 func clientCase(c check.ClientCase) (name, title string) { return c.Name, c.Title }
 
-// errNoLimit: without a limit a server or client that hangs would never be found.
+// errNoLimit is returned because a server or client that hangs is only found by a limit.
 var errNoLimit = errors.New("--limit must be greater than 0")
 
-// chosenCases are those of --only and --skip; none, with --list, which it obeys.
+// chosenCases returns the cases of --only and --skip. With --list or --explain it prints
+// what they ask for, and returns none.
 func chosenCases[C any](cmd *cobra.Command, f *checkFlags, all []C, of func(C) (name, title string)) ([]C, error) {
 	var names []string
 	for _, c := range all {
@@ -353,14 +362,14 @@ func chosenCases[C any](cmd *cobra.Command, f *checkFlags, all []C, of func(C) (
 		return slices.Contains(f.skip, name) || len(f.only) > 0 && !slices.Contains(f.only, name)
 	})
 	if len(chosen) == 0 {
-		return nil, usageError(cmd, errors.New("--only and --skip leave no case"))
+		return nil, usageError(cmd, errors.New("--only and --skip exclude all cases"))
 	}
 	return chosen, nil
 }
 
 func noCase(cmd *cobra.Command, name string, names []string) *failure {
-	failed := usageError(cmd, fmt.Errorf("no case %q", name))
-	failed.hint = "there are: " + strings.Join(names, " ")
+	failed := usageError(cmd, fmt.Errorf("there is no case %q", name))
+	failed.hint = "the cases are: " + strings.Join(names, " ")
 	return failed
 }
 
@@ -373,15 +382,15 @@ func (f *checkFlags) printPage(cmd *cobra.Command, names []string) error {
 	return printPage(cmd.OutOrStdout(), page, true)
 }
 
-// A battery is what check runs.
-type battery struct {
-	suite   string   // the server or the client
+// A suite is what check runs.
+type suite struct {
+	name    string   // the server or the client
 	cases   []string // "name: title"
 	results iter.Seq[check.Result]
 	notRun  func(error) *failure // if not even the first case could be started
 }
 
-// named returns "name: title" of each case.
+// named returns "name: title" for each case.
 func named[C any](cases []C, of func(C) (name, title string)) (all []string) {
 	for _, c := range cases {
 		name, title := of(c)
@@ -390,22 +399,22 @@ func named[C any](cases []C, of func(C) (name, title string)) (all []string) {
 	return all
 }
 
-// report prints the results as they come.
-func (f *checkFlags) report(ctx context.Context, cmd *cobra.Command, b battery) error {
+// report prints the results one by one.
+func (f *checkFlags) report(ctx context.Context, cmd *cobra.Command, s suite) error {
 	out := cmd.OutOrStdout()
 	color := wantsColor(out, f.color.value)
 	if f.output.value == "text" {
 		out = folding(out)
 	}
-	reporter := check.NewReporter(f.output.value, out, b.suite, len(b.cases), color)
-	status := newCaseStatus(cmd.ErrOrStderr(), b.cases)
+	reporter := check.NewReporter(f.output.value, out, s.name, len(s.cases), color)
+	status := newCaseStatus(cmd.ErrOrStderr(), s.cases)
 	closeStatus := sync.OnceFunc(status.close)
 	defer closeStatus()
 	var tally check.Tally
 	var unable error
-	for r := range b.results {
+	for r := range s.results {
 		if notRun := (*check.NotRunError)(nil); tally.Total() == 0 && errors.As(r.Err, &notRun) {
-			return b.notRun(notRun.Err)
+			return s.notRun(notRun.Err)
 		}
 		tally.Add(r)
 		if unable == nil && r.Err != nil {

@@ -20,17 +20,17 @@ import (
 // startLimit is the time limit for a server to listen after its start.
 const startLimit = 30 * time.Second
 
-// A process is a server that check starts, and starts again.
+// A process is a server that check starts and restarts.
 type process struct {
 	args     []string
-	addrs    []string // where it may listen; one alone when it has been found there
+	addrs    []string // where it may listen; only one after it has been found
 	network  string
 	exchange func(ctx context.Context, addr string) error
 	limit    time.Duration // to listen
-	patience time.Duration // to answer then
+	answer   time.Duration // to answer after that
 
 	mu    sync.Mutex
-	group *procgroup.Group // nil if none runs
+	group *procgroup.Group // nil if it does not run
 	left  error            // processes that could not be ended
 	fresh bool             // started, and not yet used
 }
@@ -43,19 +43,19 @@ func newProcess(s *check.Server, addrs, args []string) *process {
 			_, err := client.Exchange(ctx, addr, s.Request)
 			return err
 		},
-		limit: startLimit, patience: s.Limit,
+		limit: startLimit, answer: s.Limit,
 	}
 }
 
-// first starts the process for the first time, and returns where it listens. It refuses
-// what cannot be a server of the user's.
+// first starts the process for the first time, and returns where it listens. It returns an
+// error if another program listens there already.
 func (p *process) first(ctx context.Context, cmd *cobra.Command) (addr string, err error) {
 	if err := isProgram(p.args[0]); err != nil {
 		return "", usageError(cmd, err)
 	}
 	for _, addr := range p.addrs {
 		if p.listens(ctx, addr) {
-			return "", usageError(cmd, fmt.Errorf("another program already listens at %s, where COMMAND should", addr))
+			return "", usageError(cmd, fmt.Errorf("another program already listens at %s, the address of COMMAND", addr))
 		}
 	}
 	group, err := p.launch(ctx)
@@ -81,7 +81,7 @@ func (p *process) listens(ctx context.Context, addr string) bool {
 	return err == nil
 }
 
-// isProgram returns what is wrong with a COMMAND that cannot be run.
+// isProgram returns an error if COMMAND cannot be run.
 func isProgram(name string) error {
 	if _, err := exec.LookPath(name); err != nil {
 		return fmt.Errorf("COMMAND %s: %w", printable(name), reasonOf(errors.Unwrap(err)))
@@ -89,8 +89,8 @@ func isProgram(name string) error {
 	return nil
 }
 
-// restart is for check.Server's Restart, which is called before the first case too. It
-// ends the process, starts another, and waits until it listens.
+// restart is the Restart of a check.Server, which is called before the first case too. It
+// ends the process, starts a new one, and waits until it listens.
 func (p *process) restart(ctx context.Context) error {
 	if p.fresh {
 		p.fresh = false
@@ -98,7 +98,7 @@ func (p *process) restart(ctx context.Context) error {
 	}
 	p.stop()
 	if p.exchange(ctx, p.addrs[0]) == nil {
-		return errors.New("another program answers there already")
+		return errors.New("another program already answers there")
 	}
 	group, err := p.launch(ctx)
 	if err != nil {
@@ -113,7 +113,7 @@ func (p *process) launch(ctx context.Context) (*procgroup.Group, error) {
 	if ctx.Err() != nil { // stop has been called for the last time
 		return nil, context.Cause(ctx)
 	}
-	group := &procgroup.Group{Adopt: true} // this program starts nothing else
+	group := &procgroup.Group{Adopt: true} // this program starts no other commands
 	if err := group.Start(exec.Command(p.args[0], p.args[1:]...)); err != nil {
 		return nil, err
 	}
@@ -121,21 +121,21 @@ func (p *process) launch(ctx context.Context) (*procgroup.Group, error) {
 	return group, nil
 }
 
-// await waits until the process answers, or listens and has had time enough to answer:
-// what is wrong then is for the cases to say.
+// await waits until the process answers, or until it listens and has had enough time to
+// answer. The cases then find out why it does not.
 func (p *process) await(ctx context.Context, group *procgroup.Group) error {
 	limit := time.NewTimer(p.limit)
 	defer limit.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	var since time.Time // it listens since then
+	var since time.Time // when it was first seen to listen
 	for {
 		addr, err := p.try(ctx)
 		listens := !isUnreached(err)
 		if listens && since.IsZero() {
 			since = time.Now()
 		}
-		if err == nil || listens && time.Since(since) >= p.patience {
+		if err == nil || listens && time.Since(since) >= p.answer {
 			p.addrs = []string{addr}
 			return nil
 		}
@@ -153,8 +153,8 @@ func (p *process) await(ctx context.Context, group *procgroup.Group) error {
 	}
 }
 
-// try makes an exchange with the first of the addresses where the process listens. If
-// there is none, it returns the first, and its error.
+// try makes an exchange at the first address where the process listens. If it listens at
+// none, try returns the first address and its error.
 func (p *process) try(ctx context.Context) (addr string, err error) {
 	if len(p.addrs) == 1 {
 		return p.addrs[0], p.exchange(ctx, p.addrs[0])
@@ -173,7 +173,7 @@ func (p *process) try(ctx context.Context) (addr string, err error) {
 	return addr, err
 }
 
-// printed is the end of what a group has printed, to be added to an error.
+// printed returns the end of a group's output, for the text of an error.
 func printed(group *procgroup.Group) string {
 	lines := strings.Split(strings.TrimSpace(group.Output()), "\n")
 	if lines[0] == "" {
@@ -209,8 +209,8 @@ func (p *process) stop() {
 	p.group = nil
 }
 
-// endWith has the process ended at once when ctx ends, however long the command takes. The
-// function that it returns ends the process in any case, and says what could not be ended.
+// endWith ends the process as soon as ctx ends. The function that it returns ends the
+// process in any case, and prints what could not be ended.
 func (p *process) endWith(ctx context.Context, errs io.Writer) (end func()) {
 	unwatch := context.AfterFunc(ctx, p.stop)
 	return func() {

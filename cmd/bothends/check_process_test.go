@@ -15,13 +15,12 @@ import (
 	"github.com/bothends/bothends/internal/procgroup"
 )
 
-// The line is drawn on a terminal alone, in one line, and is gone when something else is
-// printed.
+// The line is drawn only on a terminal, in one line, and erased before other output.
 func TestCaseStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		s := &caseStatus{to: &out, width: 30, cases: []string{"whole: one exchange", "many: many clients at once, and more"}}
-		s.start()
+		s.startDrawing()
 		printed := func() error { out.WriteString("printed\n"); return nil }
 		time.Sleep(90 * time.Millisecond)
 		s.ended(printed) // too fast to be shown
@@ -42,11 +41,11 @@ func TestCaseStatus(t *testing.T) {
 	err := s.ended(func() error { return errors.New("broken") })
 	s.close()
 	if err == nil || out.Len() > 0 {
-		t.Errorf("%v, and on what is not a terminal %q", err, &out)
+		t.Errorf("%v, and not on a terminal %q", err, &out)
 	}
 }
 
-// awaited runs a command as a server, and returns the error of waiting for it.
+// awaited runs a command as a server, and returns the error of await.
 func awaited(t *testing.T, addr string, exchange func(context.Context, string) error, script string) error {
 	t.Helper()
 	group := new(procgroup.Group)
@@ -55,7 +54,7 @@ func awaited(t *testing.T, addr string, exchange func(context.Context, string) e
 	}
 	p := &process{
 		addrs: []string{addr}, exchange: exchange, group: group,
-		limit: 200 * time.Millisecond, patience: 50 * time.Millisecond,
+		limit: 200 * time.Millisecond, answer: 50 * time.Millisecond,
 	}
 	defer p.stop()
 	return p.await(t.Context(), group)
@@ -81,7 +80,7 @@ func TestAwait(t *testing.T) {
 	if err == nil || err.Error() != "COMMAND ended before it answered at "+addr+": signal: terminated; it printed nothing" {
 		t.Errorf("%v", err)
 	}
-	if err := awaited(t, addr, silent, "exec sleep 60"); err != nil { // the cases say what is wrong
+	if err := awaited(t, addr, silent, "exec sleep 60"); err != nil { // the cases find out what is wrong
 		t.Errorf("%v", err)
 	}
 }

@@ -9,23 +9,23 @@ import (
 	"golang.org/x/term"
 )
 
-// A caseStatus shows the case that is running, and for how long, in one line of a
-// terminal that is drawn again and again. On anything else it shows nothing.
+// A caseStatus shows the running case and its time in one line of a terminal, which it
+// redraws. If the output is not a terminal, it shows nothing.
 type caseStatus struct {
-	to    io.Writer // nil if there is no terminal
+	to    io.Writer // nil if it is not a terminal
 	width int
 	cases []string // "name: title"
 
 	mu    sync.Mutex
 	n     int // the case that is running
-	began time.Time
+	start time.Time
 	drawn bool
 
 	stop    chan struct{}
 	drawing sync.WaitGroup
 }
 
-// statusPause is the time between two drawings. A case that takes less is not shown.
+// statusPause is the time between two drawings. A shorter case is not shown.
 const statusPause = 100 * time.Millisecond
 
 func newCaseStatus(to io.Writer, cases []string) *caseStatus {
@@ -36,12 +36,12 @@ func newCaseStatus(to io.Writer, cases []string) *caseStatus {
 			s.width = width
 		}
 	}
-	s.start()
+	s.startDrawing()
 	return s
 }
 
-func (s *caseStatus) start() {
-	s.began, s.stop = time.Now(), make(chan struct{})
+func (s *caseStatus) startDrawing() {
+	s.start, s.stop = time.Now(), make(chan struct{})
 	if s.to != nil {
 		s.drawing.Go(s.run)
 	}
@@ -63,26 +63,26 @@ func (s *caseStatus) run() {
 func (s *caseStatus) draw() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if took := time.Since(s.began); s.n < len(s.cases) && took >= statusPause {
+	if took := time.Since(s.start); s.n < len(s.cases) && took >= statusPause {
 		fmt.Fprintf(s.to, "\r\x1b[K%s", s.line(took))
 		s.drawn = true
 	}
 }
 
-// line is narrower than the terminal, so that it is one line.
+// line returns the text, which is narrower than the terminal.
 func (s *caseStatus) line(took time.Duration) string {
 	line := fmt.Sprintf("%.1fs %s", took.Seconds(), s.cases[s.n])
 	return line[:max(0, min(len(line), s.width-1))]
 }
 
-// ended erases the line, calls print, and goes on to the next case.
+// ended erases the line, calls print, and continues with the next case.
 func (s *caseStatus) ended(print func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.erase()
 	err := print()
 	s.n++
-	s.began = time.Now()
+	s.start = time.Now()
 	return err
 }
 

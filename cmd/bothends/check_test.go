@@ -22,8 +22,8 @@ import (
 	"github.com/bothends/bothends/internal/need"
 )
 
-// checked runs check with -o json: "case: verdict" of each line, and the exit status. It
-// is a process of its own, which ends all that it has started.
+// checked runs check with -o json. It returns "case: verdict" for each line, and the exit
+// status. Check is a separate process, which ends everything that it has started.
 func checked(t *testing.T, args ...string) (verdicts []string, why map[string]string, code int) {
 	t.Helper()
 	self, err := os.Executable()
@@ -55,8 +55,8 @@ func checked(t *testing.T, args ...string) (verdicts []string, why map[string]st
 
 var waiting = regexp.MustCompile(`bothends: waiting for \S+, for up to 30s\n`)
 
-// unusedPort is one below those that systems give to clients, and to who asks for any:
-// between its being found and its being used nobody takes it, or connects to it.
+// unusedPort returns a port below those that systems give to clients and for port 0, so
+// that no other program takes it before it is used.
 func unusedPort() string {
 	for {
 		port := strconv.Itoa(20000 + rand.IntN(12000))
@@ -67,7 +67,7 @@ func unusedPort() string {
 	}
 }
 
-// all is the verdict of each server case: pass, but for those given.
+// all returns the verdict of each server case: pass, except for those given.
 func all(but map[string]string) (verdicts []string) {
 	for _, c := range check.ServerCases() {
 		verdict := "pass"
@@ -79,8 +79,8 @@ func all(but map[string]string) (verdicts []string) {
 	return verdicts
 }
 
-// The chapter's way to write a server, one client after another and no error handling,
-// fails what it must: it dies of a short message, and stops for a silent client.
+// A server that handles one client after another, and no errors, ends at a short message
+// and stops for a silent client.
 func TestCheckSequentialServer(t *testing.T) {
 	t.Parallel()
 	python := need.Program(t, "python3", "python3")
@@ -93,7 +93,7 @@ func TestCheckSequentialServer(t *testing.T) {
 	}
 }
 
-// started is a program that listens on a port, until the test ends.
+// started runs a program that listens on a port until the test ends.
 func started(t *testing.T, port string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -113,7 +113,7 @@ func started(t *testing.T, port string, args ...string) {
 	t.Fatalf("%s does not listen", args[0])
 }
 
-// Servers of Debian's packages: what they fail stands in docs/check/README.md.
+// Servers from Debian's packages. Their results are in docs/check/real-servers.md.
 func TestCheckRedis(t *testing.T) {
 	t.Parallel()
 	redis := need.Program(t, "redis-server", "redis-server")
@@ -146,7 +146,7 @@ http {
 	}
 }
 
-// Our own client passes every case, given what the reply should be.
+// Our client passes every case if it knows the correct reply.
 func TestCheckOurClient(t *testing.T) {
 	t.Parallel()
 	got, why, code := checked(t, "client", "--", "bothends", "client", "{host}:{port}", "--expect", "Farewell, client", "--timeout", "1s")

@@ -13,7 +13,7 @@ func TestHelpPages(t *testing.T) {
 	for command, want := range map[string]string{
 		"help faults":                 "\n  reset:10     10 octets, acknowledged, then RST\n",
 		"help load-record":            "\n    # Python: pip install hdrhistogram\n",
-		"help check":                  "\n  reset          RST in the request, and right after it\n",
+		"help check":                  "\n  reset          RST in the middle of the request, and after it\n",
 		"check --explain octets":      "\nWhy it matters\n",
 		"check client --explain hang": "\nWhy it matters\n",
 		"help load-record-schema":     "\n  \"$schema\"",

@@ -73,7 +73,7 @@ func TestUsageErrors(t *testing.T) {
 		{"check", "a --times 0", "--times \"0\": must be a whole number from 1 to 1000000"},
 		{"check", "a --only \"a\"b", "--only \"\\\"a\\\"b\": must be names, separated by commas"},
 		{"check", "a --skp fin", "unknown flag --skp\nhint: did you mean: --skip"},
-		{"check client", "", "no COMMAND given"},
+		{"check client", "", "expected a COMMAND after --"},
 		{"check client", "--many 5 -- true", "unknown flag --many"},
 
 		{"proxy", "a b", "expected one TARGET, got 2"},
