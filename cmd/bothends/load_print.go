@@ -73,8 +73,15 @@ const intervalSchema = "bothends.load-interval/v1"
 // begin shows the warm-up, in which nothing is measured.
 func (p *progress) begin(warmup time.Duration) {
 	if p.line != nil && warmup > 0 {
-		fmt.Fprintf(p.line, "\r\x1b[Kwarming up for %v", warmup)
+		p.draw(fmt.Sprintf("warming up for %v", warmup))
 	}
+}
+
+// draw replaces the line. It is narrower than the terminal, because only one line can be
+// replaced.
+func (p *progress) draw(line string) {
+	letters := []rune(line)
+	fmt.Fprintf(p.line, "\r\x1b[K%s", string(letters[:min(len(letters), columns(p.line)-1)]))
 }
 
 func (p *progress) tell(i *load.Interval) {
@@ -86,7 +93,7 @@ func (p *progress) tell(i *load.Interval) {
 		} else if p.ends > 0 {
 			left = fmt.Sprintf(", %v left", max(0, p.ends-i.End).Round(time.Second))
 		}
-		fmt.Fprintf(p.line, "\r\x1b[K%.0f/s, p99 %v, %d errors%s", i.SucceededRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), left)
+		p.draw(fmt.Sprintf("%.0f/s, p99 %v, %d errors%s", i.SucceededRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), left))
 	}
 	if p.plain != nil && waits != "" && !p.waiting {
 		p.waiting = true
@@ -157,5 +164,5 @@ func (f *loadFlags) print(out io.Writer, record *load.Record) error {
 	if f.output.value == "json" {
 		return json.NewEncoder(out).Encode(report.Summary(record))
 	}
-	return report.Text(folding(out), record, report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly()})
+	return report.Text(folding(out), record, report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly(), Width: columns(out)})
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -293,6 +294,10 @@ func TestLoadWaits(t *testing.T) {
 	want := []string{"1s left", "waiting for 30 exchanges, at most 15s", "waiting for 4 exchanges, at most 4s", "waiting for 1 exchange, at most 3s", "0s left"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	p.draw(strings.Repeat("µ", 200))
+	if last := line.String()[strings.LastIndex(line.String(), "K")+1:]; last != strings.Repeat("µ", 79) {
+		t.Errorf("%d columns of 80", utf8.RuneCountInString(last))
 	}
 	if plain.String() != "bothends: waiting for 30 exchanges, at most 15s\n" {
 		t.Errorf("%q", plain.String())

@@ -35,7 +35,7 @@ func (f *reportFlags) add(cmd *cobra.Command, json string) {
 }
 
 func (f *reportFlags) style(out io.Writer) report.Style {
-	return report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly()}
+	return report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly(), Width: columns(out)}
 }
 
 func newReport() *cobra.Command {
