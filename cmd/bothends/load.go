@@ -261,6 +261,8 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 		return nil, startAt, errors.New("--persistent and --per-connection exclude each other")
 	case f.rate == 0 && (given("arrival")):
 		return nil, startAt, errors.New("--arrival is of a --rate")
+	case given("fault-share") && !given("fault"):
+		return nil, startAt, errors.New("--fault-share requires --fault")
 	case f.duration > 0 && f.warmup >= f.duration:
 		return nil, startAt, errors.New("--warmup leaves nothing of --duration")
 	case f.arrival.value == "poisson" && f.ramp > 0:
