@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/bothends/bothends/load"
 	"github.com/bothends/bothends/report"
@@ -32,10 +31,10 @@ func (f *loadFlags) progress(cmd *cobra.Command) *progress {
 		return p
 	}
 	p.plain = cmd.ErrOrStderr()
-	switch errs, ok := fileOf(p.plain); {
+	switch {
 	case f.output.value == "json":
 		p.json = cmd.OutOrStdout()
-	case ok && term.IsTerminal(int(errs.Fd())):
+	case controls(p.plain):
 		p.line, p.plain = p.plain, nil
 	}
 	return p
@@ -126,10 +125,7 @@ func (p *progress) waits(i *load.Interval) string {
 	if p.ends == 0 || i.End < p.ends || i.Pending == 0 {
 		return ""
 	}
-	words := fmt.Sprintf("waiting for %d exchanges", i.Pending)
-	if i.Pending == 1 {
-		words = "waiting for 1 exchange"
-	}
+	words := "waiting for " + exchangeCount(i.Pending)
 	if p.timeout == 0 {
 		return words + ", without a time limit (--timeout 0)"
 	}
@@ -138,6 +134,14 @@ func (p *progress) waits(i *load.Interval) string {
 		most += load.DefaultPatience
 	}
 	return fmt.Sprintf("%s, at most %v", words, max(0, most-(i.End-p.ends)).Round(time.Second))
+}
+
+// exchangeCount returns a number of exchanges in words.
+func exchangeCount(n int64) string {
+	if n == 1 {
+		return "1 exchange"
+	}
+	return fmt.Sprintf("%d exchanges", n)
 }
 
 // threeDigits returns d in three significant digits, such as 3.88s, and in whole seconds

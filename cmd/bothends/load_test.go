@@ -508,7 +508,7 @@ func TestLoadBacksOff(t *testing.T) {
 // what to do.
 func TestLoadOfClosedConnections(t *testing.T) {
 	t.Parallel()
-	for exchanges, want := range map[int]string{1: "before: 1\nhint: use --per-connection 1, ", 5: "before: 5\nhint: use --per-connection 5, "} {
+	for exchanges, want := range map[int]string{1: "after 1 exchange\nhint: use --per-connection 1, ", 5: "after 5 exchanges\nhint: use --per-connection 5, "} {
 		addr := accepting(t, func(conn net.Conn) {
 			for range exchanges {
 				if _, err := io.ReadFull(conn, make([]byte, 16)); err != nil {
