@@ -126,7 +126,7 @@ func surplus(ctx context.Context, b *battery) finding {
 	}
 	conn.SetReadDeadline(time.Now().Add(10 * between))
 	if _, err := io.Copy(io.Discard, conn); bothends.Classify(err) == bothends.Reset {
-		return warn("it closed with an octet unread: the RST behind the reply can destroy it")
+		return warn("it closed with an octet unread: the RST after the reply can destroy it")
 	}
 	return pass("")
 }
@@ -219,7 +219,7 @@ func finEarly(ctx context.Context, b *battery) finding {
 	for _, n := range places(0, max(0, len(b.Request)-1), mostPlaces) {
 		f := b.finAfter(ctx, n, patience)
 		if err := b.plain(ctx); err != nil {
-			return fail("after FIN behind %d octets, the next exchange did not work: %v", n, err)
+			return fail("FIN after %d octets: the next exchange did not work: %v", n, err)
 		}
 		if f.verdict != Pass {
 			patience = between // once is enough waiting
@@ -249,7 +249,7 @@ func (b *battery) finAfter(ctx context.Context, n int, patience time.Duration) f
 	case got >= int64(b.ReplySize):
 		return warn("it answered a request that ended after %d of %d octets", n, len(b.Request))
 	case errors.As(err, &slow) && slow.Timeout():
-		return warn("%v after FIN behind %d octets, it had not closed its end", patience, n)
+		return warn("FIN after %d octets: it had not closed its end after %v", n, patience)
 	}
 	return pass("")
 }
@@ -260,7 +260,7 @@ func resets(ctx context.Context, b *battery) finding {
 			return fail("%v", err)
 		}
 		if err := b.plain(ctx); err != nil {
-			return fail("after RST behind %d octets, the next exchange did not work: %v", n, err)
+			return fail("RST after %d octets: the next exchange did not work: %v", n, err)
 		}
 	}
 	return pass("")
