@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/bothends/bothends"
 )
 
 // The errors of usage of each command: exit status 2, one line that says what was
@@ -153,6 +156,16 @@ func TestDidYouMean(t *testing.T) {
 		}
 		if got := didYouMean(name, names, ""); got != want {
 			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// A signal that comes while the name is looked up does not make the name wrong.
+func TestNoHintForAStoppedLookUp(t *testing.T) {
+	err := &bothends.ExchangeError{Op: "resolve", Peer: "slow.example", Err: context.Canceled}
+	for outcome, want := range map[bothends.Outcome]string{bothends.Canceled: "", bothends.Unreachable: "check the name, or give an address"} {
+		if got := new(clientFlags).hint(outcome, nil, err); got != want {
+			t.Errorf("%v: %q", outcome, got)
 		}
 	}
 }
