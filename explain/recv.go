@@ -8,7 +8,7 @@ import (
 
 var recv = Lesson{
 	Name:     "recv",
-	Title:    "What recv() does: it waits, returns all octets requested, or returns fewer",
+	Title:    "What recv() does: it waits, returns all octets requested, or fewer",
 	Remember: "recv() can return fewer octets than requested. To read a message of 16 octets, call recv() until you have 16.",
 	Function: "sock.recv() inside recv_all(), and why there is a loop around it",
 	run:      runRecv,

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	plotWidth = 60
+	plotWidth = 60 // maximum
 	plotRows  = 4
-	barWidth  = 40
+	barWidth  = 40 // maximum
 	barRows   = 10
 )
 
@@ -22,7 +22,7 @@ func (t *text) plots() {
 		t.line("")
 		t.distribution(&t.total.Latency)
 	}
-	seconds := even(t.r.Intervals, plotWidth)
+	seconds := even(t.r.Intervals, t.plotWidth())
 	if len(seconds) < 2 {
 		return
 	}
@@ -42,6 +42,20 @@ func (t *text) plots() {
 	t.chart("latency over time, ms, "+name+" of each column", slow, from, to)
 }
 
+// plotWidth returns the number of columns of a chart, without its axis.
+func (t *text) plotWidth() int { return t.room(plotWidth, keyWidth+1) }
+
+// barWidth returns the number of columns of the longest bar of the distribution.
+func (t *text) barWidth() int { return t.room(barWidth, 26) }
+
+// room returns most, or less if the output does not have so many columns besides others.
+func (t *text) room(most, others int) int {
+	if t.Width == 0 {
+		return most
+	}
+	return max(1, min(most, t.Width-others))
+}
+
 // slowest is the percentile that each of the intervals supports, p99 or the maximum.
 func slowest(intervals []*load.Interval) (name string, q float64) {
 	for _, i := range intervals {
@@ -59,7 +73,7 @@ func (t *text) distribution(h *load.Histogram) {
 	for _, s := range steps(h, barRows) {
 		part := float64(s.Count) / float64(h.Count())
 		bar := t.bar(part)
-		t.line("  %s %9s ms %s%s %8s", t.ascii("≤"), ms(s.To), bar, strings.Repeat(" ", barWidth-len([]rune(bar))), share(part, 1))
+		t.line("  %s %9s ms %s%s %8s", t.ascii("≤"), ms(s.To), bar, strings.Repeat(" ", t.barWidth()-len([]rune(bar))), share(part, 1))
 	}
 }
 
@@ -91,9 +105,9 @@ var (
 // bar is as long as the part of a whole; something is seen of every part but 0.
 func (t *text) bar(part float64) string {
 	if t.ASCII {
-		return strings.Repeat("#", int(math.Ceil(part*barWidth)))
+		return strings.Repeat("#", int(math.Ceil(part*float64(t.barWidth()))))
 	}
-	n := int(math.Ceil(part * barWidth * 8))
+	n := int(math.Ceil(part * float64(t.barWidth()) * 8))
 	bar := strings.Repeat("█", n/8)
 	if n%8 > 0 {
 		bar += string(eighthsRight[n%8])
@@ -104,7 +118,7 @@ func (t *text) bar(part float64) string {
 // chart draws values in columns from 0 to their maximum.
 func (t *text) chart(title string, values []float64, from, to string) {
 	t.line("%s", t.paint(bold, title))
-	most, wide := 0.0, max(1, plotWidth/len(values))
+	most, wide := 0.0, max(1, t.plotWidth()/len(values))
 	for _, v := range values {
 		most = max(most, v)
 	}

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -14,6 +15,7 @@ import (
 type Style struct {
 	Color bool
 	ASCII bool // without Unicode
+	Width int  // columns of the output, for the charts; 0 means 80
 }
 
 const (
@@ -93,9 +95,18 @@ func (t *text) sentence(key, color, words string) {
 	t.key(key, lines...)
 }
 
+// unit matches a word that must stay on the line of the number before it.
+var unit = regexp.MustCompile(`^(ms|s|%)\pP*$`)
+
 func wrapped(words string, width int) (lines []string) {
 	line := ""
-	for word := range strings.FieldsSeq(words) {
+	fields := strings.Fields(words)
+	for n := 0; n < len(fields); n++ {
+		word := fields[n]
+		if n+1 < len(fields) && unit.MatchString(fields[n+1]) {
+			n++
+			word += " " + fields[n]
+		}
 		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
 			lines = append(lines, line)
 			line = ""

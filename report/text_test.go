@@ -184,7 +184,7 @@ func TestTextFits(t *testing.T) {
 		simulation{seed: 1, intervals: 1, every: time.Second, rate: 12345, open: true}.run(),
 	}
 	long := simulation{seed: 2, intervals: 7, every: time.Second, rate: 1234.5, open: true}.run()
-	long.Config.Label, long.Config.Target = strings.Repeat("label ", 30), "[2001:db8:0:0:0:0:0:1]:1060"
+	long.Config.Label, long.Config.Target = strings.Repeat("label ", 33)+"85 %", "[2001:db8:0:0:0:0:0:1]:1060"
 	long.Config.Hold, long.Config.Fault, long.Config.FaultShare, long.Config.PerConnection = 10000, "drip:3/5ms", 0.125, 7
 	long.Intervals[0].Outcomes["unreachable"], long.Intervals[0].Unsent, long.Intervals[0].Queued = 1234567890, 1e9, 1e9
 	long.Intervals[0].Latency.Record(time.Hour)
@@ -197,10 +197,22 @@ func TestTextFits(t *testing.T) {
 			if columns := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); columns > 80 {
 				t.Errorf("record %d, %d columns: %s", n, columns, line)
 			}
+			if first := strings.Trim(line, " ()%.,\n"); first == "" && len(line) > 1 || first == "ms" {
+				t.Errorf("record %d, a unit without its number: %q", n, line)
+			}
 		}
 		plain := text(t, r, report.Style{ASCII: true})
 		if at := strings.IndexFunc(plain, func(r rune) bool { return r > '~' }); at >= 0 {
 			t.Errorf("record %d, no ASCII: %q", n, plain[at:at+3])
+		}
+	}
+	seconds := simulation{seed: 3, intervals: 50, every: time.Second, rate: 100, open: true}.run()
+	for _, width := range []int{40, 60} {
+		for line := range strings.Lines(text(t, seconds, report.Style{Width: width})) {
+			line = strings.TrimSuffix(line, "\n")
+			if columns := utf8.RuneCountInString(line); columns > width && strings.ContainsAny(line, "█≤") {
+				t.Errorf("%d columns of %d: %s", columns, width, line)
+			}
 		}
 	}
 	for _, want := range []string{"1000000 connections, 12345 retransmissions", "were due but never sent: 1000000000.", "fault drip:3/5ms on 12.50 % of", "7 exchanges per connection"} {

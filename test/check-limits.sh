@@ -61,7 +61,7 @@ checks "no descriptors for many, the verdict" 1 '1 of 3 cases could not be run, 
 checks "no descriptors for many, the hint" 1 '^hint: raise the limit of open files' "${few[@]}"
 checks "no descriptors for one" 3 'connect to .*: too many open files' limited 7 "${check[@]}"
 checks "a first address that does not answer" 0 '^127.0.0.1:1060 survives: 2 cases' bothends check box --only whole,many
-checks "no address of that family" 3 "resolve 'box'" bothends check box -6
+checks "no address of that family" 3 "resolve box" bothends check box -6
 sysctl -qw net.ipv4.ip_local_port_range='50000 50040' net.ipv4.tcp_tw_reuse=0
 checks "no ports for connect-close" 1 '^hint: the ports of this machine are used up' "${check[@]}" --only connect-close
 checks "no ports for one" 3 '^hint: the ports of this machine are used up' "${check[@]}"

@@ -66,7 +66,7 @@ stop
 
 # A socket name and an address are the same; numbers and the columns after two spaces
 # differ from run to run.
-normal() { sed -E "s/\('([^']*)', ([0-9]+)\)/\1:\2/g; s/[0-9]+/N/g; s/ +/ /g; s/ N\.N m?s$//"; }
+normal() { sed -E "s/\('([^']*)', ([0-9]+)\)/\1:\2/g; s/[0-9]+/N/g; s/ +/ /g; s/ N(\.N)?(m|µ)?s$//"; }
 normal <printed >normal
 code=$(sed -n '/^## Library/q; s/^    //p' README.md | grep -v '^\$\|^go ')
 while read -r sample; do

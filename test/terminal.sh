@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the commands print on terminals of 40, 80 and 120 columns: no line is wider than
 # the terminal, or than 80 columns. Errors and the lines of the transcript are one line
-# each. With NO_COLOR there are no colors. About 10 s. Needs Go and script (util-linux).
+# each. With NO_COLOR there are no colors, and with TERM=dumb no control sequences. About 15 s. Needs Go and script (util-linux).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
@@ -26,7 +26,7 @@ while read -r command; do
 		most=$((columns < 80 ? columns : 80))
 		on_terminal "$columns" "$command" >"$dir/printed"
 		sed 's/.*\x1b\[K//; s/\x1b\[[0-9;]*m//g' "$dir/printed" | grep -v '^bothends: \|^hint: \|^Client has been ' >"$dir/plain" || true
-		wide=$(grep -E "^.{$((most + 1)),}" "$dir/plain" | grep -E '[^ ]+ +[^ ]+ +[^ ]+ ' || true)
+		wide=$(grep -E "^.{$((most + 1)),}" "$dir/plain" | grep -E '[^ ]+ +[^ ]+ +[^ ]+ |█' || true)
 		if [ -n "$wide" ] || [ ! -s "$dir/plain" ]; then
 			printf 'bothends %s, in %s columns:\n%s\n' "$command" "$columns" "$wide" >&2
 			exit 1
@@ -34,6 +34,10 @@ while read -r command; do
 	done
 	if NO_COLOR=1 on_terminal 80 "$command" | grep -q $'\x1b\[[0-9;]*m'; then
 		echo "bothends $command: colors in spite of NO_COLOR" >&2
+		exit 1
+	fi
+	if TERM=dumb on_terminal 80 "$command" | grep -q $'\x1b'; then
+		echo "bothends $command: control sequences on a terminal that has none" >&2
 		exit 1
 	fi
 	echo "bothends $command: fits"
@@ -48,5 +52,5 @@ done <<-LIST
 	explain exchange -p 0
 	client 127.0.0.1:$port --trace
 	check 127.0.0.1:$port --only whole,octets
-	load 127.0.0.1:$port -n 200
+	load 127.0.0.1:$port -d 2s -r 200
 LIST

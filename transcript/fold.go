@@ -55,7 +55,7 @@ type word struct{ gap, text string }
 var wordPattern = regexp.MustCompile(`( *)([^ ]+)`)
 
 // wordsOf returns the words of a line. A socket name, such as ('127.0.0.1', 1060), is
-// one word, and so is a time, such as 0.004 ms.
+// one word, and so is a number with its unit, such as 0.004 ms or 85 %.
 func wordsOf(line string) (words []word) {
 	for _, match := range wordPattern.FindAllStringSubmatch(line, -1) {
 		next := word{match[1], match[2]}
@@ -72,8 +72,11 @@ func wordsOf(line string) (words []word) {
 func belongs(word, next string) bool {
 	name := strings.Contains(word, "('") && strings.HasSuffix(word, "',")
 	last := word[len(word)-1]
-	return name || strings.HasPrefix(next, "ms") && '0' <= last && last <= '9'
+	return name || unit.MatchString(next) && '0' <= last && last <= '9'
 }
+
+// unit matches a unit, with punctuation after it.
+var unit = regexp.MustCompile(`^(ms|s|%)\pP*$`)
 
 // color matches what changes the color of a terminal (SGR).
 var color = regexp.MustCompile("\x1b\\[[0-9;]*m")

@@ -20,6 +20,7 @@ func TestFold(t *testing.T) {
 		{12, "  state ESTABLISHED, MSS 1\nshort\n", "  state\n    ESTABLISHED,\n    MSS 1\nshort\n"},
 		{24, "this end is ('127.0.0.1', 5) here", "this end is\n  ('127.0.0.1', 5) here"},
 		{18, "    0.4 ms sent after 5.004 ms; and", "    0.4 ms sent\n             after\n             5.004 ms;\n             and"},
+		{15, "lag p99 is 85 %, and 3 s\n", "lag p99 is\n  85 %, and 3 s\n"},
 		{20, "  whole         one exchange", "  whole         one\n    exchange"},
 		{6, "\x1b[32mpass\x1b[0m a b\n", "\x1b[32mpass\x1b[0m a\n  b\n"},
 		{5, "│││││\n◀─── ▶\n", "│││││\n◀───\n  ▶\n"},

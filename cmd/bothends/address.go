@@ -21,7 +21,7 @@ func addressesOf(ctx context.Context, network, host, port string) (addrs []strin
 		return nil, &failure{code: exitCode(sig)}
 	}
 	if err != nil {
-		return nil, &failure{code: exitNetwork, err: fmt.Errorf("resolve '%s': %s", host, bothends.Reason(err)), hint: "check the name, or give an address"}
+		return nil, &failure{code: exitNetwork, err: fmt.Errorf("resolve %s: %s", host, bothends.Reason(err)), hint: "check the name, or give an address"}
 	}
 	for _, ip := range ips {
 		addrs = append(addrs, net.JoinHostPort(ip.String(), port))

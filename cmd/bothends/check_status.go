@@ -30,7 +30,7 @@ const statusPause = 100 * time.Millisecond
 
 func newCaseStatus(to io.Writer, cases []string) *caseStatus {
 	s := &caseStatus{cases: cases, width: 80}
-	if file, ok := fileOf(to); ok && term.IsTerminal(int(file.Fd())) {
+	if file, _ := fileOf(to); controls(to) {
 		s.to = to
 		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
 			s.width = width

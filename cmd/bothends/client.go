@@ -253,7 +253,7 @@ func (f *clientFlags) hint(outcome bothends.Outcome, args []string, err error) s
 		return "this end's own --fault has closed the connection"
 	case outcome == bothends.Refused:
 		return "nothing listens there, or a firewall refuses; start a server with: " + startServer(at.Peer)
-	case at.Op == "resolve":
+	case at.Op == "resolve" && outcome != bothends.Canceled:
 		return "check the name, or give an address"
 	case outcome == bothends.Timeout && at.Op == "connect":
 		return fmt.Sprintf("no answer within %v: a firewall may drop it, or the server's queue is full", &f.timeout)

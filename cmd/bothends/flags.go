@@ -392,6 +392,12 @@ func wantsColor(out io.Writer, choice string) bool {
 	if choice != "auto" {
 		return choice == "always"
 	}
+	return controls(out) && os.Getenv("NO_COLOR") == ""
+}
+
+// controls reports whether out is a terminal that has control sequences, such as those
+// for colors and for erasing a line.
+func controls(out io.Writer) bool {
 	file, ok := fileOf(out)
-	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
 }

@@ -39,7 +39,7 @@ The pages are:
 			}
 			target, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return unknownCommand(cmd.Root(), strings.Join(args, " "), helpPages()...)
+				return unknownHelp(target, strings.Join(args, " "), rest)
 			}
 			target.InitDefaultHelpFlag()
 			if err := target.Help(); err != nil || target.CommandPath() != "bothends check" {

@@ -218,11 +218,11 @@ func (f *loadFlags) notes(errs io.Writer, x *exchanger, idle *idleConns) {
 		fmt.Fprintln(errs, "hint: with --expect, load compares each reply")
 	}
 	if s := x.stale; s.count > 0 {
-		after, hint := strconv.Itoa(s.most), "use --per-connection "+strconv.Itoa(s.most)
+		after, hint := exchangeCount(int64(s.most)), "use --per-connection "+strconv.Itoa(s.most)
 		if s.least < s.most {
-			after, hint = fmt.Sprintf("%d to %d", s.least, s.most), "use --per-connection with a smaller number"
+			after, hint = fmt.Sprintf("%d to %s", s.least, after), "use --per-connection with a smaller number"
 		}
-		fmt.Fprintf(errs, "bothends: failed because the server had closed the connection: %d; exchanges on it before: %s\n", s.count, after)
+		fmt.Fprintf(errs, "bothends: %s failed because the server had closed the connection after %s\n", exchangeCount(int64(s.count)), after)
 		fmt.Fprintf(errs, "hint: %s, so that load opens a new connection earlier\n", hint)
 	}
 }
@@ -261,6 +261,8 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 		return nil, startAt, errors.New("--persistent and --per-connection exclude each other")
 	case f.rate == 0 && (given("arrival")):
 		return nil, startAt, errors.New("--arrival is of a --rate")
+	case given("fault-share") && !given("fault"):
+		return nil, startAt, errors.New("--fault-share requires --fault")
 	case f.duration > 0 && f.warmup >= f.duration:
 		return nil, startAt, errors.New("--warmup leaves nothing of --duration")
 	case f.arrival.value == "poisson" && f.ramp > 0:

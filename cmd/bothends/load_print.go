@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/bothends/bothends/load"
 	"github.com/bothends/bothends/report"
@@ -32,10 +31,10 @@ func (f *loadFlags) progress(cmd *cobra.Command) *progress {
 		return p
 	}
 	p.plain = cmd.ErrOrStderr()
-	switch errs, ok := fileOf(p.plain); {
+	switch {
 	case f.output.value == "json":
 		p.json = cmd.OutOrStdout()
-	case ok && term.IsTerminal(int(errs.Fd())):
+	case controls(p.plain):
 		p.line, p.plain = p.plain, nil
 	}
 	return p
@@ -73,8 +72,15 @@ const intervalSchema = "bothends.load-interval/v1"
 // begin shows the warm-up, in which nothing is measured.
 func (p *progress) begin(warmup time.Duration) {
 	if p.line != nil && warmup > 0 {
-		fmt.Fprintf(p.line, "\r\x1b[Kwarming up for %v", warmup)
+		p.draw(fmt.Sprintf("warming up for %v", warmup))
 	}
+}
+
+// draw replaces the line. It is narrower than the terminal, because only one line can be
+// replaced.
+func (p *progress) draw(line string) {
+	letters := []rune(line)
+	fmt.Fprintf(p.line, "\r\x1b[K%s", string(letters[:min(len(letters), columns(p.line)-1)]))
 }
 
 func (p *progress) tell(i *load.Interval) {
@@ -86,7 +92,7 @@ func (p *progress) tell(i *load.Interval) {
 		} else if p.ends > 0 {
 			left = fmt.Sprintf(", %v left", max(0, p.ends-i.End).Round(time.Second))
 		}
-		fmt.Fprintf(p.line, "\r\x1b[K%.0f/s, p99 %v, %d errors%s", i.SucceededRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), left)
+		p.draw(fmt.Sprintf("%.0f/s, p99 %v, %d errors%s", i.SucceededRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), left))
 	}
 	if p.plain != nil && waits != "" && !p.waiting {
 		p.waiting = true
@@ -119,10 +125,7 @@ func (p *progress) waits(i *load.Interval) string {
 	if p.ends == 0 || i.End < p.ends || i.Pending == 0 {
 		return ""
 	}
-	words := fmt.Sprintf("waiting for %d exchanges", i.Pending)
-	if i.Pending == 1 {
-		words = "waiting for 1 exchange"
-	}
+	words := "waiting for " + exchangeCount(i.Pending)
 	if p.timeout == 0 {
 		return words + ", without a time limit (--timeout 0)"
 	}
@@ -131,6 +134,14 @@ func (p *progress) waits(i *load.Interval) string {
 		most += load.DefaultPatience
 	}
 	return fmt.Sprintf("%s, at most %v", words, max(0, most-(i.End-p.ends)).Round(time.Second))
+}
+
+// exchangeCount returns a number of exchanges in words.
+func exchangeCount(n int64) string {
+	if n == 1 {
+		return "1 exchange"
+	}
+	return fmt.Sprintf("%d exchanges", n)
 }
 
 // threeDigits returns d in three significant digits, such as 3.88s, and in whole seconds
@@ -157,5 +168,5 @@ func (f *loadFlags) print(out io.Writer, record *load.Record) error {
 	if f.output.value == "json" {
 		return json.NewEncoder(out).Encode(report.Summary(record))
 	}
-	return report.Text(folding(out), record, report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly()})
+	return report.Text(folding(out), record, report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly(), Width: columns(out)})
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -294,6 +295,10 @@ func TestLoadWaits(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	p.draw(strings.Repeat("µ", 200))
+	if last := line.String()[strings.LastIndex(line.String(), "K")+1:]; last != strings.Repeat("µ", 79) {
+		t.Errorf("%d columns of 80", utf8.RuneCountInString(last))
+	}
 	if plain.String() != "bothends: waiting for 30 exchanges, at most 15s\n" {
 		t.Errorf("%q", plain.String())
 	}
@@ -503,7 +508,7 @@ func TestLoadBacksOff(t *testing.T) {
 // what to do.
 func TestLoadOfClosedConnections(t *testing.T) {
 	t.Parallel()
-	for exchanges, want := range map[int]string{1: "before: 1\nhint: use --per-connection 1, ", 5: "before: 5\nhint: use --per-connection 5, "} {
+	for exchanges, want := range map[int]string{1: "after 1 exchange\nhint: use --per-connection 1, ", 5: "after 5 exchanges\nhint: use --per-connection 5, "} {
 		addr := accepting(t, func(conn net.Conn) {
 			for range exchanges {
 				if _, err := io.ReadFull(conn, make([]byte, 16)); err != nil {

@@ -234,7 +234,7 @@ func TestErrorLines(t *testing.T) {
 		{"client -4 -6", 2, "bothends: -4 and -6 exclude each other\n" + clientUsage},
 		{"client -4 ::1", 2, "bothends: ::1 is not an IPv4 address, and -4 is given\n" + clientUsage},
 		{"server -6 0.0.0.0", 2, "bothends: 0.0.0.0 is not an IPv6 address, and -6 is given\n" + serverUsage},
-		{"help sever", 2, "bothends: unknown command \"sever\"\nhint: did you mean: bothends server\n" + rootUsage},
+		{"help sever", 2, "bothends: unknown command or page \"sever\"\nhint: did you mean: bothends help server\n" + rootUsage},
 		{"client --timeout -1s", 2, "bothends: --timeout \"-1s\": must be a duration such as 1.5s, 200ms or 0\n" + clientUsage},
 		{"client --reply-size 0", 2, "bothends: --reply-size \"0\": must be a number of octets from 1 to 67108864\n" + clientUsage},
 		{"client --message @/no/such/file", 2, "bothends: --message \"@/no/such/file\": open /no/such/file: no such file or directory\n" + clientUsage},

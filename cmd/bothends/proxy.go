@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -126,8 +128,31 @@ func (f *proxyFlags) check(args []string) error {
 		return errors.New("want a TARGET with --listen, or --rules, or --admin")
 	case len(args) == 1 && f.spec.Listen == "":
 		return errors.New("--listen ADDR is missing: where clients connect")
+	case f.admin == "" && len(f.adminHosts) > 0:
+		return errors.New("--admin-host requires --admin")
+	case f.admin != "":
+		if _, port, err := net.SplitHostPort(f.adminAddress()); err != nil || !isPort(port) {
+			return fmt.Errorf("--admin %q: must be a port or HOST:PORT", f.admin)
+		}
 	}
 	return nil
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
+}
+
+// adminAddress returns the address of the API, on loopback unless --admin has a host.
+func (f *proxyFlags) adminAddress() string {
+	host, port, err := net.SplitHostPort(f.admin)
+	switch {
+	case err != nil && !strings.Contains(f.admin, ":"):
+		return net.JoinHostPort("127.0.0.1", f.admin)
+	case err == nil && host == "":
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return f.admin
 }
 
 func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
@@ -193,10 +218,12 @@ func (r *proxying) start(ctx context.Context, cmd *cobra.Command, args []string,
 	if r.flags.admin == "" {
 		return nil
 	}
-	if err := r.listenAdmin(ctx); err != nil {
-		return r.flags.failed(cmd, err)
+	var network *net.OpError
+	err := r.listenAdmin(ctx)
+	if errors.As(err, &network) {
+		return listenFailure(network, r.flags.adminAddress())
 	}
-	return nil
+	return err
 }
 
 func (r *proxying) tell() {
@@ -208,15 +235,9 @@ func (r *proxying) tell() {
 // adminSpare is how many descriptors the API has when the proxies have used up the rest.
 const adminSpare = 8
 
-// listenAdmin serves the API, on loopback unless the address says otherwise.
+// listenAdmin serves the API.
 func (r *proxying) listenAdmin(ctx context.Context) error {
-	address := r.flags.admin
-	if host, port, err := net.SplitHostPort(address); err != nil {
-		address = net.JoinHostPort("127.0.0.1", address)
-	} else if host == "" {
-		address = net.JoinHostPort("127.0.0.1", port)
-	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", r.flags.adminAddress())
 	if err != nil {
 		return err
 	}

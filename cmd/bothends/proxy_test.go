@@ -109,7 +109,9 @@ func TestProxyErrorLines(t *testing.T) {
 		{"a:1 --listen 192.0.2.1:7000", 3, "bothends: listen at 192.0.2.1:7000: cannot assign requested address\nhint: 192.0.2.1 is no address of this machine\n"},
 		{"a:1 --listen bad..name:1", 3, "bothends: listen at bad..name:1: no such host\n"},
 		{"--admin 192.0.2.1:7000", 3, "bothends: listen at 192.0.2.1:7000: cannot assign requested address\nhint: 192.0.2.1 is no address of this machine\n"},
-		{"--admin x", 3, ""},
+		{"--admin x", 2, "bothends: --admin \"x\": must be a port or HOST:PORT\n" + usage},
+		{"--admin ::1:8474", 2, "bothends: --admin \"::1:8474\": must be a port or HOST:PORT\n" + usage},
+		{"--admin-host box a --listen :1", 2, "bothends: --admin-host requires --admin\n" + usage},
 	} {
 		var out, errs bytes.Buffer
 		code := run(append([]string{"proxy"}, strings.Fields(c.args)...), &out, &errs)

@@ -35,7 +35,7 @@ func (f *reportFlags) add(cmd *cobra.Command, json string) {
 }
 
 func (f *reportFlags) style(out io.Writer) report.Style {
-	return report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly()}
+	return report.Style{Color: wantsColor(out, f.color.value), ASCII: asciiOnly(), Width: columns(out)}
 }
 
 func newReport() *cobra.Command {
@@ -195,8 +195,8 @@ Two runs also differ because the machine was busy with other work. To reduce
 this effect, alternate the runs on the same machine: A B A B. With more than two
 files, each pair is compared. At least 8 pairs are needed.
 
-Exit status: 0 faster or no difference, 1 slower, 2 the runs cannot be compared,
-3 cannot tell.`,
+Exit status: 0 faster or no difference, 1 slower, 2 the runs cannot be compared
+or the output could not be written, 3 cannot tell.`,
 		Example: `  bothends report compare before.json after.json
   bothends report compare a1.json b1.json a2.json b2.json ...
   bothends report compare a.json b.json --least 5% -o json`,

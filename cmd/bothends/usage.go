@@ -34,9 +34,25 @@ func usageError(cmd *cobra.Command, err error) *failure {
 	return f
 }
 
-func unknownCommand(root *cobra.Command, name string, others ...string) *failure {
+func unknownCommand(root *cobra.Command, name string) *failure {
 	f := usageError(root, fmt.Errorf("unknown command %q", name))
-	f.hint = didYouMean(name, slices.Concat(commandNames(root), others), "bothends ")
+	f.hint = didYouMean(name, commandNames(root), "bothends ")
+	return f
+}
+
+// unknownHelp is the error of help. The hint is a command line that help accepts: for a
+// page, for a command, or for a subcommand of parent.
+func unknownHelp(parent *cobra.Command, name string, rest []string) *failure {
+	f := usageError(parent.Root(), fmt.Errorf("unknown command or page %q", name))
+	names, prefix := commandNames(parent), "bothends help "
+	if parent.HasParent() {
+		prefix += parent.Name() + " "
+	} else {
+		names = append(names, helpPages()...)
+	}
+	if len(rest) == 1 {
+		f.hint = didYouMean(rest[0], names, prefix)
+	}
 	return f
 }
 

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/bothends/bothends"
 )
 
 // The errors of usage of each command: exit status 2, one line that says what was
@@ -24,8 +27,10 @@ func TestUsageErrors(t *testing.T) {
 		{"", "", "no command given"},
 		{"", "clinet", "unknown command \"clinet\"\nhint: did you mean: bothends client"},
 		{"", "relay", "unknown command \"relay\""},
-		{"", "help falts", "unknown command \"falts\"\nhint: did you mean: bothends faults"},
-		{"", "help server more", "unknown command \"server more\""},
+		{"", "help falts", "unknown command or page \"falts\"\nhint: did you mean: bothends help faults"},
+		{"", "help clinet", "unknown command or page \"clinet\"\nhint: did you mean: bothends help client"},
+		{"", "help report compar", "unknown command or page \"report compar\"\nhint: did you mean: bothends help report compare"},
+		{"", "help server more", "unknown command or page \"server more\""},
 		{"", "man sever", "unknown command \"sever\"\nhint: did you mean: bothends server"},
 		{"", "man server more", "unknown command \"server more\""},
 		{"", "--verison", "unknown flag --verison\nhint: did you mean: --version"},
@@ -87,6 +92,7 @@ func TestUsageErrors(t *testing.T) {
 		{"load", "-c 0", "--connections \"0\": must be a whole number from 1 to 1000000"},
 		{"load", "-d 10", "--duration \"10\": must be a duration such as 1.5s, 200ms or 0"},
 		{"load", "-n 1.5", "--count \"1.5\": must be a whole number, 0 means no limit"},
+		{"load", "--fault-share 5%", "--fault-share requires --fault"},
 		{"load", "--fault-share 5", "--fault-share \"5\": must be a percentage such as 5%"},
 		{"load", "--arrival random", "--arrival \"random\": must be constant or poisson"},
 		{"load", "--warmpu 1s", "unknown flag --warmpu\nhint: did you mean: --warmup"},
@@ -150,6 +156,16 @@ func TestDidYouMean(t *testing.T) {
 		}
 		if got := didYouMean(name, names, ""); got != want {
 			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// A signal that comes while the name is looked up does not make the name wrong.
+func TestNoHintForAStoppedLookUp(t *testing.T) {
+	err := &bothends.ExchangeError{Op: "resolve", Peer: "slow.example", Err: context.Canceled}
+	for outcome, want := range map[bothends.Outcome]string{bothends.Canceled: "", bothends.Unreachable: "check the name, or give an address"} {
+		if got := new(clientFlags).hint(outcome, nil, err); got != want {
+			t.Errorf("%v: %q", outcome, got)
 		}
 	}
 }

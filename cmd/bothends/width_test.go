@@ -45,3 +45,16 @@ func allCommands(cmd *cobra.Command) []*cobra.Command {
 	}
 	return all
 }
+
+// A list is for other programs too: a line has a lesson, or a case, and none is folded.
+func TestListHasALineEach(t *testing.T) {
+	for _, command := range []string{"explain --list", "check --list", "check client --list"} {
+		var out bytes.Buffer
+		run(strings.Fields(command), &out, io.Discard)
+		for line := range strings.Lines(out.String()) {
+			if strings.HasPrefix(line, " ") {
+				t.Errorf("bothends %s: folded: %q", command, line)
+			}
+		}
+	}
+}
