@@ -137,6 +137,7 @@ func (l *line) took(p parcel, err error) bool {
 	if l.err != nil {
 		l.parcels, l.size = nil, 0
 	} else {
+		l.parcels[0] = parcel{} // the array is used for longer than the octets
 		l.parcels = l.parcels[1:]
 		l.size -= len(p.octets) + parcelCost
 	}

@@ -286,3 +286,43 @@ func TestCloseOfADelayEnds(t *testing.T) {
 		})
 	}
 }
+
+// A stall that strikes after the program's Close does not keep the connection for ever,
+// as a stall that strikes before does not.
+func TestStallAfterADelayEndsAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		c := Conn(near, parse(t, "delay:1s+stall:2"))
+		c.Write([]byte("abc"))
+		c.Close()
+		if got := arrivals(far); got != "1s ab, 1s EOF" {
+			t.Error(got)
+		}
+	})
+}
+
+// An idle connection does not keep the octets that it has sent.
+func TestLineReleasesItsOctets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		c := Conn(near, Delay(time.Second)).(*conn)
+		go io.Copy(io.Discard, far)
+		for range 10 {
+			c.Write(make([]byte, 1000))
+		}
+		l := c.lines[0]
+		l.mu.Lock()
+		all := l.parcels
+		l.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for i, p := range all {
+			if p.octets != nil {
+				t.Errorf("parcel %d of an empty line has %d octets", i, len(p.octets))
+			}
+		}
+		near.Close()
+	})
+}
