@@ -143,12 +143,16 @@ func (l *link) connect() error {
 	return nil
 }
 
-// connecting is called before each connect(2), of which there may be two at a time.
+// connecting is called before each connect(2), of which there may be two at a time. One
+// that has lost its race may come when the link has ended, and is not made.
 func (l *link) connecting(_, address string, _ syscall.RawConn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended != "" {
+		return ErrClosed
+	}
 	next, err := l.proxy.family.connecting(l.proxy, endpoint(address))
 	if next != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.next = append(l.next, next)
 	}
 	return err
@@ -416,9 +420,11 @@ func (l *link) report() {
 	if l.err != nil {
 		c.Error = l.err.Error()
 	}
+	l.mu.Lock()
 	for _, next := range l.next {
 		l.proxy.family.disconnected(l.proxy, next)
 	}
+	l.mu.Unlock()
 	l.proxy.leave(l)
 	l.proxy.done(c)
 }

@@ -172,6 +172,22 @@ func TestRingsThatAppearLater(t *testing.T) {
 	}
 }
 
+// An attempt to connect that comes after the end of its link, because it has lost its
+// race, must not leave an edge behind: it would be taken for a ring later.
+func TestLateAttemptLeavesNoEdge(t *testing.T) {
+	family := new(family)
+	a := serve(t, &Proxy{family: family})
+	b := serve(t, &Proxy{family: family})
+	l := &link{proxy: a.Proxy}
+	l.end(EndedFIN, nil)
+	if err := l.connecting("tcp", b.address, nil); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := family.connecting(b.Proxy, endpoint(a.address)); err != nil {
+		t.Error(err)
+	}
+}
+
 // Beyond the limit clients wait; and changes do not wait for them.
 func TestConnectionLimit(t *testing.T) {
 	p := serve(t, &Proxy{MaxConns: 2, Target: target(t, answers("ok", 1))})
