@@ -74,9 +74,9 @@ func (l *link) admit() bool {
 		return true
 	}
 	var watching sync.WaitGroup
-	left := false
+	left, over := false, make(chan struct{})
 	watching.Go(func() {
-		if left = l.client.awaitLeft(); left {
+		if left = l.client.awaitLeft(over); left {
 			l.leftEarly()
 		}
 	})
@@ -84,6 +84,7 @@ func (l *link) admit() bool {
 	if err == nil {
 		err = fault.Flush(l.admission)
 	}
+	close(over)
 	l.client.SetReadDeadline(longAgo)
 	watching.Wait()
 	l.client.SetReadDeadline(noDeadline)
