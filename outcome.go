@@ -75,9 +75,10 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 
 // Classify returns the outcome of the exchange that returned err.
 //
-// It knows the errors of this package, of net, crypto/tls, context and the system.
-// An error that it does not know is [Unreachable] if it came from connecting, TLS if it
-// came from a TLS handshake, and [Canceled] otherwise: this end gave up, not the peer.
+// It knows the errors of this package, of net, crypto/tls, crypto/x509, context and the
+// system. An error that it does not know is [Unreachable] if it came from connecting, TLS
+// if it came from a TLS handshake, and [Canceled] otherwise: this end gave up, not the
+// peer.
 func Classify(err error) Outcome {
 	if err == nil {
 		return OK
@@ -153,10 +154,10 @@ func isTLS(err error) bool {
 }
 
 // isPlainTLS reports whether err is, or wraps, one of the many errors of crypto/tls that
-// have no type of their own, and are not exported. Their text is all they have: each of
-// them starts with the package's name.
+// have no type of their own, or one of crypto/x509, as a VerifyConnection may return it.
+// Their text is what they have in common: it starts with the package's name.
 func isPlainTLS(err error) bool {
-	if strings.HasPrefix(err.Error(), "tls: ") {
+	if text := err.Error(); strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "x509: ") {
 		return true
 	}
 	switch e := err.(type) {

@@ -3,6 +3,7 @@ package bothends_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,8 +92,9 @@ func TestClassify(t *testing.T) {
 		{short(0, errors.New("tls: received unexpected handshake message of type *tls.clientHelloMsg when waiting for *tls.helloRequestMsg")), bothends.TLS}, // TLS 1.2, a client that renegotiates
 		{short(3, fmt.Errorf("layer: %w", errors.New("tls: first record does not look like a TLS handshake"))), bothends.TLS},
 		{&bothends.ExchangeError{Op: "connect", Err: errors.New("tls: server selected unsupported protocol version 301")}, bothends.TLS},
-		{&bothends.ShortError{Op: "write", Err: io.ErrClosedPipe}, bothends.Reset}, // net.Pipe's EPIPE
-		{short(0, io.ErrClosedPipe), bothends.Canceled},                            // closed by this end
+		{&bothends.ExchangeError{Op: "connect", Err: x509.UnknownAuthorityError{}}, bothends.TLS}, // of a Dial that verifies by itself
+		{&bothends.ShortError{Op: "write", Err: io.ErrClosedPipe}, bothends.Reset},                // net.Pipe's EPIPE
+		{short(0, io.ErrClosedPipe), bothends.Canceled},                                           // closed by this end
 		{secure(io.ErrClosedPipe), bothends.Reset},
 		{bothends.ErrServerClosed, bothends.Canceled},
 		{&bothends.ExchangeError{Op: "reply", Err: io.EOF}, bothends.Canceled}, // Reply's own trouble

@@ -392,8 +392,8 @@ func (c *conn) waitDetached(until time.Time, done <-chan struct{}) error {
 }
 
 // Flush waits until all that was written to c has been passed to the connection below,
-// FIN included. It waits for a delay, and for a stall after one. It returns the error that has ended what
-// this end sends, if there is one, and nil if c has no faults.
+// FIN included. It waits for a delay, and for a stall after one. It returns the error
+// that has ended what this end sends, if there is one, and nil if c has no faults.
 func Flush(c net.Conn) error {
 	faulty, ok := c.(*conn)
 	if !ok {

@@ -69,7 +69,8 @@ var names = [...]string{
 // Delay is a latency: octets, and the FIN of CloseWrite, are sent d after the program
 // wrote them, in order, at the throughput of the connection. A Write copies its octets
 // and returns; it waits only while 4 MiB are held, until there is room, the connection
-// is closed or the write deadline passes. Faults on the right of a delay act later,
+// is closed or the write deadline passes. While all delays of the process hold more than
+// 256 MiB together, each may hold 64 KiB. Faults on the right of a delay act later,
 // when octets come to them, and the deadline does not count for them. An error that
 // comes later is that of the next Write; see [Flush] and [Broken].
 //

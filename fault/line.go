@@ -3,12 +3,18 @@ package fault
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	// lineSize limits the octets that a delay holds. A Write of more waits for room.
 	lineSize = 4 << 20
+
+	// allLines is what all delays of the process hold together before each may hold no
+	// more than leastSize. Without it a thousand connections could hold 4 GiB.
+	allLines  = 256 << 20
+	leastSize = 64 << 10
 
 	// closeTime is the time limit for a peer to read, for each write after Close.
 	closeTime = time.Minute
@@ -46,6 +52,9 @@ const (
 	closeParcel             // Close
 )
 
+// inLines is the size of all lines of the process together.
+var inLines atomic.Int64
+
 func newLine(s *striker) *line { return &line{striker: s, changed: make(chan struct{})} }
 
 // write puts p into the line, and waits for room.
@@ -75,6 +84,9 @@ func (l *line) put(kind parcelKind, octets []byte) (n int, full <-chan struct{},
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	room := lineSize - l.size
+	if inLines.Load() > allLines {
+		room = leastSize - l.size
+	}
 	switch {
 	case l.err != nil:
 		return 0, nil, l.err
@@ -88,11 +100,17 @@ func (l *line) put(kind parcelKind, octets []byte) (n int, full <-chan struct{},
 	}
 	l.closed = kind == closeParcel
 	l.parcels = append(l.parcels, parcel{time.Now().Add(l.d), kind, append([]byte(nil), octets...)})
-	l.size += len(octets) + parcelCost
+	l.grow(len(octets) + parcelCost)
 	if len(l.parcels) == 1 {
 		go l.run()
 	}
 	return len(octets), full, nil
+}
+
+// grow changes the size. The caller holds mu.
+func (l *line) grow(by int) {
+	l.size += by
+	inLines.Add(int64(by))
 }
 
 // run passes parcels on until there are none.
@@ -135,10 +153,12 @@ func (l *line) took(p parcel, err error) bool {
 		l.err = err
 	}
 	if l.err != nil {
-		l.parcels, l.size = nil, 0
+		l.parcels = nil
+		l.grow(-l.size)
 	} else {
+		l.parcels[0] = parcel{} // the array is used for longer than the octets
 		l.parcels = l.parcels[1:]
-		l.size -= len(p.octets) + parcelCost
+		l.grow(-(len(p.octets) + parcelCost))
 	}
 	empty := len(l.parcels) == 0
 	close(l.changed)

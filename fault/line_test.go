@@ -81,6 +81,40 @@ func TestDelayIsBounded(t *testing.T) {
 	}
 }
 
+// All delays together hold so much, and then each only a little: one that is long must
+// not use up the memory. When they are through, nothing is counted any more.
+func TestAllDelaysAreBounded(t *testing.T) {
+	for start := time.Now(); inLines.Load() != 0; time.Sleep(time.Millisecond) { // of other tests
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("%d octets are held before", inLines.Load())
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		inLines.Add(allLines + 1) // what others hold
+		defer inLines.Add(-allLines - 1)
+		near, far := memnet.Pipe()
+		c := Conn(near, Delay(time.Second))
+		go io.Copy(io.Discard, far)
+		start := time.Now()
+		if n, err := c.Write(make([]byte, 4*leastSize)); n != 4*leastSize || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		if d := time.Since(start); d != 3*time.Second { // each 64 KiB wait for those before
+			t.Errorf("the Write took %v", d)
+		}
+		Flush(c)
+		if n := inLines.Load(); n != allLines+1 {
+			t.Errorf("%d octets are held after", n-allLines-1)
+		}
+		c.Write([]byte("dropped"))
+		Drop(c)
+		synctest.Wait()
+		if n := inLines.Load(); n != allLines+1 {
+			t.Errorf("%d octets are held after Drop", n-allLines-1)
+		}
+	})
+}
+
 // A deadline that has passed fails a Write, but not what an earlier Write has left.
 func TestDeadlineOfADelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -285,4 +319,44 @@ func TestCloseOfADelayEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A stall that strikes after the program's Close does not keep the connection for ever,
+// as a stall that strikes before does not.
+func TestStallAfterADelayEndsAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		c := Conn(near, parse(t, "delay:1s+stall:2"))
+		c.Write([]byte("abc"))
+		c.Close()
+		if got := arrivals(far); got != "1s ab, 1s EOF" {
+			t.Error(got)
+		}
+	})
+}
+
+// An idle connection does not keep the octets that it has sent.
+func TestLineReleasesItsOctets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		c := Conn(near, Delay(time.Second)).(*conn)
+		go io.Copy(io.Discard, far)
+		for range 10 {
+			c.Write(make([]byte, 1000))
+		}
+		l := c.lines[0]
+		l.mu.Lock()
+		all := l.parcels
+		l.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for i, p := range all {
+			if p.octets != nil {
+				t.Errorf("parcel %d of an empty line has %d octets", i, len(p.octets))
+			}
+		}
+		near.Close()
+	})
 }

@@ -21,7 +21,7 @@ const (
 
 // A striker is one fault on one connection: it stands between the program's Write,
 // or the fault that is nearer to it, and next. All but struck is guarded by the
-// connection's writing.
+// connection's writing, or after a delay used by the goroutine of its line alone.
 type striker struct {
 	part
 	conn     *conn
@@ -162,6 +162,9 @@ func (s *striker) until(p []byte) (int, error) {
 		return n, nil
 	}
 	s.struck.Store(true)
+	if s.conn.isDone(s.conn.closed) { // before a delay: nobody else closes the connection
+		return n, s.conn.opError("write", net.ErrClosed)
+	}
 	return n, s.hold(time.Time{}, nil)
 }
 

@@ -199,6 +199,7 @@ func TestAdminErrors(t *testing.T) {
 		{"PATCH", "/v1/proxies/a", `{"target":"b:2","target":"c:3"}`, 400, "the body: target: a second time"},
 		{"PATCH", "/v1/proxies/a", `{"seed":null}`, 400, "the body: seed: null is no value"},
 		{"PATCH", "/v1/proxies/a", `{"target":"x y:1"}`, 400, `target: "x y:1": want HOST:PORT or [IPv6]:PORT`},
+		{"PATCH", "/v1/proxies/a", `{"target":"[fe80::1%a\nb]:1"}`, 400, `target: "[fe80::1%a\nb]:1": want HOST:PORT or [IPv6]:PORT`},
 		{"DELETE", "/v1/proxies/a/faults/sideways", "", 400, "sideways: "},
 	} {
 		req, err := http.NewRequest(r.method, c.URL+r.path, strings.NewReader(r.body))

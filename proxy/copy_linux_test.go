@@ -71,6 +71,21 @@ func TestDescriptors(t *testing.T) {
 		t.Errorf("%d open files in a transfer, %d when idle", most-before, idle)
 	}
 	awaitFiles(t, "after a transfer", before+idle)
+
+	// Many small messages in a row are not worth a pipe.
+	clients[0].Write(make([]byte, 1<<20))
+	if _, err := io.ReadFull(clients[0], make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 * fewReads {
+		clients[0].Write([]byte("Hi there, server"))
+		if _, err := io.ReadFull(clients[0], make([]byte, 16)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := openFiles(t); n != before+idle {
+		t.Errorf("small messages: %d open files, want %d", n, before+idle)
+	}
 	for _, c := range clients {
 		c.Close()
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	patience, grace = 20*time.Millisecond, 300*time.Millisecond
+	patience, grace, leaveGrace = 20*time.Millisecond, 300*time.Millisecond, 500*time.Millisecond
 	goleak.VerifyTestMain(m)
 }
 

@@ -74,9 +74,9 @@ func (l *link) admit() bool {
 		return true
 	}
 	var watching sync.WaitGroup
-	left := false
+	left, over := false, make(chan struct{})
 	watching.Go(func() {
-		if left = l.client.awaitLeft(); left {
+		if left = l.client.awaitLeft(over); left {
 			l.leftEarly()
 		}
 	})
@@ -84,6 +84,7 @@ func (l *link) admit() bool {
 	if err == nil {
 		err = fault.Flush(l.admission)
 	}
+	close(over)
 	l.client.SetReadDeadline(longAgo)
 	watching.Wait()
 	l.client.SetReadDeadline(noDeadline)
@@ -143,12 +144,16 @@ func (l *link) connect() error {
 	return nil
 }
 
-// connecting is called before each connect(2), of which there may be two at a time.
+// connecting is called before each connect(2), of which there may be two at a time. One
+// that has lost its race may come when the link has ended, and is not made.
 func (l *link) connecting(_, address string, _ syscall.RawConn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended != "" {
+		return ErrClosed
+	}
 	next, err := l.proxy.family.connecting(l.proxy, endpoint(address))
 	if next != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.next = append(l.next, next)
 	}
 	return err
@@ -416,9 +421,11 @@ func (l *link) report() {
 	if l.err != nil {
 		c.Error = l.err.Error()
 	}
+	l.mu.Lock()
 	for _, next := range l.next {
 		l.proxy.family.disconnected(l.proxy, next)
 	}
+	l.mu.Unlock()
 	l.proxy.leave(l)
 	l.proxy.done(c)
 }

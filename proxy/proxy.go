@@ -45,7 +45,8 @@ type Proxy struct {
 	// both.
 	//
 	// Connect are the faults on connecting: refuse, hang, and delay, which
-	// connects to the target so much later.
+	// connects to the target so much later. A delay ends with the client's RST, with
+	// its FIN if it has sent nothing, and otherwise 15 s after the FIN.
 	Requests, Replies, Connect fault.Fault
 
 	// Seed decides about faults under a percentage. The directions decide apart

@@ -148,21 +148,43 @@ func reaches(target, listen netip.AddrPort) bool {
 
 // isLocal reports whether an address is one of this machine.
 func isLocal(address netip.Addr) bool {
-	if address.IsLoopback() {
-		return true
+	return address.IsLoopback() || own.has(address.WithZone(""))
+}
+
+// own are the addresses of this machine. Each connection may need them, and to ask for
+// them takes longer the more interfaces there are.
+var own addresses
+
+// addresses are those of all interfaces, not older than a second.
+type addresses struct {
+	mu    sync.Mutex
+	asked time.Time
+	known map[netip.Addr]bool
+}
+
+func (a *addresses) has(address netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if time.Since(a.asked) > time.Second {
+		a.ask()
 	}
-	own, err := net.InterfaceAddrs()
+	return a.known[address]
+}
+
+// ask asks the system. The caller holds mu.
+func (a *addresses) ask() {
+	a.asked, a.known = time.Now(), make(map[netip.Addr]bool)
+	all, err := net.InterfaceAddrs()
 	if err != nil {
-		return false
+		return
 	}
-	for _, a := range own {
-		if network, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(network.IP); ok && ip.Unmap() == address.WithZone("") {
-				return true
+	for _, address := range all {
+		if network, ok := address.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(network.IP); ok {
+				a.known[ip.Unmap()] = true
 			}
 		}
 	}
-	return false
 }
 
 // errRing is the error of a target that leads back to its own proxy.

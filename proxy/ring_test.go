@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,40 @@ func TestRingsThatAppearLater(t *testing.T) {
 	io.WriteString(c, "x")
 	if got, how := howItEnds(t, c); got != "ok" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
+	}
+}
+
+// An attempt to connect that comes after the end of its link, because it has lost its
+// race, must not leave an edge behind: it would be taken for a ring later.
+func TestLateAttemptLeavesNoEdge(t *testing.T) {
+	family := new(family)
+	a := serve(t, &Proxy{family: family})
+	b := serve(t, &Proxy{family: family})
+	l := &link{proxy: a.Proxy}
+	l.end(EndedFIN, nil)
+	if err := l.connecting("tcp", b.address, nil); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := family.connecting(b.Proxy, endpoint(a.address)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Where a proxy listens on all interfaces, each connection to the same port of a target
+// asks whether it is this machine. That must not list the interfaces each time.
+func TestOwnAddressesAreKept(t *testing.T) {
+	other := netip.MustParseAddr("192.0.2.1")
+	if isLocal(other) || !isLocal(netip.MustParseAddr("127.0.0.9")) {
+		t.Error("192.0.2.1 is an address of this machine, or 127.0.0.9 is not")
+	}
+	if n := testing.AllocsPerRun(1000, func() { isLocal(other) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	all, _ := net.InterfaceAddrs()
+	for _, a := range all {
+		if ip, ok := netip.AddrFromSlice(a.(*net.IPNet).IP); ok && !isLocal(ip.Unmap()) {
+			t.Errorf("%v is not an address of this machine", ip)
+		}
 	}
 }
 

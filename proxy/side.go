@@ -27,6 +27,10 @@ const seenTime = 250 * time.Millisecond
 // grace is how long a stall is kept up for a side after its FIN. Tests have less.
 var grace = 5 * time.Second
 
+// leaveGrace is how long a delay on connecting lasts after the FIN of a client that has
+// sent something. Tests have less.
+var leaveGrace = 15 * time.Second
+
 // A side is one of the two TCP connections of a link, as the faults see it. Octets
 // are read from the connection below, and written there too where no fault strikes.
 type side struct {
@@ -142,22 +146,38 @@ func (s *side) awaitGone() (gone bool) {
 	return err == nil && gone
 }
 
-// awaitLeft returns true when the peer has closed without having sent anything, or has
-// reset the connection, and false when awaitGone does. Nothing is read meanwhile.
-func (s *side) awaitLeft() (left bool) {
+// awaitLeft returns true when the peer has reset the connection, or has closed it: after
+// its FIN at once if it has sent nothing before, and else after leaveGrace, since it may
+// still wait for the reply. It returns false when stopped is closed and a deadline wakes
+// it, and when awaitGone does. Nothing is read meanwhile.
+func (s *side) awaitLeft(stopped <-chan struct{}) (left bool) {
 	raw, err := s.SyscallConn()
 	if err != nil {
 		return false
 	}
+	finished := false
 	err = raw.Read(func(uintptr) (done bool) {
 		info, err := tcpinfo.Read(s.TCPConn)
 		if err != nil || info.State == nil || info.Unread == nil {
 			return true
 		}
-		left = *info.State == "CLOSE" || *info.State == "CLOSED" || *info.State == "CLOSE_WAIT" && *info.Unread == 0
-		return left
+		finished = *info.State == "CLOSE_WAIT"
+		left = *info.State == "CLOSE" || *info.State == "CLOSED" || finished && *info.Unread == 0
+		return left || finished
 	})
-	return err == nil && left
+	if err != nil || left || !finished {
+		return err == nil && left
+	}
+	for end := time.Now().Add(leaveGrace); !left; {
+		select {
+		case <-time.After(100 * time.Millisecond): // an RST may follow the FIN
+		case <-stopped:
+			return false
+		}
+		gone, _ := s.isGone()
+		left = gone || time.Now().After(end)
+	}
+	return true
 }
 
 func (s *side) isGone() (gone, known bool) {

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"regexp"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // A Spec says what a proxy of a [Set] is: a rule in a file, or an object over HTTP.
@@ -147,7 +149,11 @@ func checkAddress(address string, listen bool) error {
 
 func isHost(name string, bracketed bool) bool {
 	if address, err := netip.ParseAddr(name); err == nil {
-		return address.Is6() == bracketed
+		return address.Is6() == bracketed && !strings.ContainsFunc(address.Zone(), notInZone)
 	}
 	return !bracketed && host.MatchString(name)
 }
+
+// notInZone reports whether no interface has a name with r. A line of a log with such a
+// zone could look like several.
+func notInZone(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }

@@ -115,7 +115,7 @@ func (c *climb) connected(to bothends.Connection) {
 		case bothends.Timeout:
 			c.say("connect: no connection within %s", took)
 		default:
-			c.say("connect: failed after %s: %s", took, bothends.Reason(to.Err))
+			c.say("%s: failed after %s: %s", connectCall(to.Err), took, bothends.Reason(to.Err))
 		}
 		return
 	}
@@ -128,6 +128,15 @@ func (c *climb) connected(to bothends.Connection) {
 		}
 	}
 	c.say("connect: returned after %s; %s", took, local)
+}
+
+// connectCall is the call of connecting that failed: with a source address it may be bind.
+func connectCall(err error) string {
+	var call *os.SyscallError
+	if errors.As(err, &call) && call.Syscall == "bind" {
+		return "bind"
+	}
+	return "connect"
 }
 
 // includes is what the time of connect contains in addition to the connection's own.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -220,6 +221,8 @@ func TestStepsOfSeveralAddresses(t *testing.T) {
 		{[]netip.Addr{second, first}, serverAddr, nil, "connect: returned after 0.000 ms; the kernel", "│─── SYN ──"},
 		{[]netip.Addr{first, second}, serverAddr, nil,
 			"connect: returned after 0.000 ms (all attempts at the 2 addresses\n               together); the kernel", "│  other addresses first  "},
+		{[]netip.Addr{second}, nil, os.NewSyscallError("connect", syscall.EACCES), " connect: failed after 0.000 ms: permission denied", ""},
+		{[]netip.Addr{second}, nil, os.NewSyscallError("bind", syscall.EACCES), " bind: failed after 0.000 ms: permission denied", ""},
 		{[]netip.Addr{first, second}, nil, syscall.ECONNREFUSED,
 			"refused after 0.000 ms (all attempts at the 2 addresses\n               together), by", ""},
 	} {
