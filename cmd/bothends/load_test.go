@@ -248,6 +248,11 @@ func TestLoadProgress(t *testing.T) {
 		}
 		p.tell(i)
 	}
+	var empty bytes.Buffer
+	(&progress{json: &empty}).tell(&load.Interval{End: time.Second, Outcomes: map[string]int64{}})
+	if o := valid(t, empty.Bytes()); len(o) != 1 || o[0]["p50"] != nil || o[0]["p99"] != nil || o[0]["max"] != nil {
+		t.Errorf("nothing ended: %s", &empty)
+	}
 	const clear = "\r\x1b[K"
 	want := clear + "warming up for 2s" +
 		clear + "98/s, p99 1s, 2 errors, 2s left" + clear + "98/s, p99 1s, 2 errors, 1s left" + clear + "196/s, p99 1s, 2 errors, 1s left"
