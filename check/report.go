@@ -133,12 +133,11 @@ func (j *jsonLines) End() error {
 		return nil
 	}
 	return j.encode(struct {
-		Schema  string `json:"schema"`
-		Verdict string `json:"verdict"`
-		Why     string `json:"why"`
-		Ended   int    `json:"ended"`
-		Cases   int    `json:"cases"`
-	}{EndSchema, "none", why, j.tally.Total(), j.cases})
+		Schema    string `json:"schema"`
+		Why       string `json:"why"`
+		Completed int    `json:"completed"` // cases that have a result
+		Cases     int    `json:"cases"`     // cases requested
+	}{EndSchema, why, j.tally.Total(), j.cases})
 }
 
 func (j *jsonLines) encode(object any) error {

@@ -80,12 +80,12 @@ func TestSentence(t *testing.T) {
 		if got = strings.TrimSpace(got); got != strings.TrimSpace(want) {
 			t.Errorf("%s\nwant:\n%s", got, want)
 		}
-		ended := strings.Contains(reported(t, "json", false, of...), `{"schema":"bothends.check-end/v1","verdict":"none","why":"`)
+		ended := strings.Contains(reported(t, "json", false, of...), `{"schema":"bothends.check-end/v1","why":"`)
 		if ended != strings.Contains(want, "no verdict") {
 			t.Errorf("JSON has a last object: %v, with the sentence %q", ended, want)
 		}
 	}
-	want := `{"schema":"bothends.check-end/v1","verdict":"none","why":"stopped after 1 of 4 cases","ended":1,"cases":4}` + "\n"
+	want := `{"schema":"bothends.check-end/v1","why":"stopped after 1 of 4 cases","completed":1,"cases":4}` + "\n"
 	if got := reported(t, "json", false, pass); !strings.HasSuffix(got, want) {
 		t.Errorf("%s\nwant at its end:\n%s", got, want)
 	}

@@ -52,6 +52,7 @@ func TestPages(t *testing.T) {
 		"# Faults\n":                      docs.Page("faults"),
 		"# A saved load run\n":            docs.Page("load-record"),
 		"{\n  \"$schema\"":                docs.Page("load-record-schema"),
+		"# What the commands print as":    docs.Page("schema"),
 		"# What `bothends proxy --admin":  docs.Page("proxy-api"),
 		"# The cases of bothends check\n": docs.Check(),
 		"# reset\n\n*RST in the middle":   docs.CheckCase("server", "reset"),
@@ -63,6 +64,9 @@ func TestPages(t *testing.T) {
 	}
 	if page := docs.Page("hole"); page != "" {
 		t.Errorf("page that does not exist: %.40q", page)
+	}
+	if page := docs.Page("hole-schema"); page != "" {
+		t.Errorf("schema that does not exist: %.40q", page)
 	}
 	if page := docs.CheckCase("server", "hole"); page != "" {
 		t.Errorf("page of a case that does not exist: %.40q", page)

@@ -214,8 +214,8 @@ func TestJSON(t *testing.T) {
 	}
 	title, _ := json.Marshal(l.Title)
 	remember, _ := json.Marshal(l.Remember)
-	want := `{"schema":"bothends.lesson/v1","lesson":"exchange","title":` + string(title) + `,"time":"1970-01-01T00:00:00Z","events":[` +
-		`{"at":0.0015,"end":"client","line":"<one>","block":"b\n","why":"why"},{"at":0,"end":"","line":"","unlike":"other"}],` +
+	want := `{"schema":"bothends.lesson/v1","lesson":"exchange","title":` + string(title) + `,"time":"1970-01-01T00:00:00Z","steps":[` +
+		`{"at":0.0015,"actor":"client","line":"<one>","block":"b\n","why":"why"},{"at":0,"actor":"","line":"","unlike":"other"}],` +
 		`"remember":` + string(remember) + `,"function":"` + l.Function + `","error":"failed"}` + "\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)

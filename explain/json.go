@@ -11,9 +11,9 @@ const Schema = "bothends.lesson/v1"
 
 // JSON writes a lesson and its steps as one line. failed is the error of Run.
 func (l Lesson) JSON(w io.Writer, began time.Time, steps []Step, failed error) error {
-	type event struct {
-		At     float64 `json:"at"` // seconds since the lesson began
-		End    string  `json:"end"`
+	type step struct {
+		At     float64 `json:"at"`    // seconds since the lesson began
+		Actor  string  `json:"actor"` // client, server or kernel
 		Line   string  `json:"line"`
 		Block  string  `json:"block,omitempty"`
 		Why    string  `json:"why,omitempty"`
@@ -24,13 +24,13 @@ func (l Lesson) JSON(w io.Writer, began time.Time, steps []Step, failed error) e
 		Lesson   string    `json:"lesson"`
 		Title    string    `json:"title"`
 		Time     time.Time `json:"time"`
-		Events   []event   `json:"events"`
+		Steps    []step    `json:"steps"`
 		Remember string    `json:"remember"`
 		Function string    `json:"function"`
 		Error    string    `json:"error,omitempty"`
-	}{Schema: Schema, Lesson: l.Name, Title: l.Title, Time: began, Events: []event{}, Remember: l.Remember, Function: l.Function}
+	}{Schema: Schema, Lesson: l.Name, Title: l.Title, Time: began, Steps: []step{}, Remember: l.Remember, Function: l.Function}
 	for _, s := range steps {
-		told.Events = append(told.Events, event{s.At.Seconds(), s.End, s.Line, s.Block, s.Why, s.Unlike})
+		told.Steps = append(told.Steps, step{s.At.Seconds(), s.End, s.Line, s.Block, s.Why, s.Unlike})
 	}
 	if failed != nil {
 		told.Error = failed.Error()

@@ -20,7 +20,7 @@ const RecordSchema = "bothends.load-record/v1"
 
 // A Record is a run as it is saved: how it was made, and each of its Intervals with
 // its histograms, so that runs can be merged and compared afterwards without loss.
-// docs/load-record.schema.json describes its JSON.
+// docs/schema/load-record.schema.json describes its JSON.
 type Record struct {
 	Schema string `json:"schema"`
 	// IDs identify the runs that are in the record: one, or those of all the records

@@ -32,9 +32,9 @@ const (
 // exchanges that succeeded, and the others are latencies.
 type Comparison struct {
 	Schema     string   `json:"schema"`
-	A          string   `json:"a"`
-	B          string   `json:"b"`
-	Verdict    Verdict  `json:"verdict"`    // the first of slower, faster and cannot tell that a figure has
+	A          string   `json:"run_a"`
+	B          string   `json:"run_b"`
+	Verdict    Verdict  `json:"finding"`    // the first of slower, faster and cannot tell that a figure has
 	Least      float64  `json:"least"`      // the smallest difference that counts, and the bound of no difference
 	Confidence float64  `json:"confidence"` // of each interval, so that all together hold at 98 %
 	Metrics    []Metric `json:"metrics"`
@@ -50,7 +50,7 @@ type Metric struct {
 	Ratio   float64 `json:"ratio,omitzero"` // B by A, and its confidence interval
 	Low     float64 `json:"low,omitzero"`   // absent where nothing is known of it
 	High    float64 `json:"high,omitzero"`
-	Verdict Verdict `json:"verdict"`
+	Verdict Verdict `json:"finding"`
 }
 
 const (

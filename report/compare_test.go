@@ -59,7 +59,7 @@ rate          978.6/s    872.2/s    0.891  0.799 – 0.994      slower
 	}
 	one, _ := json.Marshal(c)
 	again, _ := json.Marshal(compared(t, a, b, 0))
-	if string(one) != string(again) || !strings.Contains(string(one), `"schema":"bothends.compare/v1","a":"a.json","b":"b.json","verdict":"slower","least":0.02,`) {
+	if string(one) != string(again) || !strings.Contains(string(one), `"schema":"bothends.compare/v1","run_a":"a.json","run_b":"b.json","finding":"slower","least":0.02,`) {
 		t.Errorf("%s\n%s", one, again)
 	}
 	if colored := c.Text(report.Style{Color: true, ASCII: true}); !strings.Contains(colored, "\x1b[1;31mslower\x1b[0m") || !strings.Contains(colored, "0.799 - 0.994") {

@@ -17,7 +17,7 @@ import (
 	"github.com/bothends/bothends/load"
 )
 
-const schemaFile = "../docs/load-record.schema.json"
+const schemaFile = "../docs/schema/load-record.schema.json"
 
 func validate(t *testing.T, r *load.Record) (object any, err error) {
 	t.Helper()

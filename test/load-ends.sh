@@ -85,7 +85,7 @@ echo "this machine has no descriptors left: that is not the server's"
 listen 127.0.0.1:0 --persistent
 code=0
 (ulimit -n 20 && bothends load "127.0.0.1:$port" -c 50 --persistent -d 1s -o json --fail-if 'errors>0' >"$dir/out" 2>"$dir/err") || code=$?
-[ $code = 1 ] && grep -q ' exchanges failed on this machine; the first: ' "$dir/err" && grep -q '^hint: .*ulimit' "$dir/err" || fail "exit $code: $(cat "$dir/err")"
+[ $code = 1 ] && grep -q ' exchanges failed on this machine; the first: ' "$dir/err" && grep -q '"hint":"[^"]*ulimit' "$dir/err" || fail "exit $code: $(cat "$dir/err")"
 of "$dir/out" 'set(r["outcomes"]) == {"ok", "local"} and r["generator"]["limits"]' || fail "descriptors"
 
 # What follows is in namespaces of its own.
@@ -111,7 +111,7 @@ echo "this machine has no ports left: that is not the server's"
 sysctl -q -w net.ipv4.ip_local_port_range="20000 20001"
 code=0
 bothends load '[::1]:1060' -c 10 --persistent -d 1s -o json --fail-if 'errors>0' >"$DIR/out" 2>"$DIR/err" || code=$?
-[ $code = 1 ] && grep -q ' exchanges failed on this machine; the first: ' "$DIR/err" && grep -q '^hint: .*--source' "$DIR/err" ||
+[ $code = 1 ] && grep -q ' exchanges failed on this machine; the first: ' "$DIR/err" && grep -q '"hint":"[^"]*--source' "$DIR/err" ||
 	{ echo "FAILED: exit $code: $(cat "$DIR/err")" >&2; exit 1; }
 INSIDE
 DIR=$dir unshare --user --map-root-user --net --mount bash "$dir/inside" || fail "in the namespaces"

@@ -41,7 +41,8 @@ type Exchange struct {
 	Request Message          `json:"request"`
 	Reply   Message          `json:"reply"`
 	Surplus int              `json:"surplus,omitempty"` // octets that came after the message
-	Seconds Phases           `json:"seconds"`
+	Seconds float64          `json:"seconds"`           // of all phases together
+	Phases  Phases           `json:"phase_seconds"`
 	Error   string           `json:"error,omitempty"`
 	Events  []Event          `json:"events,omitempty"` // with JSON.Events
 	Kernel  *Kernel          `json:"kernel,omitempty"` // with JSON.Events, where the system tells
@@ -60,8 +61,8 @@ type Event struct {
 // kernel did not tell is absent.
 type Kernel struct {
 	tcpinfo.Info
-	RTT    *float64 `json:"rtt,omitempty"`    // seconds, smoothed
-	RTTVar *float64 `json:"rttvar,omitempty"` // seconds
+	SRTT   *float64 `json:"srtt,omitempty"`   // smoothed round-trip time in seconds (RFC 6298)
+	RTTVar *float64 `json:"rttvar,omitempty"` // its variation in seconds
 }
 
 // A Message is as many octets of a message as were moved: as text, or as hex where
@@ -242,9 +243,12 @@ func (r *recorder) write(err error) {
 	if errors.As(err, &failed) && failed.Op == "connect" {
 		x.Peer = failed.Peer
 	}
+	var total time.Duration
 	for name, spent := range r.timing.Phases() {
-		x.Seconds = append(x.Seconds, Phase{name, spent})
+		x.Phases = append(x.Phases, Phase{name, spent})
+		total += spent
 	}
+	x.Seconds = total.Seconds()
 	r.line(x)
 }
 

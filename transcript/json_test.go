@@ -77,18 +77,18 @@ func TestJSONOfBothEnds(t *testing.T) {
 		const request = `"request":{"text":"Hi there, server","octets":16,"want":16},"reply":{"text":"Farewell, client","octets":16,"want":16}`
 		checkLines(t, &client,
 			`{"schema":"bothends.exchange/v1","role":"client","local":"127.0.0.1:50000","peer":"127.0.0.1:1060","outcome":"ok",`+
-				request+`,"seconds":{"connect":0,"send":0,"wait":0,"receive":0,"close":0}}`)
+				request+`,"seconds":0,"phase_seconds":{"connect":0,"send":0,"wait":0,"receive":0,"close":0}}`)
 		const head = `{"schema":"bothends.exchange/v1","role":"server","local":"127.0.0.1:1060","peer":"127.0.0.1:`
 		const none = `"reply":{"text":"","octets":0,"want":16}`
 		checkLines(t, &server,
-			head+`50000","outcome":"ok",`+request+`,"seconds":{"wait":0,"receive":0,"reply":0,"send":0,"close":0}}`,
+			head+`50000","outcome":"ok",`+request+`,"seconds":0,"phase_seconds":{"wait":0,"receive":0,"reply":0,"send":0,"close":0}}`,
 			head+`50001","outcome":"short","request":{"hex":"fffe3c263e","octets":5,"want":16},`+none+
-				`,"seconds":{"wait":0,"receive":0,"close":0},"error":"receive from 127.0.0.1:50001: socket closed 5 bytes into a 16-byte message"}`,
+				`,"seconds":0,"phase_seconds":{"wait":0,"receive":0,"close":0},"error":"receive from 127.0.0.1:50001: socket closed 5 bytes into a 16-byte message"}`,
 			head+`50002","outcome":"closed","request":{"text":"","octets":0,"want":16},`+none+
-				`,"seconds":{"wait":0,"close":0},"error":"receive from 127.0.0.1:50002: socket closed 0 bytes into a 16-byte message"}`,
-			head+`50003","outcome":"ok",`+request+`,"surplus":2,"seconds":{"wait":0,"receive":0,"reply":0,"send":0,"close":0}}`,
+				`,"seconds":0,"phase_seconds":{"wait":0,"close":0},"error":"receive from 127.0.0.1:50002: socket closed 0 bytes into a 16-byte message"}`,
+			head+`50003","outcome":"ok",`+request+`,"surplus":2,"seconds":0,"phase_seconds":{"wait":0,"receive":0,"reply":0,"send":0,"close":0}}`,
 			head+`50004","outcome":"timeout","request":{"text":"","octets":0,"want":16},`+none+
-				`,"seconds":{"wait":60,"close":0},"error":"receive from 127.0.0.1:50004: timed out 0 bytes into a 16-byte message"}`)
+				`,"seconds":60,"phase_seconds":{"wait":60,"close":0},"error":"receive from 127.0.0.1:50004: timed out 0 bytes into a 16-byte message"}`)
 	})
 }
 

@@ -264,9 +264,9 @@ func TestKernelView(t *testing.T) {
 			Asked, Octets *int
 		}
 		Kernel *struct {
-			State         string
-			BytesReceived uint64 `json:"bytes_received"`
-			RTT           float64
+			State          string
+			OctetsReceived uint64 `json:"octets_received"`
+			SRTT           float64
 		}
 	}
 	if err := json.Unmarshal(object.Bytes(), &x); err != nil {
@@ -288,7 +288,7 @@ func TestKernelView(t *testing.T) {
 		need.Skip(t, "a system that tells about TCP connections")
 	}
 	// The server's FIN came with its reply, and counts as an octet.
-	if x.Kernel == nil || x.Kernel.State != "CLOSE_WAIT" || x.Kernel.BytesReceived != 17 || x.Kernel.RTT <= 0 {
+	if x.Kernel == nil || x.Kernel.State != "CLOSE_WAIT" || x.Kernel.OctetsReceived != 17 || x.Kernel.SRTT <= 0 {
 		t.Errorf("kernel: %+v", x.Kernel)
 	}
 	for _, want := range []string{"state CLOSE_WAIT, congestion control ", "ms smoothed, variance ", "octets received 17 (a FIN counts as one)", "send queue 0, receive queue 0"} {

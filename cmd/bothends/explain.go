@@ -132,6 +132,10 @@ func (f *explainFlags) teach(ctx context.Context, cmd *cobra.Command, lessons []
 		case errors.Is(err, errQuit):
 			return nil
 		case len(lessons) > 1 && errors.Is(err, explain.ErrNotAvailable):
+		case len(lessons) > 1 && errors.As(err, &inLesson) && f.output.value == "json": // each object has its error
+			if failed == nil {
+				failed = &failure{code: exitFailure, err: inLesson, hint: inLesson.hint()}
+			}
 		case len(lessons) > 1 && errors.As(err, &inLesson):
 			fmt.Fprintf(cmd.ErrOrStderr(), "bothends: %v\n", inLesson)
 			if failed == nil || failed.hint == "" {

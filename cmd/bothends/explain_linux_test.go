@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -24,6 +25,18 @@ func TestExplainAllGoesOn(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 1 || len(lines) != lessons+1 || strings.Count(errs.String(), "bothends: lesson ") != lessons ||
 		!strings.HasPrefix(lines[lessons], "hint: check that the loopback interface is up") {
 		t.Errorf("%v\n%s", cmd.ProcessState, &errs)
+	}
+
+	// As JSON, each lesson has its error, and standard error has the first of them.
+	out.Reset()
+	errs.Reset()
+	cmd = exec.Command(unshare, "-rn", "bothends", "explain", "all", "-o", "json")
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Run()
+	first := valid(t, out.Bytes())
+	failed := valid(t, errs.Bytes())
+	if len(first) != lessons || len(failed) != 1 || failed[0]["error"] != fmt.Sprintf("lesson exchange: %s", first[0]["error"]) || failed[0]["hint"] == nil {
+		t.Errorf("%s%s", &out, &errs)
 	}
 }
 

@@ -22,10 +22,11 @@ func newHelp() *cobra.Command {
 
 The pages are:
 
-    faults              the faults of --fault and of proxy
-    load-record         the file of load --save, and the JSON of load and report
-    load-record-schema  the JSON Schema of that file
-    proxy-api           the HTTP API of proxy --admin, in OpenAPI`,
+    faults       the faults of --fault and of proxy
+    load-record  the file of load --save, and the JSON of load and report
+    proxy-api    the HTTP API of proxy --admin, in OpenAPI
+    schema       what each command prints as JSON
+    NAME-schema  the JSON Schema of one of these, such as exchange-schema`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -35,7 +36,7 @@ The pages are:
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
 			if len(args) == 1 && slices.Contains(helpPages(), args[0]) {
-				return printPage(out, docs.Page(args[0]), args[0] == "faults" || args[0] == "load-record")
+				return printPage(out, docs.Page(args[0]), isMarkdown(args[0]))
 			}
 			target, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {

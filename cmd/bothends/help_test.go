@@ -17,6 +17,8 @@ func TestHelpPages(t *testing.T) {
 		"check --explain octets":      "\nWhy it matters\n",
 		"check client --explain hang": "\nWhy it matters\n",
 		"help load-record-schema":     "\n  \"$schema\"",
+		"help exchange-schema":        "\"bothends.exchange/v1\"",
+		"help schema":                 "\n  client -o json ",
 		"help proxy-api":              "\nopenapi: ",
 	} {
 		var out, errs bytes.Buffer

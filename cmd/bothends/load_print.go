@@ -101,22 +101,28 @@ func (p *progress) tell(i *load.Interval) {
 	if p.json == nil {
 		return
 	}
+	measured := func(d time.Duration) *float64 {
+		if i.Latency.Count() == 0 {
+			return nil
+		}
+		return new(d.Seconds())
+	}
 	json.NewEncoder(p.json).Encode(struct {
 		Schema   string           `json:"schema"`
 		At       float64          `json:"at"`      // seconds since the warm-up
 		Seconds  float64          `json:"seconds"` // that the line is of; the last one's may be few
 		Rate     float64          `json:"rate"`    // of the exchanges that ended in them
 		RateOK   float64          `json:"rate_ok"` // of those that succeeded
-		P50      float64          `json:"p50"`
-		P99      float64          `json:"p99"`
-		Max      float64          `json:"max"`
+		P50      *float64         `json:"p50"`     // of latency, in seconds; null without a measurement
+		P99      *float64         `json:"p99"`
+		Max      *float64         `json:"max"`
 		Outcomes map[string]int64 `json:"outcomes"`
 		Errors   int64            `json:"errors"`
 		Queued   int64            `json:"queued"`
 		Unsent   int64            `json:"unsent"`
 		Pending  int64            `json:"pending"` // under way, or waiting for a connection
-	}{intervalSchema, i.End.Seconds(), (i.End - i.Start).Seconds(), i.EndedRate(), i.SucceededRate(), i.Latency.Quantile(0.5).Seconds(), i.Latency.Quantile(0.99).Seconds(),
-		i.Latency.Max().Seconds(), i.Outcomes, errorsIn(i), i.Queued, i.Unsent, i.Pending})
+	}{intervalSchema, i.End.Seconds(), (i.End - i.Start).Seconds(), i.EndedRate(), i.SucceededRate(), measured(i.Latency.Quantile(0.5)), measured(i.Latency.Quantile(0.99)),
+		measured(i.Latency.Max()), i.Outcomes, errorsIn(i), i.Queued, i.Unsent, i.Pending})
 }
 
 // waits says what the run waits for after its time; "" before that. Exchanges under way end

@@ -45,7 +45,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if sig := stop.signal(); sig != nil && errors.Is(err, errNotRead) {
 		failed = &failure{code: exitCode(sig)}
 	}
-	failed.print(errs)
+	text := failed.text()
+	if wantsJSON(cmd, args, failed) {
+		text = failed.object()
+	}
+	printFailure(errs, text)
 	return failed.code
 }
 
@@ -74,6 +78,8 @@ type failure struct {
 	err   error // nil prints nothing
 	hint  string
 	usage string
+
+	unparsed bool // the flags could not be parsed
 }
 
 func (f *failure) Error() string { return strings.TrimSuffix(f.text(), "\n") }
@@ -93,10 +99,9 @@ func (f *failure) text() string {
 	return b.String()
 }
 
-// print does not wait for long: a standard error that is not read must not keep the
-// program from its end.
-func (f *failure) print(stderr io.Writer) {
-	text := f.text()
+// printFailure does not wait for long: a standard error that is not read must not keep
+// the program from its end.
+func printFailure(stderr io.Writer, text string) {
 	if text == "" {
 		return
 	}
@@ -142,8 +147,11 @@ both ends close. By default that is sixteen octets each way, on port 1060.
 Every flag can also be set in the environment: --message-size is
 BOTHENDS_MESSAGE_SIZE. The flag wins.
 
-"bothends help COMMAND" describes a command. "bothends help" also prints pages
-about faults, load-record, load-record-schema and proxy-api.
+"bothends help COMMAND" describes a command. "bothends help" also prints pages:
+faults, load-record, proxy-api, schema (the JSON of each command), and
+NAME-schema for its JSON Schemas.
+
+With -o json, a failure is one JSON object on standard error.
 
 SIGINT, SIGTERM or SIGHUP ends any command within a second, after it has saved
 what it has; server and proxy also wait for open connections, as --drain says.
@@ -173,7 +181,11 @@ new, whole.`,
 	root.Flags().Bool("version", false, "version, commit and Go version") // cobra's own would have -v too
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		failed := flagError(cmd, err)
+		failed.unparsed = true
+		return failed
+	})
 	root.SetHelpFunc(printHelp)
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newServer(), newClient(), newExplain(), newCheck(), newProxy(), newLoad(), newReport(), newVersion(), newMan())

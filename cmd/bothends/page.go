@@ -6,13 +6,21 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/bothends/bothends/docs"
 	"github.com/bothends/bothends/transcript"
 )
 
 // helpPages are the pages of docs that help prints.
 func helpPages() []string {
-	return []string{"faults", "load-record", "load-record-schema", "proxy-api"}
+	pages := []string{"faults", "load-record", "proxy-api", "schema"}
+	for _, name := range docs.Schemas() {
+		pages = append(pages, name+"-schema")
+	}
+	return pages
 }
+
+// isMarkdown reports whether a page of help is Markdown. The others are for programs.
+func isMarkdown(page string) bool { return page != "proxy-api" && !strings.HasSuffix(page, "-schema") }
 
 // A pageWriter turns Markdown, as it is used in docs, into text: paragraphs, lists,
 // tables and code.

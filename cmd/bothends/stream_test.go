@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -128,7 +129,11 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	} {
 		var errs bytes.Buffer
 		code := run(args, fullDisk(t), &errs)
-		if code != exitFailure || errs.String() != "bothends: standard output: no space left on device\n" {
+		want := "bothends: standard output: no space left on device\n"
+		if slices.Contains(args, "json") {
+			want = `{"schema":"bothends.error/v1","error":"standard output: no space left on device","exit":1}` + "\n"
+		}
+		if code != exitFailure || errs.String() != want {
 			t.Errorf("%v: exit %d\n%s", args, code, &errs)
 		}
 	}

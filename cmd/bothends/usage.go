@@ -59,6 +59,9 @@ func unknownHelp(parent *cobra.Command, name string, rest []string) *failure {
 // flagError is usageError for an error of pflag, whose text names Go's packages and
 // types.
 func flagError(cmd *cobra.Command, err error) *failure {
+	if args := cmd.Flags().Args(); !cmd.HasParent() && len(args) > 0 {
+		return unknownCommand(cmd, args[0]) // its flags are not those of the root
+	}
 	var unknown *pflag.NotExistError
 	var noValue *pflag.ValueRequiredError
 	var invalid *pflag.InvalidValueError

@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
+	"net"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -166,6 +169,66 @@ func TestNoHintForAStoppedLookUp(t *testing.T) {
 	for outcome, want := range map[bothends.Outcome]string{bothends.Canceled: "", bothends.Unreachable: "check the name, or give an address"} {
 		if got := new(clientFlags).hint(outcome, nil, err); got != want {
 			t.Errorf("%v: %q", outcome, got)
+		}
+	}
+}
+
+// With -o json, a failure is one object on standard error, also if the flags cannot be
+// parsed. Standard output has no object of it.
+func TestErrorsAsJSON(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, c := range []struct {
+		command, env string
+		code         int
+		asText       bool
+	}{
+		{command: "server " + taken.Addr().String() + " -o json", code: exitNetwork},
+		{command: "server " + taken.Addr().String(), env: "json", code: exitNetwork},
+		{command: "server a b -o json", code: exitUsage},
+		{command: "server --bad -o json", code: exitUsage},
+		{command: "server -o json --bad", code: exitUsage},
+		{command: "client --bad --output json", code: exitUsage},
+		{command: "client -q --bad -o=json", code: exitUsage},
+		{command: "client --bad -ojson", code: exitUsage},
+		{command: "client --bad -o text -o json", code: exitUsage},
+		{command: "client --bad", env: "json", code: exitUsage},
+		{command: "client a b", env: "json", code: exitUsage},
+		{command: "cleint -o json", code: exitUsage},
+		{command: "cleint", env: "json", code: exitUsage},
+		{command: "explain udp -o json", code: exitUsage},
+		{command: "check -o json", code: exitUsage},
+		{command: "check client -o json --bad -- true", code: exitUsage},
+		{command: "load --rate x --output=json", code: exitUsage},
+		{command: "report no-such-file -o json", code: exitUsage},
+		{command: "report show -o json", code: exitUsage},
+		{command: "report compare -o json a", code: exitUsage},
+
+		{command: "client -o yaml", code: exitUsage, asText: true},
+		{command: "client --bad -o text", env: "json", code: exitUsage, asText: true},
+		{command: "client --bad -o", code: exitUsage, asText: true},
+		{command: "client --message -o json b", code: exitUsage, asText: true}, // -o is the message
+		{command: "check client --bad -- client -o json", code: exitUsage, asText: true},
+		{command: "proxy -o json", code: exitUsage, asText: true}, // it has no such flag
+		{command: "version --bad", env: "json", code: exitUsage, asText: true},
+	} {
+		t.Setenv("BOTHENDS_OUTPUT", c.env)
+		var out, errs bytes.Buffer
+		code := run(strings.Fields(c.command), &out, &errs)
+		if code != c.code || out.Len() > 0 {
+			t.Errorf("%s: exit %d, want %d\n%s%s", c.command, code, c.code, &out, &errs)
+		}
+		if c.asText {
+			if !strings.HasPrefix(errs.String(), "bothends: ") {
+				t.Errorf("%s: %s, want text", c.command, &errs)
+			}
+			continue
+		}
+		if o := valid(t, errs.Bytes()); len(o) != 1 || o[0]["schema"] != errorSchema || o[0]["exit"] != json.Number(strconv.Itoa(code)) {
+			t.Errorf("%s: %s", c.command, &errs)
 		}
 	}
 }
