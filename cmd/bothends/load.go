@@ -241,6 +241,10 @@ func (f *loadFlags) waitUntil(ctx context.Context, cmd *cobra.Command, startAt t
 	return nil
 }
 
+// mostPoisson is more than can be sent. When a run ends, each operation of such a schedule
+// that was due and not sent is gone through.
+const mostPoisson = 1_000_000
+
 // check refuses flags that make no sense together, and reads the rest.
 func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, startAt time.Time, err error) {
 	if f.expect.given && !cmd.Flags().Changed("reply-size") {
@@ -263,6 +267,8 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 		return nil, startAt, errors.New("--arrival is of a --rate")
 	case f.duration > 0 && f.warmup >= f.duration:
 		return nil, startAt, errors.New("--warmup leaves nothing of --duration")
+	case f.arrival.value == "poisson" && f.rate > mostPoisson:
+		return nil, startAt, fmt.Errorf("--arrival poisson needs a --rate of at most %d", mostPoisson)
 	case f.arrival.value == "poisson" && f.ramp > 0:
 		return nil, startAt, errors.New("--ramp has no --arrival poisson")
 	}

@@ -633,6 +633,7 @@ func TestLoadErrors(t *testing.T) {
 		"-r -1":                           "--rate \"-1\": must be a number from 0 to 1000000000",
 		"-r 5 --fail-if p99":              "--fail-if \"p99\": want",
 		"--arrival poisson":               "--arrival is of a --rate",
+		"--arrival poisson -r 1000001":    "--arrival poisson needs a --rate of at most 1000000",
 		"-d 1s --warmup 2s":               "--warmup leaves nothing",
 		"--start-at noon":                 "--start-at \"noon\"",
 		"--fault-share 5":                 "must be a percentage",
