@@ -157,6 +157,8 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(cmd, err)
 	}
+	ctx, stop := withSignals(cmd.Context()) // first: create leaves nothing if it is stopped
+	defer stop()
 	save, err := create("--save", f.save)
 	if err != nil {
 		return err
@@ -170,8 +172,6 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if save.isSame(page) {
 		return usageError(cmd, errors.New("--save and --html would go to the same file"))
 	}
-	ctx, stop := withSignals(cmd.Context())
-	defer stop()
 	ctx, cancel := whileRead(ctx, cmd.OutOrStdout())
 	defer cancel()
 	addr, closeServer, err := f.target(ctx, cmd, args)
