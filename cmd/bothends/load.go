@@ -449,20 +449,24 @@ func (f *loadFlags) report(ctx context.Context, cmd *cobra.Command, record *load
 func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) error {
 	first, local := x.errors()
 	hint := localHint(local)
+	onThisMachine := ""
+	if n := total.Outcomes[load.Local]; n > 0 {
+		onThisMachine = fmt.Sprintf("; %d failed on this machine%s", n, theFirst(local))
+	}
 	for _, l := range limits {
 		if broken, instead := l.brokenBy(total); broken {
 			if first != nil {
 				instead += "; the first error: " + transcript.ErrorText(first)
 			}
-			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s", l.text, instead), hint: hint}
+			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s%s", l.text, instead, onThisMachine), hint: hint}
 		}
 	}
 	switch failed := errorsIn(total); {
 	case failed > 0 && !limited(limits, "errors"):
-		err := fmt.Errorf("%d of %d exchanges failed; the first: %s", failed, total.Operations(), transcript.ErrorText(first))
+		err := fmt.Errorf("%d of %d exchanges failed%s%s", failed, total.Operations(), theFirst(first), onThisMachine)
 		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Outcomes[load.Local] > 0:
-		err := fmt.Errorf("%d of %d exchanges failed on this machine; the first: %s", total.Outcomes[load.Local], total.Operations(), transcript.ErrorText(local))
+		err := fmt.Errorf("%d of %d exchanges failed on this machine%s", total.Outcomes[load.Local], total.Operations(), theFirst(local))
 		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Unsent > 0 && !limited(limits, "unsent"):
 		return &failure{code: exitFailure, err: fmt.Errorf("%d of %d exchanges were due and never sent", total.Unsent, total.Unsent+total.Operations())}
@@ -470,6 +474,15 @@ func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) 
 		return &failure{code: exitFailure, err: errors.New("no exchange was made")}
 	}
 	return nil
+}
+
+// theFirst returns the part of a sentence that names the first error. There is none if it
+// came in the moment in which the warm-up ended.
+func theFirst(err error) string {
+	if err == nil {
+		return ""
+	}
+	return "; the first: " + transcript.ErrorText(err)
 }
 
 // isLocal reports whether an error is this machine's own, and not the server's.

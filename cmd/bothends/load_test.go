@@ -468,6 +468,25 @@ func TestLoadLocalLimits(t *testing.T) {
 			}
 		}
 	}
+	// Both kinds are named, each with its own first error, and so they are in the progress.
+	x := new(exchanger)
+	x.failed(connect("read", syscall.ECONNRESET), 0)
+	x.failed(connect("socket", syscall.EMFILE), 0)
+	total := &load.Interval{End: time.Second, Outcomes: map[string]int64{"local": 2, "reset": 1, "ok": 7}, Succeeded: 7}
+	want := "1 of 10 exchanges failed; the first: dial: read: connection reset by peer; 2 failed on this machine; the first: dial: socket: too many open files"
+	if err := new(loadFlags).verdict(total, nil, x); !strings.Contains(err.Error(), want) {
+		t.Errorf("verdict: %v", err)
+	}
+	total.Outcomes, total.Succeeded = map[string]int64{"reset": 1}, 0
+	if err := new(loadFlags).verdict(total, nil, new(exchanger)); !strings.HasPrefix(err.Error(), "bothends: 1 of 1 exchanges failed") {
+		t.Errorf("verdict without the first error: %v", err)
+	}
+	var line bytes.Buffer
+	p := progress{line: &line}
+	p.tell(&load.Interval{End: time.Second, Outcomes: map[string]int64{"local": 3}})
+	if !strings.HasSuffix(line.String(), "0/s, p99 0s, 0 errors, 3 local") {
+		t.Errorf("progress: %q", line.String())
+	}
 	for _, err := range []error{connect("connect", syscall.ECONNREFUSED), connect("connect", syscall.EHOSTUNREACH)} {
 		if isLocal(err) || !failsAtOnce(err) {
 			t.Errorf("%v is taken for this machine's, or repeated at once", err)
