@@ -83,8 +83,8 @@ func (p *progress) tell(i *load.Interval) {
 		left := ""
 		if waits != "" {
 			left = ", " + waits
-		} else if p.ends > 0 {
-			left = fmt.Sprintf(", %v left", max(0, p.ends-i.End).Round(time.Second))
+		} else if p.ends > i.End {
+			left = fmt.Sprintf(", %v left", (p.ends - i.End).Round(time.Second))
 		}
 		local := ""
 		if n := i.Outcomes[load.Local]; n > 0 {

@@ -289,8 +289,8 @@ func TestLoadWaits(t *testing.T) {
 	for n, pending := range []int64{10, 30, 4, 1, 0} {
 		p.tell(second(n+1, pending))
 	}
-	got := strings.Split(line.String(), "\r\x1b[K0/s, p99 0s, 0 errors, ")[1:]
-	want := []string{"1s left", "waiting for 30 exchanges, at most 15s", "waiting for 4 exchanges, at most 4s", "waiting for 1 exchange, at most 3s", "0s left"}
+	got := strings.Split(line.String(), "\r\x1b[K0/s, p99 0s, 0 errors")[1:]
+	want := []string{", 1s left", ", waiting for 30 exchanges, at most 15s", ", waiting for 4 exchanges, at most 4s", ", waiting for 1 exchange, at most 3s", ""}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
