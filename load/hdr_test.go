@@ -238,8 +238,36 @@ func TestRecordOfBombs(t *testing.T) {
 		fmt.Fprintf(&text, `%.*s{"start":%d,"end":%d,"outcomes":{"ok":40000},"latency":%q}`, min(n, 1), ",", n, n+1, bomb)
 	}
 	text.WriteString("]}")
-	if _, err := load.ReadRecord(strings.NewReader(text.String())); err == nil || !strings.Contains(err.Error(), "which is too much for the size of the record") {
+	if _, err := load.ReadRecord(strings.NewReader(text.String())); err == nil || !strings.Contains(err.Error(), "which is too much for its size") {
 		t.Errorf("%d octets with %d: %v", text.Len(), 3000*len(counts), err)
+	}
+}
+
+// A record may consist of intervals that have nearly no text, or of thousands of names, of
+// which each is a row of a table.
+func TestRecordOfManyParts(t *testing.T) {
+	var short, names, phases strings.Builder
+	for n := range 200_000 {
+		fmt.Fprintf(&short, `%.*s{"start":%d,"end":%d}`, min(n, 1), ",", n, n+1)
+	}
+	for n := range 1001 {
+		fmt.Fprintf(&names, `%.*s"o%d":1`, min(n, 1), ",", n)
+		fmt.Fprintf(&phases, `%.*s"p%d":""`, min(n, 1), ",", n)
+	}
+	record := func(intervals string) string {
+		return `{"schema":"bothends.load-record/v1","intervals":[` + intervals + `]}`
+	}
+	for text, want := range map[string]string{
+		record(short.String()):                                  "which is too much for its size",
+		record(`{"end":1,"outcomes":{` + names.String() + `}}`): "more than 1000 outcomes and phases",
+		record(`{"end":1,"phases":{` + phases.String() + `}}`):  "more than 1000 outcomes and phases",
+	} {
+		if _, err := load.ReadRecord(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.80s: %v, want %q", text, err, want)
+		}
+	}
+	if r, err := load.ReadJoined(strings.NewReader(record(short.String())), 100); err != nil || len(r.Intervals) > 100 {
+		t.Errorf("joined: %v", err)
 	}
 }
 

@@ -41,7 +41,8 @@ type Interval struct {
 	Unsent int64
 	// Pending is the number of operations that were due by End and had not ended: they
 	// were under way, or waited for a worker. All that was due by then is what ended, in
-	// this Interval and those before it, what is Unsent, and what is Pending.
+	// this Interval and those before it, what is Unsent, and what is Pending. After a run
+	// was stopped, nothing more is due. Operations of the warm-up are in none of these.
 	Pending int64
 	// BackOffs is how often a worker of a closed loop waited after a failure, by
 	// Runner.BackOff, and BackedOff how long, all workers together.

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -31,6 +32,37 @@ func TestLagMeter(t *testing.T) {
 			lag, queued := m.started(time.Duration(e[0])*time.Millisecond, time.Duration(e[1])*time.Millisecond)
 			if lag != time.Duration(e[2])*time.Millisecond || queued != (e[3] == 1) {
 				t.Errorf("%s, event %d: lag %v, queued %v, want %v", name, n, lag, queued, e)
+			}
+		}
+	}
+}
+
+// The lag is the longest of all stretches since the operation was due, also if a longer
+// one was over before, and if two of them lie in a backlog.
+func TestLagIsTheLongestStretch(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	for n := range 1000 {
+		m := lagMeter{workers: 1 + n%3}
+		var past []stretch
+		var now, due time.Duration
+		for range 60 {
+			now += time.Duration(1 + random.IntN(20))
+			if m.busy > 0 && (m.busy == m.workers || random.IntN(2) == 0) {
+				m.ended(now)
+				continue
+			}
+			due += time.Duration(random.IntN(15))
+			now = max(now, due)
+			current := stretch{m.free, now}
+			want := max(0, current.after(due))
+			for _, s := range past {
+				want = max(want, s.after(due))
+			}
+			if lag, _ := m.started(due, now); lag != want {
+				t.Fatalf("run %d: due %d, started %d: lag %d, want %d", n, due, now, lag, want)
+			}
+			if m.busy == m.workers {
+				past = append(past, current)
 			}
 		}
 	}

@@ -91,7 +91,6 @@ func (o *openLoop) ended(now time.Duration) {
 type snapshot struct {
 	queued, unsent int64 // since the last one
 	next           schedule
-	busy           int
 	gaveUp         bool
 	sent           time.Duration // when the schedule ends, and all of it has started; 0 for not yet
 }
@@ -99,7 +98,7 @@ type snapshot struct {
 func (o *openLoop) snapshot() snapshot {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s := snapshot{queued: o.queued, unsent: o.unsent, next: o.next, busy: o.lag.busy, gaveUp: o.gaveUp}
+	s := snapshot{queued: o.queued, unsent: o.unsent, next: o.next, gaveUp: o.gaveUp}
 	if !o.gaveUp && o.next.over() {
 		s.sent = max(1, o.next.length(), o.last)
 	}

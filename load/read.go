@@ -12,9 +12,11 @@ import (
 const (
 	mostRecord = 1 << 30  // octets of a record; a busy day has about that
 	mostPart   = 16 << 20 // octets of an interval, or of another property
-	mostFree   = 64 << 20 // octets of unpacked histograms, besides
+	mostFree   = 64 << 20 // octets of memory, besides
 	mostTimes  = 8        // the octets of the record; 1 to 2 is usual
+	eachTakes  = 1 << 10  // octets of memory of an interval, besides its histograms
 	mostID     = 100
+	mostNames  = 1000 // of outcomes and phases; a row of a table for each of them
 )
 
 // ReadRecord reads one record. It returns an error if the record is larger than 1 GiB,
@@ -28,7 +30,7 @@ func ReadJoined(r io.Reader, most int) (*Record, error) { return readRecord(r, m
 
 func readRecord(r io.Reader, most int) (*Record, error) {
 	from := &limited{r: r}
-	read := recordReader{Decoder: json.NewDecoder(from), from: from, most: most, each: 1}
+	read := recordReader{Decoder: json.NewDecoder(from), from: from, most: most, each: 1, names: make(map[string]bool)}
 	if err := read.record(); err != nil {
 		return nil, fmt.Errorf("read load record: %w", err)
 	}
@@ -60,13 +62,14 @@ func (l *limited) Read(p []byte) (int, error) {
 // A recordReader reads a record, of which it holds one interval as text.
 type recordReader struct {
 	*json.Decoder
-	from     *limited
-	r        Record
-	read     int   // intervals
-	most     int   // to keep
-	each     int   // that are joined to one
-	counts   int64 // of all intervals
-	unpacked int64 // octets of histograms
+	from   *limited
+	r      Record
+	read   int   // intervals
+	most   int   // to keep
+	each   int   // that are joined to one
+	counts int64 // of all intervals
+	takes  int64 // octets of memory
+	names  map[string]bool
 }
 
 func (d *recordReader) record() error {
@@ -162,16 +165,29 @@ func (d *recordReader) add(i *Interval) error {
 	d.counts += i.Operations() + i.Queued + i.Unsent + i.BackOffs
 	for _, h := range i.histograms() {
 		d.counts += h.count
-		d.unpacked += int64(len(h.packed))
+		d.takes += int64(len(h.packed))
 	}
 	if d.counts > mostCount {
 		return errors.New("the counts are too large")
 	}
-	if most := mostFree + mostTimes*d.from.all; d.unpacked > most {
-		return fmt.Errorf("the histograms take more than %d MiB, which is too much for the size of the record", most>>20)
+	if most := mostFree + mostTimes*d.from.all; d.takes > most {
+		return fmt.Errorf("the record takes more than %d MiB of memory, which is too much for its size", most>>20)
+	}
+	if d.name(i); len(d.names) > mostNames {
+		return fmt.Errorf("the record has more than %d outcomes and phases", mostNames)
 	}
 	d.keep(i)
 	return nil
+}
+
+// name notes the names of an interval's outcomes and phases.
+func (d *recordReader) name(i *Interval) {
+	for name := range i.Outcomes {
+		d.names[name] = true
+	}
+	for name := range i.Phases {
+		d.names[name] = true
+	}
 }
 
 // keep adds an interval to the last one, or after it.
@@ -188,6 +204,7 @@ func (d *recordReader) keep(i *Interval) {
 			d.each *= 2
 		}
 		d.r.Intervals = append(list, i)
+		d.takes += eachTakes
 	}
 	d.read++
 }

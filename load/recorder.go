@@ -8,6 +8,7 @@ type recorder struct {
 	use      usage         // until then
 	fastest  time.Duration // that an operation has taken; 0 for none yet
 	upcoming schedule      // the first operation due after last, of an open loop
+	gone     int64         // operations that have ended, or are unsent
 }
 
 // record makes the operations, and puts an Interval into the queue each Every, from the
@@ -50,16 +51,17 @@ func (x *run) record(to *queue) {
 // collect makes an Interval of what was measured since the last one; nil while the
 // warm-up lasts.
 func (x *run) collect() *Interval {
-	now := x.now()
-	if now <= x.Warmup {
+	if x.now() <= x.Warmup {
 		return nil
 	}
-	i := &Interval{Start: x.last - x.Warmup, End: now - x.Warmup, Outcomes: make(map[string]int64)}
+	// In this order nothing that was taken is after the end, however long taking it takes.
+	samples, observed := x.takeAll()
 	var open snapshot
 	if x.open != nil {
 		open = x.open.snapshot()
 	}
-	samples, observed := x.takeAll()
+	now := x.now()
+	i := &Interval{Start: x.last - x.Warmup, End: now - x.Warmup, Outcomes: make(map[string]int64)}
 	for n, of := range samples {
 		for _, s := range of {
 			if x.behind(s, open.sent) {
@@ -100,11 +102,13 @@ func (x *run) addLoop(i *Interval, open snapshot, now time.Duration) {
 	if open.sent > 0 {
 		i.Tail = max(0, min(now-open.sent, i.End-i.Start))
 	}
-	i.Pending = int64(open.busy)
-	if !open.gaveUp {
-		x.upcoming.skip(now)
-		i.Pending += int64(x.upcoming.n - min(x.upcoming.n, open.next.n))
+	x.upcoming.skip(now)
+	due := x.upcoming.counted
+	if open.gaveUp {
+		due = open.next.counted
 	}
+	x.gone += i.Operations() + i.Unsent
+	i.Pending = max(0, due-x.gone)
 }
 
 // findFastest is for an open loop's tail.

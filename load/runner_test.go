@@ -261,6 +261,26 @@ func TestCountsAddUp(t *testing.T) {
 	})
 }
 
+// The counts add up to what was due also while operations end by the thousand, and while
+// those of the warm-up still wait for a worker.
+func TestCountsAddUpWhileBusy(t *testing.T) {
+	for _, warmup := range []time.Duration{0, 100 * time.Millisecond} {
+		r := &load.Runner{Pacer: load.Constant(200_000), Duration: 250 * time.Millisecond, Warmup: warmup, Workers: 2, Every: 2 * time.Millisecond,
+			Patience: 50 * time.Millisecond, Do: func(context.Context) error { time.Sleep(time.Nanosecond); return nil }}
+		due, next, gone := int64(0), uint64(0), int64(0)
+		for i := range r.Run(t.Context()) {
+			for ; r.Pacer.Due(next, 0) <= i.End+warmup && r.Pacer.Due(next, 0) < r.Duration; next++ {
+				if r.Pacer.Due(next, 0) >= warmup {
+					due++
+				}
+			}
+			if gone += i.Operations() + i.Unsent; gone+i.Pending != due {
+				t.Errorf("warm-up %v, until %v: %d ended or unsent, %d pending; %d were due", warmup, i.End, gone, i.Pending, due)
+			}
+		}
+	}
+}
+
 // A closed loop waits after failures of which BackOff says so, longer after each, and a
 // success ends that.
 func TestBackOff(t *testing.T) {

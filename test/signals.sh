@@ -132,6 +132,17 @@ kinds=left
 each 1 'connected 1060 && sleep 0.5' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent --save DIR/run
 each 1 'sleep 1.5' "$run" "$dir/bothends" load 127.0.0.1 -c 2 -r 100 --persistent -o json --save DIR/run
 
+# A signal while load starts leaves no temporary file.
+finish
+starts=$(mktemp -d -p "$dir")
+for i in {0..99}; do
+	env --default-signal=INT,TERM,HUP "$dir/bothends" load -q -d 1s --save "$starts/run" --html "$starts/page" 2>/dev/null &
+	sleep "0.00$((i / 10))$((i % 10))" # 0 to 9.9 ms, in which it checks its files
+	kill -TERM $!
+	wait $! 2>/dev/null || true
+done
+[ "$(ls -A "$starts" | grep -c tmp)" = 0 ] || echo "load that was stopped while it started left a temporary file" >>"$dir/failed"
+
 # No child is left.
 gone='! kill -0 "$(cat "$d/child")" 2>/dev/null'
 kinds="file full"

@@ -157,6 +157,8 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(cmd, err)
 	}
+	ctx, stop := withSignals(cmd.Context()) // first: create leaves nothing if it is stopped
+	defer stop()
 	save, err := create("--save", f.save)
 	if err != nil {
 		return err
@@ -170,8 +172,6 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if save.isSame(page) {
 		return usageError(cmd, errors.New("--save and --html would go to the same file"))
 	}
-	ctx, stop := withSignals(cmd.Context())
-	defer stop()
 	ctx, cancel := whileRead(ctx, cmd.OutOrStdout())
 	defer cancel()
 	addr, closeServer, err := f.target(ctx, cmd, args)
@@ -241,6 +241,10 @@ func (f *loadFlags) waitUntil(ctx context.Context, cmd *cobra.Command, startAt t
 	return nil
 }
 
+// mostPoisson is more than can be sent. When a run ends, each operation of such a schedule
+// that was due and not sent is gone through.
+const mostPoisson = 1_000_000
+
 // check refuses flags that make no sense together, and reads the rest.
 func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, startAt time.Time, err error) {
 	if f.expect.given && !cmd.Flags().Changed("reply-size") {
@@ -265,6 +269,8 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 		return nil, startAt, errors.New("--fault-share requires --fault")
 	case f.duration > 0 && f.warmup >= f.duration:
 		return nil, startAt, errors.New("--warmup leaves nothing of --duration")
+	case f.arrival.value == "poisson" && f.rate > mostPoisson:
+		return nil, startAt, fmt.Errorf("--arrival poisson needs a --rate of at most %d", mostPoisson)
 	case f.arrival.value == "poisson" && f.ramp > 0:
 		return nil, startAt, errors.New("--ramp has no --arrival poisson")
 	}
@@ -445,20 +451,24 @@ func (f *loadFlags) report(ctx context.Context, cmd *cobra.Command, record *load
 func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) error {
 	first, local := x.errors()
 	hint := localHint(local)
+	onThisMachine := ""
+	if n := total.Outcomes[load.Local]; n > 0 {
+		onThisMachine = fmt.Sprintf("; %d failed on this machine%s", n, theFirst(local))
+	}
 	for _, l := range limits {
 		if broken, instead := l.brokenBy(total); broken {
 			if first != nil {
 				instead += "; the first error: " + transcript.ErrorText(first)
 			}
-			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s", l.text, instead), hint: hint}
+			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s%s", l.text, instead, onThisMachine), hint: hint}
 		}
 	}
 	switch failed := errorsIn(total); {
 	case failed > 0 && !limited(limits, "errors"):
-		err := fmt.Errorf("%d of %d exchanges failed; the first: %s", failed, total.Operations(), transcript.ErrorText(first))
+		err := fmt.Errorf("%d of %d exchanges failed%s%s", failed, total.Operations(), theFirst(first), onThisMachine)
 		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Outcomes[load.Local] > 0:
-		err := fmt.Errorf("%d of %d exchanges failed on this machine; the first: %s", total.Outcomes[load.Local], total.Operations(), transcript.ErrorText(local))
+		err := fmt.Errorf("%d of %d exchanges failed on this machine%s", total.Outcomes[load.Local], total.Operations(), theFirst(local))
 		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Unsent > 0 && !limited(limits, "unsent"):
 		return &failure{code: exitFailure, err: fmt.Errorf("%d of %d exchanges were due and never sent", total.Unsent, total.Unsent+total.Operations())}
@@ -466,6 +476,15 @@ func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) 
 		return &failure{code: exitFailure, err: errors.New("no exchange was made")}
 	}
 	return nil
+}
+
+// theFirst returns the part of a sentence that names the first error. There is none if it
+// came in the moment in which the warm-up ended.
+func theFirst(err error) string {
+	if err == nil {
+		return ""
+	}
+	return "; the first: " + transcript.ErrorText(err)
 }
 
 // isLocal reports whether an error is this machine's own, and not the server's.

@@ -89,10 +89,14 @@ func (p *progress) tell(i *load.Interval) {
 		left := ""
 		if waits != "" {
 			left = ", " + waits
-		} else if p.ends > 0 {
-			left = fmt.Sprintf(", %v left", max(0, p.ends-i.End).Round(time.Second))
+		} else if p.ends > i.End {
+			left = fmt.Sprintf(", %v left", (p.ends - i.End).Round(time.Second))
 		}
-		p.draw(fmt.Sprintf("%.0f/s, p99 %v, %d errors%s", i.SucceededRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), left))
+		local := ""
+		if n := i.Outcomes[load.Local]; n > 0 {
+			local = fmt.Sprintf(", %d local", n)
+		}
+		p.draw(fmt.Sprintf("%.0f/s, p99 %v, %d errors%s%s", i.SucceededRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), local, left))
 	}
 	if p.plain != nil && waits != "" && !p.waiting {
 		p.waiting = true

@@ -295,8 +295,8 @@ func TestLoadWaits(t *testing.T) {
 	for n, pending := range []int64{10, 30, 4, 1, 0} {
 		p.tell(second(n+1, pending))
 	}
-	got := strings.Split(line.String(), "\r\x1b[K0/s, p99 0s, 0 errors, ")[1:]
-	want := []string{"1s left", "waiting for 30 exchanges, at most 15s", "waiting for 4 exchanges, at most 4s", "waiting for 1 exchange, at most 3s", "0s left"}
+	got := strings.Split(line.String(), "\r\x1b[K0/s, p99 0s, 0 errors")[1:]
+	want := []string{", 1s left", ", waiting for 30 exchanges, at most 15s", ", waiting for 4 exchanges, at most 4s", ", waiting for 1 exchange, at most 3s", ""}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -478,6 +478,25 @@ func TestLoadLocalLimits(t *testing.T) {
 			}
 		}
 	}
+	// Both kinds are named, each with its own first error, and so they are in the progress.
+	x := new(exchanger)
+	x.failed(connect("read", syscall.ECONNRESET), 0)
+	x.failed(connect("socket", syscall.EMFILE), 0)
+	total := &load.Interval{End: time.Second, Outcomes: map[string]int64{"local": 2, "reset": 1, "ok": 7}, Succeeded: 7}
+	want := "1 of 10 exchanges failed; the first: dial: read: connection reset by peer; 2 failed on this machine; the first: dial: socket: too many open files"
+	if err := new(loadFlags).verdict(total, nil, x); !strings.Contains(err.Error(), want) {
+		t.Errorf("verdict: %v", err)
+	}
+	total.Outcomes, total.Succeeded = map[string]int64{"reset": 1}, 0
+	if err := new(loadFlags).verdict(total, nil, new(exchanger)); !strings.HasPrefix(err.Error(), "bothends: 1 of 1 exchanges failed") {
+		t.Errorf("verdict without the first error: %v", err)
+	}
+	var line bytes.Buffer
+	p := progress{line: &line}
+	p.tell(&load.Interval{End: time.Second, Outcomes: map[string]int64{"local": 3}})
+	if !strings.HasSuffix(line.String(), "0/s, p99 0s, 0 errors, 3 local") {
+		t.Errorf("progress: %q", line.String())
+	}
 	for _, err := range []error{connect("connect", syscall.ECONNREFUSED), connect("connect", syscall.EHOSTUNREACH)} {
 		if isLocal(err) || !failsAtOnce(err) {
 			t.Errorf("%v is taken for this machine's, or repeated at once", err)
@@ -643,6 +662,7 @@ func TestLoadErrors(t *testing.T) {
 		"-r -1":                           "--rate \"-1\": must be a number from 0 to 1000000000",
 		"-r 5 --fail-if p99":              "--fail-if \"p99\": want",
 		"--arrival poisson":               "--arrival is of a --rate",
+		"--arrival poisson -r 1000001":    "--arrival poisson needs a --rate of at most 1000000",
 		"-d 1s --warmup 2s":               "--warmup leaves nothing",
 		"--start-at noon":                 "--start-at \"noon\"",
 		"--fault-share 5":                 "must be a percentage",

@@ -257,12 +257,12 @@ func writeOut(cmd *cobra.Command, name string, write func(io.Writer) error) erro
 		}
 		return nil
 	}
+	ctx, stop := withSignals(cmd.Context())
+	defer stop()
 	file, err := create("--out", name)
 	if err != nil {
 		return err
 	}
-	ctx, stop := withSignals(cmd.Context())
-	defer stop()
 	err = file.write(ctx, func(w io.Writer) error {
 		_, err := b.WriteTo(w)
 		return err
