@@ -24,10 +24,10 @@ load               -> x/sys/unix
 report             -> load
 bothends           -> internal/errno internal/serve
 proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml
-fault              -> internal/tcpinfo x/sys/unix
+fault              -> memnet internal/tcpinfo x/sys/unix
 internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
 internal/errno     ->
-internal/memnet    ->
+memnet             ->
 internal/need      ->
 internal/procgroup -> x/sys/unix
 internal/serve     -> internal/errno
