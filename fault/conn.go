@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bothends/bothends/internal/tcpconn"
 )
 
 // A conn is a connection with the faults that strike it.
@@ -285,10 +287,7 @@ func (c *conn) closeNow() error {
 // connection.
 func (c *conn) SetLinger(seconds int) error {
 	c.abort.Store(seconds == 0)
-	if below, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
-		return below.SetLinger(seconds)
-	}
-	if below, ok := lowest(c).(interface{ SetLinger(int) error }); ok {
+	if below, ok := tcpconn.Find[interface{ SetLinger(int) error }](c.Conn); ok {
 		return below.SetLinger(seconds)
 	}
 	return nil
@@ -506,16 +505,12 @@ func Broken(c net.Conn) <-chan struct{} {
 // delay, drip or rate has struck when it made a Write wait. Faults that a [Switch] has
 // replaced come first, each once.
 func Struck(c net.Conn) (struck []Fault) {
-	for {
-		if faulty, ok := c.(*conn); ok {
+	for layer := range tcpconn.Layers(c) {
+		if faulty, ok := layer.(*conn); ok {
 			struck = append(struck, faulty.struck()...)
 		}
-		wrapped, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			return struck
-		}
-		c = wrapped.NetConn()
 	}
+	return struck
 }
 
 func (c *conn) struck() []Fault {

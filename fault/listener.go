@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/bothends/bothends/internal/tcpconn"
 )
 
 // A listener gives its connections faults. A Refuse or Hang that strikes all of them
@@ -197,10 +199,10 @@ func (l *listener) admit(c net.Conn) net.Conn {
 	switch {
 	case rejected == KindRefuse:
 		// An RST that comes before connect has returned makes it fail, now and then.
-		l.hold(c, sendRST, func() { awaitSeen(lowest(c), l.closed, time.Now().Add(seenTime)) })
+		l.hold(c, tcpconn.Abort, func() { awaitSeen(tcpconn.Lowest(c), l.closed, time.Now().Add(seenTime)) })
 		return nil
 	case rejected == KindHang:
-		l.hold(c, net.Conn.Close, func() { awaitPeerClosed(lowest(c), l.closed) })
+		l.hold(c, net.Conn.Close, func() { awaitPeerClosed(tcpconn.Lowest(c), l.closed) })
 		return nil
 	case with == nil:
 		return c

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bothends/bothends/internal/tcpconn"
 	"github.com/bothends/bothends/memnet"
 )
 
@@ -169,7 +170,7 @@ func (in *incoming) ended(failed *Error) {
 		c.fail(c.opError("write", failed))
 		c.ending.Lock()
 		defer c.ending.Unlock()
-		c.closeBelow(func() error { return sendRST(c.Conn) })
+		c.closeBelow(func() error { return tcpconn.Abort(c.Conn) })
 	default: // as after the FIN of a peer that has closed
 		failed.Err = syscall.EPIPE
 		c.fail(c.opError("write", failed))

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bothends/bothends/internal/tcpconn"
 	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
@@ -126,7 +127,7 @@ func (s *striker) pieces(p []byte, size func() int, when func(int) time.Time) (d
 			return done, err
 		}
 		if s.Kind == KindDrip {
-			push(s.conn.Conn)
+			tcpconn.Push(s.conn.Conn)
 			s.free = time.Now().Add(s.Time)
 		}
 	}
@@ -184,7 +185,7 @@ func (s *striker) until(p []byte) (int, error) {
 		if s.sent.Add(int64(n)); err != nil || n < left {
 			return n, err
 		}
-		push(s.conn.Conn)
+		tcpconn.Push(s.conn.Conn)
 	}
 	switch s.Kind {
 	case KindStall, KindHang:
@@ -260,9 +261,9 @@ func (s *striker) end() error {
 	}
 	switch s.Kind {
 	case KindHalfClose:
-		sendFIN(c.Conn)
+		tcpconn.CloseWrite(c.Conn)
 	case KindClose:
-		if sendFIN(c.Conn) == nil && c.onEnd == nil {
+		if tcpconn.CloseWrite(c.Conn) == nil && c.onEnd == nil {
 			c.drain(s.finish)
 		}
 		c.closeBelow(c.Conn.Close)
@@ -270,7 +271,7 @@ func (s *striker) end() error {
 		if !atOnce {
 			c.awaitAcknowledged(s.finish)
 		}
-		c.closeBelow(func() error { return sendRST(c.Conn) })
+		c.closeBelow(func() error { return tcpconn.Abort(c.Conn) })
 	}
 	c.fail(err)
 	if c.onEnd != nil {
@@ -286,10 +287,7 @@ func (c *conn) drain(wait waiter) {
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		below := lowest(c.Conn)
-		for surplus, err := make([]byte, 4096), error(nil); err == nil; {
-			_, err = below.Read(surplus)
-		}
+		tcpconn.Drain(tcpconn.Lowest(c.Conn))
 	}()
 	wait(time.Now().Add(drainTime), drained)
 	c.closeBelow(c.Conn.Close)
@@ -299,7 +297,7 @@ func (c *conn) drain(wait waiter) {
 // awaitAcknowledged waits until the send queue is empty. Whatever ends the wait
 // early, the reset follows: a fault that has started to strike strikes.
 func (c *conn) awaitAcknowledged(wait waiter) {
-	if !hasKernel(c.Conn) {
+	if !tcpconn.HasSocket(c.Conn) {
 		return
 	}
 	end := time.Now().Add(ackTime)
