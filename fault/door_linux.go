@@ -50,7 +50,7 @@ func (d *door) turn(to state) (err error) {
 	return errors.Join(ctlErr, err)
 }
 
-// open listens on the socket before the stand-in stops, so that nobody is refused in
+// open listens on the socket before the stand-in stops, so that no client is refused in
 // between. The kernel caps the backlog at net.core.somaxconn, Go's own choice.
 func (d *door) open(fd int) error {
 	if err := unix.Listen(fd, 1<<16-1); err != nil {
