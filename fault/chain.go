@@ -58,15 +58,13 @@ func newChain(c *conn, parts []Part, seed uint64) *chain {
 	return ch
 }
 
-// begin does what strikes before the first Write.
+// begin does what strikes before the first Write, and starts the timers.
 func (ch *chain) begin() {
 	for _, s := range ch.faults {
 		switch {
-		case isDone(ch.replaced):
-			return
 		case s.Timed:
 			ch.after(s.Time, s.strikeNow)
-		case s.Kind == KindRefuse:
+		case s.Kind == KindRefuse && !ch.stalled.Load():
 			s.end()
 			return
 		case s.Kind == KindHang, s.Count == 0 && (s.Kind == KindStall || s.Kind == KindDiscard):

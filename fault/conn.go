@@ -24,23 +24,24 @@ type conn struct {
 	forget   func(*conn)   // called when what is below is closed; nil without a Switch
 	onEnd    func(*Error)  // called when a fault has ended what this end sends; may be nil
 
-	// writing serializes the Writes. It is not a Mutex, because one in a synctest
-	// bubble would stop the clock that ends the pause under it.
-	writing chan struct{}
+	// writing serializes the Writes, and readers the Reads. They are not Mutexes, because
+	// one in a synctest bubble would stop the clock that ends the pause under it.
+	writing, readers chan struct{}
 
-	mu     sync.Mutex
-	chain  *chain        // what Writes go through
-	older  []*chain      // those before it that still hold octets, the oldest first
-	past   []Fault       // the faults of replaced chains that have struck, each once
-	in     *incoming     // what is received, if there are or were faults on it
-	ended  error         // what Writes return from now on
-	over   chan struct{} // closed when there is such an error
-	broken chan struct{} // the same, and closed by Close
+	changing sync.Mutex // held by begin, and while other faults take their place
+	first    drawn      // what it begins with
+	changed  bool       // other faults have taken their place; guarded by changing
 
-	first        drawn         // what it begins with
-	readers      chan struct{} // serializes the Reads, as writing does the Writes
-	reading      bool          // a Read is in the connection below; guarded by mu
-	readDeadline time.Time     // the program's; guarded by mu
+	mu           sync.Mutex    // guards the rest of this group
+	chain        *chain        // what Writes go through
+	older        []*chain      // those before it that still hold octets, the oldest first
+	past         []Fault       // the faults of replaced chains that have struck, each once
+	in           *incoming     // what is received, if there are or were faults on it
+	reading      bool          // a Read is in the connection below
+	readDeadline time.Time     // the program's
+	ended        error         // what Writes return from now on
+	over         chan struct{} // closed when there is such an error
+	broken       chan struct{} // the same, and closed by Close
 
 	ending   sync.Mutex // held while a fault ends the connection: Close lets it finish
 	isClosed bool       // what is below; guarded by ending
@@ -50,24 +51,32 @@ type conn struct {
 // newConn returns c with the faults. The caller calls begin.
 func newConn(inner net.Conn, drawn drawn) *conn {
 	c := &conn{
-		Conn: inner, closed: make(chan struct{}), aborted: make(chan struct{}), broken: make(chan struct{}),
-		over:    make(chan struct{}),
+		Conn: inner, first: drawn,
+		closed: make(chan struct{}), aborted: make(chan struct{}), over: make(chan struct{}), broken: make(chan struct{}),
 		writing: make(chan struct{}, 1), readers: make(chan struct{}, 1),
 	}
 	c.deadline.changed = make(chan struct{})
-	c.chain, c.first = newChain(c, drawn.sends, drawn.seed), drawn
+	c.chain = newChain(c, drawn.sends, drawn.seed)
 	return c
 }
 
-// begin does what strikes before the first Write.
+// begin does what strikes before the first Write, unless a Switch has replaced the faults
+// already.
 func (c *conn) begin() *conn {
-	c.current().begin()
-	c.receive(c.first)
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if !c.changed {
+		c.current().begin()
+		c.receive(c.first)
+	}
 	return c
 }
 
 // replace lets other faults take the place of those before.
 func (c *conn) replace(drawn drawn) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.changed = true
 	next := newChain(c, drawn.sends, drawn.seed)
 	c.mu.Lock()
 	old := c.chain

@@ -70,7 +70,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 			in.start(p[:n], err)
 		}
 	}
-	if in != nil && (err == nil || n > 0) {
+	if in != nil && !isTimeout(err) {
 		n, err = in.read(p)
 	}
 	if err != nil && isDone(c.closed) {
@@ -98,11 +98,15 @@ func (in *incoming) start(octets []byte, err error) {
 	if isDone(c.closed) {
 		c.Conn.SetReadDeadline(longAgo)
 	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if isTimeout(err) {
 		err = nil // of the program's Read alone
 	}
 	go in.pump(append([]byte(nil), octets...), err)
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // pump passes on what is received until the connection or a fault ends it.
