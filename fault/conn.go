@@ -401,7 +401,7 @@ func (c *conn) overWith(replaced <-chan struct{}) <-chan struct{} {
 	return c.over
 }
 
-// A deadline is the time of SetWriteDeadline. It owns no timer: who waits has one.
+// A deadline is the time of SetWriteDeadline. It has no timer: each wait has its own.
 type deadline struct {
 	mu      sync.Mutex
 	at      time.Time
@@ -475,8 +475,8 @@ func (c *conn) waitDetached(until time.Time, done, replaced <-chan struct{}) err
 }
 
 // Flush waits until all that was written to c has been passed to the connection below,
-// FIN included. It waits for a delay, and for a stall after one. It returns the error that has ended what
-// this end sends, if there is one, and nil if c has no faults.
+// FIN included. It waits for a delay, and for a stall after one. It returns the error that
+// has ended what this end sends, if there is one, and nil if c has no faults.
 func Flush(c net.Conn) error {
 	faulty, ok := c.(*conn)
 	if !ok {
@@ -501,7 +501,8 @@ func Drop(c net.Conn) error {
 }
 
 // Broken returns a channel that is closed when a fault or an error has ended what c
-// sends, and by Close; nil if c has no faults. With a delay that is not in a Write.
+// sends, and by Close. If c has no faults, it returns nil. After a delay, a fault strikes
+// between the program's Writes, and no Write returns its error at that time.
 func Broken(c net.Conn) <-chan struct{} {
 	if faulty, ok := c.(*conn); ok {
 		return faulty.broken

@@ -10,8 +10,8 @@ import (
 	"github.com/bothends/bothends/internal/tcpconn"
 )
 
-// A listener gives its connections faults. A Refuse or Hang that strikes all of them
-// is the door's: they do not get as far as Accept.
+// A listener gives its connections faults. A Refuse or Hang that strikes all of them acts
+// in the kernel (see door): the connections do not reach Accept.
 type listener struct {
 	net.Listener
 	source source
@@ -51,15 +51,15 @@ type held struct {
 func (h *held) close() { h.ended.Do(func() { h.end(h.Conn) }) }
 
 const (
-	// holdLimit is how many connections a listener holds. For a further one it closes
-	// that which it has held longest: they must not use up the descriptors.
+	// holdLimit is the maximum number of connections that a listener holds. For another,
+	// it closes the oldest, so that they do not use up the descriptors.
 	holdLimit = 1000
 
 	// seenTime is the time limit for a client to see that its connection was accepted.
 	seenTime = 250 * time.Millisecond
 )
 
-// A state is what becomes of a client's SYN.
+// A state is how a client's SYN is answered.
 type state uint8
 
 const (

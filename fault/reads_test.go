@@ -102,6 +102,22 @@ func TestErrorsOfReads(t *testing.T) {
 	}
 }
 
+// What ends the connection below comes after the octets, through the faults.
+func TestReadsPassErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		c := Conn(near, Reads(Delay(time.Second)))
+		start := time.Now()
+		far.Write([]byte("abc"))
+		far.Reset()
+		got, err := io.ReadAll(c)
+		if own := (*Error)(nil); string(got) != "abc" || !errors.Is(err, syscall.ECONNRESET) || errors.As(err, &own) || time.Since(start) != time.Second {
+			t.Errorf("%q, %v after %v", got, err, time.Since(start))
+		}
+		c.Close()
+	})
+}
+
 // A fault on what is received can be set while a Read waits, and taken away, and no octet
 // is lost.
 func TestSwitchOfReads(t *testing.T) {

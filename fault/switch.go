@@ -9,8 +9,8 @@ import (
 )
 
 // A Switch gives connections and listeners a fault that can be replaced while they are
-// open, also in the middle of a Write. Use NewSwitch to make one. Its methods may be
-// called by several goroutines.
+// open, also in the middle of a Write. The zero value has no fault, and seed 0. Its methods
+// may be called by several goroutines.
 //
 // No octet is lost, doubled or reordered when the fault is replaced:
 //
@@ -42,15 +42,23 @@ type Switch struct {
 
 // NewSwitch returns a Switch that starts with f. The seed is that of [New].
 func NewSwitch(f Fault, seed uint64) *Switch {
-	return &Switch{
-		seed: seed, injector: New(f, seed),
-		conns: make(map[*conn]uint64), listeners: make(map[*listener]bool),
+	return &Switch{seed: seed, injector: New(f, seed)}
+}
+
+// lock makes the zero value ready for use, too.
+func (s *Switch) lock() {
+	s.mu.Lock()
+	if s.injector == nil {
+		s.injector = New(Fault{}, s.seed)
+	}
+	if s.conns == nil {
+		s.conns, s.listeners = make(map[*conn]uint64), make(map[*listener]bool)
 	}
 }
 
 // Fault returns the fault that new connections get.
 func (s *Switch) Fault() Fault {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	return s.injector.fault
 }
@@ -59,7 +67,7 @@ func (s *Switch) Fault() Fault {
 // is as that of [Injector.Conn], but never c itself. The Switch refers to it until it is
 // closed, by the program or a fault.
 func (s *Switch) Conn(c net.Conn) net.Conn {
-	s.mu.Lock()
+	s.lock()
 	with := s.add(c, s.injector.next())
 	s.mu.Unlock()
 	return with.begin()
@@ -72,7 +80,7 @@ func (s *Switch) Listen(ln net.Listener) net.Listener {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	l := newListener(ln, s)
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	s.listeners[l] = true
 	return l
@@ -96,7 +104,7 @@ func (s *Switch) set(f Fault, all bool) {
 
 // change makes f the present fault, and returns what is still to be done, without mu.
 func (s *Switch) change(f Fault, all bool) (changes []func()) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	s.settings++
 	s.injector = New(f, mix(s.seed, s.settings))
@@ -123,14 +131,14 @@ func (s *Switch) add(c net.Conn, drawn drawn) *conn {
 }
 
 func (s *Switch) forget(c *conn) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 }
 
 // present returns the Injector of the present setting.
 func (s *Switch) present() *Injector {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	return s.injector
 }
@@ -138,7 +146,7 @@ func (s *Switch) present() *Injector {
 // accepted gives a listener's connection its faults. It makes no connection for one that
 // the program is not to get.
 func (s *Switch) accepted(c net.Conn) (with *conn, rejected Kind) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	drawn := s.injector.next()
 	if k := rejection(drawn.sends); k != 0 {
@@ -148,7 +156,7 @@ func (s *Switch) accepted(c net.Conn) (with *conn, rejected Kind) {
 }
 
 func (s *Switch) gone(l *listener) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
 }

@@ -237,6 +237,55 @@ func TestSwitchConditions(t *testing.T) {
 	}
 }
 
+// A fault that is set before a connection has started to have its first one stays.
+func TestSwitchBeforeTheStart(t *testing.T) {
+	s := NewSwitch(Join(Refuse(), Reads(Reset(0))), 0)
+	near, far := memnet.Pipe()
+	s.lock()
+	c := s.add(near, s.injector.next())
+	s.mu.Unlock()
+	s.Set(Fault{})
+	c.begin()
+	if n, err := c.Write([]byte("abc")); n != 3 || err != nil {
+		t.Errorf("Write = %d, %v", n, err)
+	}
+	far.Write([]byte("d"))
+	if n, err := c.Read(make([]byte, 1)); n != 1 || err != nil {
+		t.Errorf("Read = %d, %v", n, err)
+	}
+	c.Close()
+	far.Close()
+}
+
+// What comes to a delay while it is replaced goes on to the next fault.
+func TestReleasedLineTakesNothing(t *testing.T) {
+	near, far := memnet.Pipe()
+	c := newConn(near, drawn{sends: Delay(time.Hour).parts})
+	old := c.chain
+	c.replace(drawn{})
+	if n, _, err := old.lines[0].put(octetsParcel, []byte("a")); n != 0 || err != errReplaced {
+		t.Errorf("%d, %v", n, err)
+	}
+	c.Close()
+	far.Close()
+}
+
+func TestZeroSwitch(t *testing.T) {
+	var s Switch
+	if f := s.Fault(); !f.IsZero() {
+		t.Errorf("%s", f)
+	}
+	near, far := memnet.Pipe()
+	c := s.Conn(near)
+	s.Set(Close(1))
+	c.Write([]byte("abc"))
+	if got, err := io.ReadAll(far); string(got) != "a" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	var other Switch
+	other.Listen(memnet.Listen()).Close()
+}
+
 func TestSwitchStruckRemembers(t *testing.T) {
 	near, far := memnet.Pipe()
 	go io.Copy(io.Discard, far)
