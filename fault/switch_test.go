@@ -277,7 +277,7 @@ func TestZeroSwitch(t *testing.T) {
 	}
 	near, far := memnet.Pipe()
 	c := s.Conn(near)
-	s.Set(Close(1))
+	s.Set(HalfClose(1))
 	c.Write([]byte("abc"))
 	if got, err := io.ReadAll(far); string(got) != "a" || err != nil {
 		t.Errorf("%q, %v", got, err)
