@@ -18,7 +18,7 @@ var errReplaced = errors.New("fault: replaced")
 // faults, and before those of the next chain.
 type chain struct {
 	conn     *conn
-	faults   []*striker // the first is nearest to the program
+	faults   []*effect // the first is nearest to the program
 	lines    []*line    // those of the faults that are delays, in the same order
 	write    func([]byte) (int, error)
 	stalled  atomic.Bool
@@ -35,7 +35,7 @@ func newChain(c *conn, parts []Part, seed uint64) *chain {
 	ch := &chain{conn: c, replaced: make(chan struct{}), drained: make(chan struct{})}
 	next := ch.writeBelow
 	for i, p := range slices.Backward(parts) {
-		s := &striker{Part: p, conn: c, chain: ch, next: next}
+		s := &effect{Part: p, conn: c, chain: ch, next: next}
 		if p.Spread > 0 || p.Jitter > 0 {
 			s.random = rand.New(rand.NewPCG(seed, uint64(i)))
 		}

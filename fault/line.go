@@ -20,7 +20,7 @@ const (
 // A line is a Delay or SlowClose on one connection. What is put in comes out later, in
 // order. It has a goroutine while there is something in it.
 type line struct {
-	*striker
+	*effect
 
 	mu      sync.Mutex
 	parcels []parcel // the first may be on its way out
@@ -47,7 +47,7 @@ const (
 	closeParcel             // Close
 )
 
-func newLine(s *striker) *line { return &line{striker: s, changed: make(chan struct{})} }
+func newLine(s *effect) *line { return &line{effect: s, changed: make(chan struct{})} }
 
 // write puts p into the line, and waits for room.
 func (l *line) write(p []byte) (done int, err error) {

@@ -139,7 +139,7 @@ func TestCloseWhileResetting(t *testing.T) {
 // Unread input makes the kernel answer close with RST, which could destroy the octets.
 func TestCloseIsNoReset(t *testing.T) {
 	client, faulty := pair(t, Close(8))
-	client.Write(make([]byte, 1000)) // nobody reads it
+	client.Write(make([]byte, 1000)) // it is not read
 	client.CloseWrite()
 	n, err := faulty.Write([]byte(sixteen))
 	if n != 8 || !errors.Is(err, net.ErrClosed) {
@@ -281,7 +281,7 @@ func TestDripUnderTLS(t *testing.T) {
 	}
 }
 
-// A FIN of a fault over TLS is TLS's goodbye, and TCP's FIN behind it.
+// The FIN of a fault over TLS is the close_notify of TLS, and then the FIN of TCP.
 func TestFINOverTLS(t *testing.T) {
 	ln := Listen(tls.NewListener(loopback(t), certificate(t)), HalfClose(8))
 	checked, served := make(chan struct{}), make(chan struct{})

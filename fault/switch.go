@@ -116,7 +116,7 @@ func (s *Switch) change(f Fault, all bool) (changes []func()) {
 		}
 	}
 	for l := range s.listeners {
-		changes = append(changes, l.turn)
+		changes = append(changes, l.updateAdmission)
 	}
 	return changes
 }
