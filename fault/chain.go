@@ -19,7 +19,7 @@ var errReplaced = errors.New("fault: replaced")
 type chain struct {
 	conn     *conn
 	faults   []*effect // the first is nearest to the program
-	lines    []*line    // those of the faults that are delays, in the same order
+	lines    []*line   // those of the faults that are delays, in the same order
 	write    func([]byte) (int, error)
 	stalled  atomic.Bool
 	replaced chan struct{} // closed when another chain takes its place

@@ -84,10 +84,15 @@ func TestSwitchInMidWrite(t *testing.T) {
 
 // The FIN that a stall has kept back comes after the octets that it holds.
 func TestSwitchPaysTheFIN(t *testing.T) {
-	for _, text := range []string{"ab", "abcdef"} { // all sent, and a Write that is blocked
+	for _, c := range []struct{ fault, text string }{
+		{"stall:2", "ab"},           // all is sent
+		{"stall:2", "abcdef"},       // a Write is blocked
+		{"delay:1ms+stall:2", "ab"}, // the stall is met later
+	} {
 		synctest.Test(t, func(t *testing.T) {
+			text := c.text
 			near, far := memnet.Pipe()
-			s := NewSwitch(Stall(2), 0)
+			s := NewSwitch(parse(t, c.fault), 0)
 			faulty := s.Conn(near)
 			var writing sync.WaitGroup
 			writing.Go(func() {
@@ -302,6 +307,21 @@ func TestSwitchStruckRemembers(t *testing.T) {
 	c.Close()
 }
 
+// sumSlowly reads to the end, with pauses, so that the Writes below have to wait.
+func sumSlowly(from io.Reader, seed uint64) [32]byte {
+	h, p, naps := sha256.New(), make([]byte, 9000), rand.New(rand.NewPCG(seed, 2))
+	for {
+		n, err := from.Read(p)
+		h.Write(p[:n])
+		if err != nil {
+			return [32]byte(h.Sum(nil))
+		}
+		if naps.IntN(10) == 0 {
+			time.Sleep(3 * time.Millisecond)
+		}
+	}
+}
+
 // Every kind of fault that does not take or change octets, a thousand times in a
 // transfer: what arrives is what was sent.
 func TestSwitchKeepsEveryOctet(t *testing.T) {
@@ -317,18 +337,7 @@ func TestSwitchKeepsEveryOctet(t *testing.T) {
 			c := s.Conn(near)
 			sum := make(chan [32]byte)
 			go func() {
-				h, p, naps := sha256.New(), make([]byte, 9000), rand.New(rand.NewPCG(seed, 2))
-				for {
-					n, err := far.Read(p)
-					h.Write(p[:n])
-					if err != nil {
-						break
-					}
-					if naps.IntN(10) == 0 { // the Writes below have to wait
-						time.Sleep(3 * time.Millisecond)
-					}
-				}
-				sum <- [32]byte(h.Sum(nil))
+				sum <- sumSlowly(far, seed)
 			}()
 			stop, stopped := make(chan struct{}), make(chan struct{})
 			go func() {
