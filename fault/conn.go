@@ -515,7 +515,7 @@ func Broken(c net.Conn) <-chan struct{} {
 // delay, drip or rate has struck when it made a Write wait. Faults that a [Switch] has
 // replaced come first, each once.
 func Struck(c net.Conn) (struck []Fault) {
-	for layer := range tcpconn.Layers(c) {
+	for layer := c; layer != nil; layer = tcpconn.Below(layer) {
 		if faulty, ok := layer.(*conn); ok {
 			struck = append(struck, faulty.struck()...)
 		}

@@ -65,12 +65,11 @@ func addr(port uint16) net.Addr {
 // connections wait already, it waits for room until ctx ends. If the listener is closed, it
 // returns ECONNREFUSED.
 func (l *Listener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: l.addr, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	if l.isClosed() {
-		return nil, refused
+		return nil, l.dialError(os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	}
 	if ctx.Err() != nil {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: l.addr, Err: ctx.Err()}
+		return nil, l.dialError(ctx.Err())
 	}
 	near, far := pair(addr(uint16(50000+(l.ports.Add(1)-1)%10000)), l.addr)
 	select {
@@ -80,10 +79,14 @@ func (l *Listener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		}
 		return near, nil
 	case <-l.closed:
-		return nil, refused
+		return nil, l.dialError(os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	case <-ctx.Done():
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: l.addr, Err: ctx.Err()}
+		return nil, l.dialError(ctx.Err())
 	}
+}
+
+func (l *Listener) dialError(err error) error {
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: l.addr, Err: err}
 }
 
 // Accept returns the next connection. After Close it returns net.ErrClosed.
@@ -133,7 +136,6 @@ type Conn struct {
 	local, remote net.Addr
 	readDeadline  *deadline
 	writeDeadline *deadline
-	writing       chan struct{} // held by a Write: not a Mutex, which would stop synctest's clock
 	closed        atomic.Bool
 	abort         atomic.Bool // Close resets
 }
@@ -148,10 +150,7 @@ func pair(near, far net.Addr) (*Conn, *Conn) {
 }
 
 func newConn(in, out *stream, local, remote net.Addr) *Conn {
-	return &Conn{
-		in: in, out: out, local: local, remote: remote,
-		readDeadline: newDeadline(), writeDeadline: newDeadline(), writing: make(chan struct{}, 1),
-	}
+	return &Conn{in: in, out: out, local: local, remote: remote, readDeadline: newDeadline(), writeDeadline: newDeadline()}
 }
 
 // Read returns octets of one Write of the peer, as many as fit into p. It returns io.EOF
@@ -168,8 +167,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 // returns how many octets were sent before the deadline, ECONNRESET after the peer's RST,
 // and EPIPE after the peer's Close and after CloseWrite.
 func (c *Conn) Write(p []byte) (int, error) {
-	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
+	c.out.lock()
+	defer c.out.unlock()
 	if c.closed.Load() {
 		return 0, c.wrap("write", net.ErrClosed)
 	}
@@ -281,10 +280,36 @@ type stream struct {
 	readErr    error         // what reads return once the pieces are gone
 	writeErr   error         // what writes return
 	peerClosed bool          // writeErr is by the end that reads
+	writing    bool          // a Write is under way
+	waiting    int           // Writes that wait for it
 	changed    chan struct{} // closed and replaced at every change
 }
 
 func newStream() *stream { return &stream{changed: make(chan struct{})} }
+
+// lock waits for the Write under way. It is not a Mutex, which would stop synctest's clock.
+func (s *stream) lock() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.writing {
+		changed := s.changed
+		s.waiting++
+		s.mu.Unlock()
+		<-changed
+		s.mu.Lock()
+		s.waiting--
+	}
+	s.writing = true
+}
+
+func (s *stream) unlock() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing = false
+	if s.waiting > 0 {
+		s.change()
+	}
+}
 
 // change wakes all that wait. The caller holds mu.
 func (s *stream) change() {

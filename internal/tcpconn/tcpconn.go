@@ -6,28 +6,22 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"iter"
 	"net"
 	"syscall"
 )
 
-// Layers returns c and what it wraps, the outermost first.
-func Layers(c net.Conn) iter.Seq[net.Conn] {
-	return func(yield func(net.Conn) bool) {
-		for c != nil && yield(c) {
-			wrapper, ok := c.(interface{ NetConn() net.Conn })
-			if !ok {
-				return
-			}
-			c = wrapper.NetConn()
-		}
+// Below returns what c wraps, or nil if c is not a wrapper.
+func Below(c net.Conn) net.Conn {
+	if wrapper, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return wrapper.NetConn()
 	}
+	return nil
 }
 
 // Find returns the outermost layer of c that is a T, an interface or a type.
 func Find[T any](c net.Conn) (found T, ok bool) {
-	for layer := range Layers(c) {
-		if found, ok = layer.(T); ok {
+	for ; c != nil; c = Below(c) {
+		if found, ok = c.(T); ok {
 			return found, true
 		}
 	}
@@ -35,10 +29,14 @@ func Find[T any](c net.Conn) (found T, ok bool) {
 }
 
 // Lowest returns the innermost layer of c, usually a *net.TCPConn.
-func Lowest(c net.Conn) (lowest net.Conn) {
-	for lowest = range Layers(c) {
+func Lowest(c net.Conn) net.Conn {
+	for {
+		below := Below(c)
+		if below == nil {
+			return c
+		}
+		c = below
 	}
-	return lowest
 }
 
 // HasSocket reports whether the lowest layer is a socket of the system, which has a send
@@ -60,13 +58,13 @@ func Push(c net.Conn) {
 // skipped. If no layer has it, CloseWrite returns [errors.ErrUnsupported].
 func CloseWrite(c net.Conn) error {
 	err := error(errors.ErrUnsupported)
-	for layer := range Layers(c) {
-		half, ok := layer.(interface{ CloseWrite() error })
+	for ; c != nil; c = Below(c) {
+		half, ok := c.(interface{ CloseWrite() error })
 		if !ok {
 			continue
 		}
 		err = half.CloseWrite()
-		if _, secured := layer.(*tls.Conn); !secured {
+		if _, secured := c.(*tls.Conn); !secured {
 			break
 		}
 	}
@@ -82,8 +80,8 @@ func Abort(c net.Conn) error {
 	if !ok {
 		return c.Close()
 	}
-	for layer := range Layers(c) {
-		if l, ok := layer.(interface{ SetLinger(int) error }); ok && layer != lowest {
+	for layer := c; layer != lowest; layer = Below(layer) {
+		if l, ok := layer.(interface{ SetLinger(int) error }); ok {
 			l.SetLinger(0) // it drops what it holds
 		}
 	}
@@ -102,7 +100,7 @@ func Abort(c net.Conn) error {
 // is closed with unread input sends RST (RFC 1122, section 4.2.2.13), which can destroy
 // octets that the peer has not read.
 func Drain(r io.Reader) {
-	var surplus [4096]byte
+	var surplus [512]byte
 	for err := error(nil); err == nil; {
 		_, err = r.Read(surplus[:])
 	}
