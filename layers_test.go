@@ -22,17 +22,18 @@ explain            -> transcript bothends internal/errno internal/socktable inte
 transcript         -> bothends internal/tcpinfo
 load               -> x/sys/unix
 report             -> load
-bothends           -> internal/errno internal/serve
+bothends           -> internal/errno internal/serve internal/tcpconn
 proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml
-fault              -> internal/tcpinfo x/sys/unix
+fault              -> memnet internal/tcpconn internal/tcpinfo x/sys/unix
 internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
 internal/errno     ->
-internal/memnet    ->
+memnet             ->
 internal/need      ->
 internal/procgroup -> x/sys/unix
 internal/serve     -> internal/errno
 internal/socktable -> internal/tcpinfo x/sys/unix
-internal/tcpinfo   -> x/sys/unix
+internal/tcpconn   ->
+internal/tcpinfo   -> internal/tcpconn x/sys/unix
 `
 
 var modules = map[string]string{

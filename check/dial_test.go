@@ -25,7 +25,7 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/check"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // secured returns the configurations of a TLS server with a new certificate, and of a

@@ -20,7 +20,7 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/check"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 func TestMain(m *testing.M) {

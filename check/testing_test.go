@@ -16,7 +16,7 @@ import (
 
 	"github.com/bothends/bothends"
 	"github.com/bothends/bothends/check"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // A fakeT is a test that records what is reported to it.

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"os"
@@ -8,101 +9,175 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bothends/bothends/internal/tcpconn"
 )
 
 // A conn is a connection with the faults that strike it.
 type conn struct {
 	net.Conn
-	faults   []*striker // the first is nearest to the program
-	lines    []*line    // those of the faults that are delays, in the same order
 	deadline deadline
 	closed   chan struct{} // closed by Close
 	aborted  chan struct{} // closed when octets that are still in a line are dropped
 	abort    atomic.Bool   // Close drops them
+	owed     atomic.Bool   // a stall has kept the FIN of CloseWrite back
+	forget   func(*conn)   // called when what is below is closed; nil without a Switch
+	onEnd    func(*Error)  // called when a fault has ended what this end sends; may be nil
 
-	// writing serialises the Writes. It is no Mutex, because one in a synctest
-	// bubble would stop the clock that ends the pause under it.
-	writing chan struct{}
-	write   func([]byte) (int, error) // of the first fault
-	stalled atomic.Bool
+	// writing serializes the Writes, and readers the Reads. They are not Mutexes, because
+	// one in a synctest bubble would stop the clock that ends the pause under it.
+	writing, readers chan struct{}
 
-	mu     sync.Mutex
-	ended  error         // what Writes return from now on
-	broken chan struct{} // closed when there is such an error, and by Close
+	changing sync.Mutex // held by begin, and while other faults take their place
+	first    drawn      // what it begins with
+	changed  bool       // other faults have taken their place; guarded by changing
+
+	mu           sync.Mutex    // guards the rest of this group
+	chain        *chain        // what Writes go through
+	older        []*chain      // those before it that still hold octets, the oldest first
+	past         []Fault       // the faults of replaced chains that have struck, each once
+	in           *incoming     // what is received, if there are or were faults on it
+	reading      bool          // a Read is in the connection below
+	readDeadline time.Time     // the program's
+	ended        error         // what Writes return from now on
+	over         chan struct{} // closed when there is such an error
+	broken       chan struct{} // the same, and closed by Close
 
 	ending   sync.Mutex // held while a fault ends the connection: Close lets it finish
 	isClosed bool       // what is below; guarded by ending
 	closeErr error
 }
 
-func newConn(inner net.Conn, parts []part) *conn {
+// newConn returns c with the faults. The caller calls begin.
+func newConn(inner net.Conn, drawn drawn) *conn {
 	c := &conn{
-		Conn: inner, closed: make(chan struct{}), aborted: make(chan struct{}), broken: make(chan struct{}),
-		writing: make(chan struct{}, 1),
+		Conn: inner, first: drawn,
+		closed: make(chan struct{}), aborted: make(chan struct{}), over: make(chan struct{}), broken: make(chan struct{}),
+		writing: make(chan struct{}, 1), readers: make(chan struct{}, 1),
 	}
 	c.deadline.changed = make(chan struct{})
-	next := c.writeBelow
-	for i := len(parts) - 1; i >= 0; i-- {
-		s := &striker{part: parts[i], conn: c, next: next}
-		c.faults = append([]*striker{s}, c.faults...)
-		next = s.write
-		if s.kind == delay {
-			l := newLine(s)
-			c.lines = append([]*line{l}, c.lines...)
-			next = l.write
-		}
-	}
-	c.write = next
-	for i, detached := 0, false; i < len(c.faults); i++ {
-		c.faults[i].detached = detached
-		detached = detached || c.faults[i].kind == delay
-	}
-	c.begin()
+	c.chain = newChain(c, drawn.sends, drawn.seed)
 	return c
 }
 
-// begin does what strikes before the first Write.
-func (c *conn) begin() {
-	for _, s := range c.faults {
-		switch {
-		case s.kind == refuse:
-			s.end()
-			return
-		case s.kind == hang || s.kind == stall && s.n == 0:
-			c.stalled.Store(true)
-			return
-		}
+// begin does what strikes before the first Write, unless a Switch has replaced the faults
+// already.
+func (c *conn) begin() *conn {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if !c.changed {
+		c.current().begin()
+		c.receive(c.first)
 	}
+	return c
+}
+
+// replace lets other faults take the place of those before.
+func (c *conn) replace(drawn drawn) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.changed = true
+	next := newChain(c, drawn.sends, drawn.seed)
+	c.mu.Lock()
+	old := c.chain
+	c.chain = next
+	c.older = append(c.older, old)
+	c.past = append(c.past, old.struck(c.past)...)
+	c.mu.Unlock()
+	old.release()
+	next.begin()
+	c.payFIN()
+	c.receive(drawn)
+}
+
+func (c *conn) current() *chain {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.chain
+}
+
+// chains returns the chains that may hold octets, the oldest first.
+func (c *conn) chains() []*chain {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.older = slices.DeleteFunc(c.older, (*chain).isDrained)
+	return append(slices.Clone(c.older), c.chain)
+}
+
+// earlier returns a chain that must let out what it holds before ch sends, or nil.
+func (c *conn) earlier(ch *chain) *chain {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.older = slices.DeleteFunc(c.older, (*chain).isDrained)
+	if len(c.older) == 0 || c.older[0] == ch {
+		return nil
+	}
+	return c.older[0]
 }
 
 // NetConn returns what is wrapped.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-func (c *conn) Write(p []byte) (int, error) {
+func (c *conn) Write(p []byte) (done int, err error) {
 	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
-	if err := c.failed(); err != nil {
-		return 0, err
+	defer c.release()
+	for {
+		ch := c.current()
+		if err := c.failed(); err != nil {
+			return done, err
+		}
+		n, err := ch.write(p[done:])
+		if done += n; err == errReplaced && (done < len(p) || len(p) == 0) {
+			continue
+		} else if err == errReplaced {
+			err = nil
+		}
+		if err != nil && !isDone(c.closed) && !errors.Is(err, os.ErrDeadlineExceeded) {
+			err = cmp.Or(c.failed(), err)
+		}
+		return done, err
 	}
-	return c.write(p)
 }
 
-// Read fails after Close, also while delayed octets keep what is below open.
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if err != nil && c.isDone(c.closed) {
-		err = c.opError("read", net.ErrClosed)
-	}
-	return n, err
+// release ends a Write or a CloseWrite.
+func (c *conn) release() {
+	<-c.writing
+	c.payFIN()
 }
 
-// writeBelow limits what is sent after Close: a peer that does not read must not keep
-// the connection for ever.
-func (c *conn) writeBelow(p []byte) (int, error) {
-	if len(c.lines) > 0 && c.isDone(c.closed) {
-		c.Conn.SetWriteDeadline(time.Now().Add(closeTime))
+// payFIN sends the FIN that a stall has kept back, if it does not any more and no Write
+// is under way: that comes first, and then calls this.
+func (c *conn) payFIN() {
+	for c.owed.Load() && !c.current().stalled.Load() {
+		select {
+		case c.writing <- struct{}{}:
+		default:
+			return
+		}
+		if ch := c.current(); !ch.stalled.Load() && c.owed.CompareAndSwap(true, false) {
+			ch.finishAfter(nil)
+		}
+		<-c.writing
 	}
-	return c.Conn.Write(p)
+}
+
+// setDeadlineBelow gives what is below the write deadline: the program's for its own
+// Write, none for what is sent later, and a limit for what is sent after Close, so that a
+// peer that does not read cannot keep the connection forever.
+func (c *conn) setDeadlineBelow(own bool) {
+	c.deadline.mu.Lock()
+	defer c.deadline.mu.Unlock()
+	at := c.deadline.at
+	switch {
+	case isDone(c.closed):
+		at = time.Now().Add(closeTime)
+	case !own:
+		at = time.Time{}
+	}
+	if !at.Equal(c.deadline.below) {
+		c.deadline.below = at
+		c.Conn.SetWriteDeadline(at)
+	}
 }
 
 // fail notes what ended the sending side; the first error counts.
@@ -111,13 +186,14 @@ func (c *conn) fail(err error) {
 	defer c.mu.Unlock()
 	if c.ended == nil {
 		c.ended = err
+		close(c.over)
 		c.breaks()
 	}
 }
 
 // breaks closes broken, once. The caller holds mu.
 func (c *conn) breaks() {
-	if !c.isDone(c.broken) {
+	if !isDone(c.broken) {
 		close(c.broken)
 	}
 }
@@ -128,7 +204,7 @@ func (c *conn) failed() error {
 	return c.ended
 }
 
-func (c *conn) isDone(done <-chan struct{}) bool {
+func isDone(done <-chan struct{}) bool {
 	select {
 	case <-done:
 		return true
@@ -140,40 +216,16 @@ func (c *conn) isDone(done <-chan struct{}) bool {
 // CloseWrite waits for the Write under way, so that the FIN comes after its octets. With
 // a delay it returns then, and the FIN follows the octets.
 func (c *conn) CloseWrite() error {
-	if c.stalled.Load() { // a Write may be blocked
+	if c.current().stalled.Load() { // a Write may be blocked
+		if c.failed() == nil {
+			c.owed.Store(true)
+			c.payFIN() // a Switch may have ended the stall meanwhile
+		}
 		return nil
 	}
 	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
-	return c.finishAfter(nil)
-}
-
-// finishAfter passes a FIN on to the line after l, or to what is below.
-func (c *conn) finishAfter(l *line) error {
-	if c.failed() != nil || c.stalled.Load() {
-		return nil
-	}
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		return c.opError("close", errors.ErrUnsupported)
-	}
-	if next := c.lineAfter(l); next != nil {
-		_, _, err := next.put(finParcel, nil)
-		return err
-	}
-	return half.CloseWrite()
-}
-
-// lineAfter returns the line that follows l, or nil; the first if l is nil.
-func (c *conn) lineAfter(l *line) *line {
-	i := 0
-	if l != nil {
-		i = slices.Index(c.lines, l) + 1
-	}
-	if i == len(c.lines) {
-		return nil
-	}
-	return c.lines[i]
+	defer c.release()
+	return c.current().finishAfter(nil)
 }
 
 // Close ends a pause and a fault's work at once. What a delay holds is still sent, as
@@ -181,33 +233,48 @@ func (c *conn) lineAfter(l *line) *line {
 // SetLinger(0) it is dropped.
 func (c *conn) Close() error {
 	c.deadline.mu.Lock()
-	first := !c.isDone(c.closed)
+	first := !isDone(c.closed)
 	if first {
 		close(c.closed)
 	}
 	c.deadline.mu.Unlock()
 	c.mu.Lock()
 	c.breaks()
+	in := c.in
 	c.mu.Unlock()
-	if c.closesLate() {
-		if !first {
-			return nil
+	if !c.closesLate() {
+		err := c.closeNow()
+		if in != nil {
+			in.close()
 		}
-		c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes Reads, which return net.ErrClosed
-		c.Conn.SetWriteDeadline(time.Now().Add(closeTime))
-		return c.closeAfter(nil)
+		return err
 	}
-	return c.closeNow()
+	if !first {
+		return nil
+	}
+	c.Conn.SetReadDeadline(longAgo) // wakes Reads, which return net.ErrClosed
+	if in != nil {
+		in.close()
+	}
+	c.setDeadlineBelow(false)
+	return c.current().closeAfter(nil)
 }
+
+// longAgo, as a deadline, wakes what blocks on a connection.
+var longAgo = time.Unix(1, 0)
 
 // closesLate reports whether octets, or a FIN that the peer waits for, are to pass the
 // delays before the connection is closed.
 func (c *conn) closesLate() bool {
-	if len(c.lines) == 0 || c.abort.Load() || c.stalled.Load() || c.failed() != nil {
+	ch := c.current()
+	if c.abort.Load() || ch.stalled.Load() || c.failed() != nil {
 		return false
 	}
-	if slices.ContainsFunc(c.lines, func(l *line) bool { return l.busy() != nil }) {
+	if slices.ContainsFunc(c.chains(), (*chain).isBusy) {
 		return true
+	}
+	if len(ch.lines) == 0 {
+		return false
 	}
 	gone, _ := peerOf(c.Conn)
 	return !gone
@@ -216,7 +283,7 @@ func (c *conn) closesLate() bool {
 // closeNow drops what the delays hold.
 func (c *conn) closeNow() error {
 	c.deadline.mu.Lock()
-	if !c.isDone(c.aborted) {
+	if !isDone(c.aborted) {
 		close(c.aborted)
 	}
 	c.deadline.mu.Unlock()
@@ -225,37 +292,22 @@ func (c *conn) closeNow() error {
 	return c.closeBelow(c.Conn.Close)
 }
 
-// closeAfter passes the program's Close on to the line after l, or to what is below.
-func (c *conn) closeAfter(l *line) error {
-	if next := c.lineAfter(l); next != nil {
-		if _, _, err := next.put(closeParcel, nil); err == nil {
-			return nil
-		}
-	}
-	return c.closeNow()
-}
-
 // SetLinger is that of TCP: with 0, Close drops what has not been sent, and resets the
 // connection.
 func (c *conn) SetLinger(seconds int) error {
 	c.abort.Store(seconds == 0)
-	if below, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
-		return below.SetLinger(seconds)
-	}
-	if below, ok := lowest(c).(interface{ SetLinger(int) error }); ok {
+	if below, ok := tcpconn.Find[interface{ SetLinger(int) error }](c.Conn); ok {
 		return below.SetLinger(seconds)
 	}
 	return nil
 }
 
-// flush waits until the lines after the first ones are empty, or until a fault or an
-// error has ended what this end sends. The lines pass on what they hold in order.
-func (c *conn) flush(after int, wait func(<-chan struct{}) error) error {
-	for _, l := range c.lines[after:] {
-		for changed := l.busy(); changed != nil; changed = l.busy() {
-			if err := wait(changed); err != nil {
-				return err
-			}
+// flush waits until all lines are empty, or until a fault or an error has ended what this
+// end sends.
+func (c *conn) flush(wait func(<-chan struct{}) error) error {
+	for _, ch := range c.chains() {
+		if err := ch.flush(0, wait); err != nil {
+			return err
 		}
 	}
 	return c.failed()
@@ -265,6 +317,10 @@ func (c *conn) flush(after int, wait func(<-chan struct{}) error) error {
 func (c *conn) closeBelow(how func() error) error {
 	if !c.isClosed {
 		c.isClosed, c.closeErr = true, how()
+		c.current().stopTimers()
+		if c.forget != nil {
+			c.forget(c)
+		}
 	}
 	return c.closeErr
 }
@@ -274,8 +330,14 @@ func (c *conn) SetDeadline(t time.Time) error {
 }
 
 func (c *conn) SetReadDeadline(t time.Time) error {
-	if len(c.lines) > 0 && c.isDone(c.closed) {
+	if isDone(c.closed) {
 		return c.opError("set", net.ErrClosed)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readDeadline = t
+	if c.in != nil && !c.reading {
+		return c.in.end.SetReadDeadline(t)
 	}
 	return c.Conn.SetReadDeadline(t)
 }
@@ -284,19 +346,25 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 // octets that a Write has left in it are sent, as those in the kernel's buffer are.
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	c.deadline.set(t)
-	if len(c.lines) > 0 {
-		return nil
+	if chains := c.chains(); len(chains) == 1 && len(chains[0].lines) == 0 && !isDone(c.closed) {
+		c.deadline.mu.Lock()
+		defer c.deadline.mu.Unlock()
+		c.deadline.below = t
+		return c.Conn.SetWriteDeadline(t)
 	}
-	return c.Conn.SetWriteDeadline(t)
+	return nil
 }
 
-// wait returns nil at the time until, or once done is closed, and an error if the
-// connection is closed or the write deadline passes before. The zero time is never.
-func (c *conn) wait(until time.Time, done <-chan struct{}) error {
+// wait returns nil at the time until, or once done is closed. It returns errReplaced once
+// replaced is closed, and an error if the connection is closed or the write deadline
+// passes first. The zero time is never. If replaced is not nil, it also returns the error
+// that has ended what this end sends.
+func (c *conn) wait(until time.Time, done, replaced <-chan struct{}) error {
+	over := c.overWith(replaced)
 	for {
 		at, changed := c.deadline.get()
 		now := time.Now()
-		if c.isDone(c.closed) {
+		if isDone(c.closed) {
 			return c.opError("write", net.ErrClosed)
 		}
 		switch {
@@ -304,6 +372,10 @@ func (c *conn) wait(until time.Time, done <-chan struct{}) error {
 			return c.opError("write", os.ErrDeadlineExceeded)
 		case !until.IsZero() && !now.Before(until):
 			return nil
+		case isDone(over):
+			return c.failed()
+		case isDone(replaced):
+			return errReplaced
 		}
 		alarm := newAlarm(now, at, until)
 		select {
@@ -311,6 +383,8 @@ func (c *conn) wait(until time.Time, done <-chan struct{}) error {
 			alarm.stop()
 			return nil
 		case <-c.closed:
+		case <-over:
+		case <-replaced:
 		case <-changed:
 		case <-alarm.channel:
 		}
@@ -318,15 +392,20 @@ func (c *conn) wait(until time.Time, done <-chan struct{}) error {
 	}
 }
 
-func (c *conn) opError(op string, err error) error {
-	remote := c.RemoteAddr()
-	return &net.OpError{Op: op, Net: remote.Network(), Source: c.LocalAddr(), Addr: remote, Err: err}
+// overWith returns the channel that ends a wait which can be replaced: a fault that has
+// started to strike goes on after that.
+func (c *conn) overWith(replaced <-chan struct{}) <-chan struct{} {
+	if replaced == nil {
+		return nil
+	}
+	return c.over
 }
 
-// A deadline is the time of SetWriteDeadline. It owns no timer: who waits has one.
+// A deadline is the time of SetWriteDeadline. It has no timer: each wait has its own.
 type deadline struct {
 	mu      sync.Mutex
 	at      time.Time
+	below   time.Time     // what the connection below has been given
 	changed chan struct{} // closed and replaced at every change
 }
 
@@ -372,8 +451,8 @@ func (a alarm) stop() {
 
 // waitDetached is wait for what happens after a delay, when neither the deadline nor the
 // Close of the program counts any more.
-func (c *conn) waitDetached(until time.Time, done <-chan struct{}) error {
-	if c.isDone(c.aborted) {
+func (c *conn) waitDetached(until time.Time, done, replaced <-chan struct{}) error {
+	if isDone(c.aborted) {
 		return c.opError("write", net.ErrClosed)
 	}
 	if !until.IsZero() && !time.Now().Before(until) {
@@ -386,20 +465,24 @@ func (c *conn) waitDetached(until time.Time, done <-chan struct{}) error {
 		return nil
 	case <-alarm.channel:
 		return nil
+	case <-c.overWith(replaced):
+		return c.failed()
+	case <-replaced:
+		return errReplaced
 	case <-c.aborted:
 		return c.opError("write", net.ErrClosed)
 	}
 }
 
 // Flush waits until all that was written to c has been passed to the connection below,
-// FIN included. It waits for a delay, and for a stall after one. It returns the error
-// that has ended what this end sends, if there is one, and nil if c has no faults.
+// FIN included. It waits for a delay, and for a stall after one. It returns the error that
+// has ended what this end sends, if there is one, and nil if c has no faults.
 func Flush(c net.Conn) error {
 	faulty, ok := c.(*conn)
 	if !ok {
 		return nil
 	}
-	return faulty.flush(0, func(changed <-chan struct{}) error {
+	return faulty.flush(func(changed <-chan struct{}) error {
 		select {
 		case <-changed:
 		case <-faulty.aborted:
@@ -418,7 +501,8 @@ func Drop(c net.Conn) error {
 }
 
 // Broken returns a channel that is closed when a fault or an error has ended what c
-// sends, and by Close; nil if c has no faults. With a delay that is not in a Write.
+// sends, and by Close. If c has no faults, it returns nil. After a delay, a fault strikes
+// between the program's Writes, and no Write returns its error at that time.
 func Broken(c net.Conn) <-chan struct{} {
 	if faulty, ok := c.(*conn); ok {
 		return faulty.broken
@@ -427,22 +511,44 @@ func Broken(c net.Conn) <-chan struct{} {
 }
 
 // Struck returns the faults that have struck c so far, or a connection below it
-// (NetConn), the nearest to the program first, each in the language of [Parse]. A
-// delay, drip or rate has struck when it made a Write wait.
-func Struck(c net.Conn) []string {
-	var struck []string
-	for {
-		if faulty, ok := c.(*conn); ok {
-			for _, s := range faulty.faults {
-				if s.struck.Load() {
-					struck = append(struck, s.String())
-				}
-			}
+// (NetConn), the nearest to the program first. Each has one part, or is [Reads] of one. A
+// delay, drip or rate has struck when it made a Write wait. Faults that a [Switch] has
+// replaced come first, each once.
+func Struck(c net.Conn) (struck []Fault) {
+	for layer := c; layer != nil; layer = tcpconn.Below(layer) {
+		if faulty, ok := layer.(*conn); ok {
+			struck = append(struck, faulty.struck()...)
 		}
-		wrapped, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			return struck
-		}
-		c = wrapped.NetConn()
 	}
+	return struck
+}
+
+func (c *conn) struck() []Fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	struck := append(slices.Clone(c.past), c.chain.struck(nil)...)
+	if c.in != nil {
+		for _, f := range c.in.faulty.struck() {
+			struck = append(struck, Reads(f))
+		}
+	}
+	return struck
+}
+
+// struck returns the faults of the chain that have struck and are not known.
+func (ch *chain) struck(known []Fault) (struck []Fault) {
+	for _, s := range ch.faults {
+		f := s.Fault()
+		if s.struck.Load() && !slices.ContainsFunc(known, func(k Fault) bool { return k.String() == f.String() }) {
+			struck = append(struck, f)
+		}
+	}
+	return struck
+}
+
+// Stalled reports whether a stall, hang or discard lets nothing more pass of what c sends
+// at present.
+func Stalled(c net.Conn) bool {
+	faulty, ok := c.(*conn)
+	return ok && faulty.current().stalled.Load()
 }

@@ -23,10 +23,10 @@ const (
 	parcelCost = 64
 )
 
-// A line is a delay on one connection. What is put in comes out later, in order. It has
-// a goroutine while there is something in it.
+// A line is a Delay or SlowClose on one connection. What is put in comes out later, in
+// order. It has a goroutine while there is something in it.
 type line struct {
-	*striker
+	*effect
 
 	mu      sync.Mutex
 	parcels []parcel // the first may be on its way out
@@ -34,6 +34,7 @@ type line struct {
 	changed chan struct{} // closed and replaced when parcels leave
 	closed  bool          // nothing is accepted after a closing parcel
 	err     error         // nothing is accepted or sent after an error
+	freed   bool          // nothing is accepted, and what is held is sent at once
 }
 
 // A parcel is what one call of the program put into a line.
@@ -55,7 +56,7 @@ const (
 // inLines is the size of all lines of the process together.
 var inLines atomic.Int64
 
-func newLine(s *striker) *line { return &line{striker: s, changed: make(chan struct{})} }
+func newLine(s *effect) *line { return &line{effect: s, changed: make(chan struct{})} }
 
 // write puts p into the line, and waits for room.
 func (l *line) write(p []byte) (done int, err error) {
@@ -63,10 +64,12 @@ func (l *line) write(p []byte) (done int, err error) {
 	if l.detached {
 		expired = l.conn.waitDetached
 	}
-	if err := expired(time.Now(), nil); err != nil {
+	if err := expired(time.Now(), nil, nil); err != nil {
 		return 0, err
 	}
-	l.struck.Store(true)
+	if l.Kind == KindDelay {
+		l.struck.Store(true)
+	}
 	for {
 		n, changed, err := l.put(octetsParcel, p[done:])
 		if done += n; err != nil || done == len(p) && changed == nil {
@@ -90,6 +93,8 @@ func (l *line) put(kind parcelKind, octets []byte) (n int, full <-chan struct{},
 	switch {
 	case l.err != nil:
 		return 0, nil, l.err
+	case l.freed:
+		return 0, nil, errReplaced
 	case l.closed:
 		return 0, nil, l.conn.opError("write", net.ErrClosed)
 	case kind == octetsParcel && room <= 0:
@@ -99,7 +104,7 @@ func (l *line) put(kind parcelKind, octets []byte) (n int, full <-chan struct{},
 		octets = octets[:room]
 	}
 	l.closed = kind == closeParcel
-	l.parcels = append(l.parcels, parcel{time.Now().Add(l.d), kind, append([]byte(nil), octets...)})
+	l.parcels = append(l.parcels, parcel{l.dueTime(kind), kind, append([]byte(nil), octets...)})
 	l.grow(len(octets) + parcelCost)
 	if len(l.parcels) == 1 {
 		go l.run()
@@ -113,15 +118,32 @@ func (l *line) grow(by int) {
 	inLines.Add(int64(by))
 }
 
+// dueTime returns when a parcel that is put in now leaves, if those before it have left by
+// then. The caller holds mu.
+func (l *line) dueTime(kind parcelKind) time.Time {
+	due := time.Now()
+	switch {
+	case l.Kind == KindDelay:
+		due = due.Add(max(0, l.Time+time.Duration(l.vary(int64(l.Jitter)))))
+	case kind == finParcel || kind == closeParcel:
+		due = due.Add(l.Time)
+		l.struck.Store(true)
+	}
+	return due
+}
+
 // run passes parcels on until there are none.
 func (l *line) run() {
 	for {
 		l.mu.Lock()
 		p := l.parcels[0]
 		l.mu.Unlock()
-		err := l.hold(p.due, nil)
+		passed, err := 0, l.hold(p.due, nil)
 		if err == nil {
-			err = l.pass(p)
+			passed, err = l.pass(p)
+		}
+		if err == errReplaced {
+			err = l.chain.bypass(l, p, passed)
 		}
 		if l.took(p, err) {
 			return
@@ -129,16 +151,24 @@ func (l *line) run() {
 	}
 }
 
-func (l *line) pass(p parcel) (err error) {
+// pass returns how many octets it has passed on.
+func (l *line) pass(p parcel) (n int, err error) {
 	switch p.kind {
 	case octetsParcel:
-		_, err = l.next(p.octets)
+		n, err = l.next(p.octets)
 	case finParcel:
-		err = l.conn.finishAfter(l)
+		err = l.chain.finishAfter(l)
 	case closeParcel:
-		err = l.conn.closeAfter(l)
+		err = l.chain.closeAfter(l)
 	}
-	return err
+	return n, err
+}
+
+// release makes the line send what it holds at once, and accept nothing more.
+func (l *line) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.freed = true
 }
 
 // took removes a parcel that was passed on, or after an error all. It returns true when
@@ -165,7 +195,10 @@ func (l *line) took(p parcel, err error) bool {
 	l.changed = make(chan struct{})
 	l.mu.Unlock()
 	if err != nil && closing { // the parcel that closes is lost with the others
-		l.conn.closeAfter(l)
+		l.chain.closeAfter(l)
+	}
+	if empty {
+		l.chain.drain()
 	}
 	return empty
 }

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // A delay is a latency: it does not make a transfer slower.
@@ -211,13 +211,13 @@ func TestBrokenAfterADelay(t *testing.T) {
 		start := time.Now()
 		<-Broken(c)
 		var struck *Error
-		if err := Flush(c); !errors.As(err, &struck) || struck.Fault != "reset:2" || time.Since(start) != time.Second {
+		if err := Flush(c); !errors.As(err, &struck) || struck.Fault.String() != "reset:2" || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if _, err := c.Write([]byte("d")); !errors.Is(err, struck) {
 			t.Errorf("the next Write: %v", err)
 		}
-		if got := Struck(c); !reflect.DeepEqual(got, []string{"delay:1s", "reset:2"}) {
+		if got := struckTexts(c); !reflect.DeepEqual(got, []string{"delay:1s", "reset:2"}) {
 			t.Errorf("%q", got)
 		}
 		c.Close()
@@ -262,7 +262,7 @@ func TestHeldWriteNoticesItsPeer(t *testing.T) {
 	}
 }
 
-// The kernel tells a reset by the state of the connection, and no more than the FIN of
+// The kernel shows a reset in the state of the connection, and only the FIN of
 // a peer that has closed.
 func TestHeldWriteNoticesARST(t *testing.T) {
 	client, faulty := pair(t, Stall(2))
@@ -344,7 +344,7 @@ func TestLineReleasesItsOctets(t *testing.T) {
 		for range 10 {
 			c.Write(make([]byte, 1000))
 		}
-		l := c.lines[0]
+		l := c.chains()[0].lines[0]
 		l.mu.Lock()
 		all := l.parcels
 		l.mu.Unlock()

@@ -189,7 +189,7 @@ func TestAdminErrors(t *testing.T) {
 		{"PATCH", "/v1/proxies/a", `{"target":"b:2","replies":"rest"}`, 400, "replies: fault "},
 		{"PATCH", "/v1/proxies/a", `{"name":"b"}`, 400, `the body: json: unknown field "name"`},
 		{"PUT", "/v1/proxies/a/faults/sideways", `{"fault":"reset"}`, 400, `sideways: "sideways" is none of requests, replies and connect`},
-		{"PUT", "/v1/proxies/a/faults/connect", `{"fault":"reset"}`, 400, "connect: reset is no fault of connecting"},
+		{"PUT", "/v1/proxies/a/faults/connect", `{"fault":"reset"}`, 400, "connect: reset is not a fault of connecting"},
 		{"PUT", "/v1/proxies/a/faults/replies", `{}`, 400, "the body: no fault in it"},
 		{"PUT", "/v1/proxies/a/faults/replies", `null`, 400, "the body: want an object"},
 		{"PUT", "/v1/proxies/a/faults/replies", `{"fault":null}`, 400, "the body: fault: null is no value"},

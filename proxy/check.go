@@ -2,26 +2,21 @@ package proxy
 
 import (
 	"fmt"
-	"regexp"
-	"slices"
 
 	"github.com/bothends/bothends/fault"
 )
 
-// names finds the names in a fault's text: a name begins a fault, or what a
-// condition is of.
-var names = regexp.MustCompile(`(?:^|[(+])([a-z]+)`)
-
-// check tells whether a direction can have the fault.
+// check returns an error if the direction cannot have the fault.
 func (d Direction) check(f fault.Fault) error {
-	for _, found := range names.FindAllStringSubmatch(f.String(), -1) {
-		name := found[1]
-		connecting := name == "refuse" || name == "hang"
+	for p := range f.All() {
+		connecting := p.Kind == fault.KindRefuse || p.Kind == fault.KindHang
 		switch {
-		case d == Connect && !connecting && !slices.Contains([]string{"delay", "first", "for"}, name):
-			return fmt.Errorf("%s is no fault of connecting: there are refuse, hang and delay", name)
+		case p.Kind == fault.KindReads:
+			return fmt.Errorf("reads cannot be a fault of %s; the proxy has both directions", d)
+		case d == Connect && !connecting && p.Kind != fault.KindDelay && !p.Kind.IsCondition():
+			return fmt.Errorf("%s is not a fault of connecting: there are refuse, hang and delay", p.Kind)
 		case d != Connect && connecting:
-			return fmt.Errorf("%s is a fault of connecting; on %s there are reset:0 and stall:0", name, d)
+			return fmt.Errorf("%s is a fault of connecting; on %s there are reset:0 and stall:0", p.Kind, d)
 		}
 	}
 	return nil

@@ -439,7 +439,7 @@ func (l *link) struck() (strikes []Strike) {
 			continue
 		}
 		for _, f := range fault.Struck(on.conn) {
-			strikes = append(strikes, Strike{on.direction, f})
+			strikes = append(strikes, Strike{on.direction, f.String()})
 		}
 	}
 	return strikes

@@ -563,7 +563,7 @@ func TestServeSaysWhatItCannot(t *testing.T) {
 	for want, p := range map[string]*Proxy{
 		"proxy: requests: refuse is a fault of connecting; on requests there are reset:0 and stall:0": {Requests: fault.Refuse()},
 		"proxy: replies: hang is a fault of connecting; on replies there are reset:0 and stall:0":     {Replies: fault.For(time.Hour, fault.Hang())},
-		"proxy: connect: drip is no fault of connecting: there are refuse, hang and delay":            {Connect: fault.FailFirst(2, fault.Join(fault.Delay(time.Minute), fault.Drip(1, 0)))},
+		"proxy: connect: drip is not a fault of connecting: there are refuse, hang and delay":         {Connect: fault.FailFirst(2, fault.Join(fault.Delay(time.Minute), fault.Drip(1, 0)))},
 		"proxy: Serve wants a *net.TCPListener, and this is a proxy.otherListener":                    nil,
 	} {
 		if p == nil {

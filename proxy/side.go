@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -260,11 +259,11 @@ func (w watched) awaitOutstayed(written <-chan struct{}) {
 	}
 }
 
-// stalls tells whether a stall has struck, after which no Write returns by itself.
+// stalls reports whether a stall has struck, after which no Write returns by itself.
 func (w watched) stalls() bool { return stalls(w.Conn) }
 
 func stalls(c net.Conn) bool {
-	return slices.ContainsFunc(fault.Struck(c), func(f string) bool { return strings.HasPrefix(f, "stall:") })
+	return slices.ContainsFunc(fault.Struck(c), func(f fault.Fault) bool { return f.Has(fault.KindStall) })
 }
 
 // reasonOf is the system's word in an error, without the calls that it came through.

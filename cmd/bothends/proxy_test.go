@@ -105,7 +105,7 @@ func TestProxyErrorLines(t *testing.T) {
 		{"a --listen 127.0.0.1:0", 2, "bothends: TARGET: \"a\": want HOST:PORT or [IPv6]:PORT\n" + usage},
 		{"a:1 --listen 7000", 2, "bothends: --listen: \"7000\": want HOST:PORT or [IPv6]:PORT\n" + usage},
 		{"a:1 --listen 127.0.0.1:0 --fault-replies hang", 2, "bothends: --fault-replies: hang is a fault of connecting; on replies there are reset:0 and stall:0\n" + usage},
-		{"a:1 --listen 127.0.0.1:0 --fault-connect reset:1", 2, "bothends: --fault-connect: reset is no fault of connecting: there are refuse, hang and delay\n" + usage},
+		{"a:1 --listen 127.0.0.1:0 --fault-connect reset:1", 2, "bothends: --fault-connect: reset is not a fault of connecting: there are refuse, hang and delay\n" + usage},
 		{"a:1 --listen 192.0.2.1:7000", 3, "bothends: listen at 192.0.2.1:7000: cannot assign requested address\nhint: 192.0.2.1 is no address of this machine\n"},
 		{"a:1 --listen bad..name:1", 3, "bothends: listen at bad..name:1: no such host\n"},
 		{"--admin 192.0.2.1:7000", 3, "bothends: listen at 192.0.2.1:7000: cannot assign requested address\nhint: 192.0.2.1 is no address of this machine\n"},
