@@ -13,20 +13,21 @@ import (
 // A conn is a connection with the faults that strike it.
 type conn struct {
 	net.Conn
-	faults   []*striker // the first is nearest to the program
-	lines    []*line    // those of the faults that are delays, in the same order
 	deadline deadline
 	closed   chan struct{} // closed by Close
 	aborted  chan struct{} // closed when octets that are still in a line are dropped
 	abort    atomic.Bool   // Close drops them
+	owed     atomic.Bool   // a stall has kept the FIN of CloseWrite back
+	forget   func(*conn)   // called when what is below is closed; nil without a Switch
 
-	// writing serialises the Writes. It is no Mutex, because one in a synctest
+	// writing serializes the Writes. It is not a Mutex, because one in a synctest
 	// bubble would stop the clock that ends the pause under it.
 	writing chan struct{}
-	write   func([]byte) (int, error) // of the first fault
-	stalled atomic.Bool
 
 	mu     sync.Mutex
+	chain  *chain        // what Writes go through
+	older  []*chain      // those before it that still hold octets, the oldest first
+	past   []string      // the faults of replaced chains that have struck, each once
 	ended  error         // what Writes return from now on
 	broken chan struct{} // closed when there is such an error, and by Close
 
@@ -35,74 +36,138 @@ type conn struct {
 	closeErr error
 }
 
+// newConn returns c with the faults. The caller calls begin.
 func newConn(inner net.Conn, parts []part) *conn {
 	c := &conn{
 		Conn: inner, closed: make(chan struct{}), aborted: make(chan struct{}), broken: make(chan struct{}),
 		writing: make(chan struct{}, 1),
 	}
 	c.deadline.changed = make(chan struct{})
-	next := c.writeBelow
-	for i := len(parts) - 1; i >= 0; i-- {
-		s := &striker{part: parts[i], conn: c, next: next}
-		c.faults = append([]*striker{s}, c.faults...)
-		next = s.write
-		if s.kind == delay {
-			l := newLine(s)
-			c.lines = append([]*line{l}, c.lines...)
-			next = l.write
-		}
-	}
-	c.write = next
-	for i, detached := 0, false; i < len(c.faults); i++ {
-		c.faults[i].detached = detached
-		detached = detached || c.faults[i].kind == delay
-	}
-	c.begin()
+	c.chain = newChain(c, parts)
 	return c
 }
 
 // begin does what strikes before the first Write.
-func (c *conn) begin() {
-	for _, s := range c.faults {
-		switch {
-		case s.kind == refuse:
-			s.end()
-			return
-		case s.kind == hang || s.kind == stall && s.n == 0:
-			c.stalled.Store(true)
-			return
+func (c *conn) begin() *conn {
+	c.current().begin()
+	return c
+}
+
+// replace lets other faults take the place of those before.
+func (c *conn) replace(parts []part) {
+	next := newChain(c, parts)
+	c.mu.Lock()
+	old := c.chain
+	c.chain = next
+	c.older = append(c.older, old)
+	for _, s := range old.faults {
+		if text := s.String(); s.struck.Load() && !slices.Contains(c.past, text) {
+			c.past = append(c.past, text)
 		}
 	}
+	c.mu.Unlock()
+	old.release()
+	next.begin()
+	c.payFIN()
+}
+
+func (c *conn) current() *chain {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.chain
+}
+
+// chains returns the chains that may hold octets, the oldest first.
+func (c *conn) chains() []*chain {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.older = slices.DeleteFunc(c.older, (*chain).isDrained)
+	return append(slices.Clone(c.older), c.chain)
+}
+
+// earlier returns a chain that must let out what it holds before ch sends, or nil.
+func (c *conn) earlier(ch *chain) *chain {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.older = slices.DeleteFunc(c.older, (*chain).isDrained)
+	if len(c.older) == 0 || c.older[0] == ch {
+		return nil
+	}
+	return c.older[0]
 }
 
 // NetConn returns what is wrapped.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-func (c *conn) Write(p []byte) (int, error) {
+func (c *conn) Write(p []byte) (done int, err error) {
 	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
-	if err := c.failed(); err != nil {
-		return 0, err
+	defer c.release()
+	for {
+		ch := c.current()
+		if err := c.failed(); err != nil {
+			return done, err
+		}
+		n, err := ch.write(p[done:])
+		if done += n; err == errReplaced && (done < len(p) || len(p) == 0) {
+			continue
+		} else if err == errReplaced {
+			err = nil
+		}
+		if failed := c.failed(); failed != nil && errors.Is(err, net.ErrClosed) && !isDone(c.closed) {
+			err = failed
+		}
+		return done, err
 	}
-	return c.write(p)
+}
+
+// release ends a Write or a CloseWrite.
+func (c *conn) release() {
+	<-c.writing
+	c.payFIN()
+}
+
+// payFIN sends the FIN that a stall has kept back, if it does not any more and no Write
+// is under way: that comes first, and then calls this.
+func (c *conn) payFIN() {
+	for c.owed.Load() && !c.current().stalled.Load() {
+		select {
+		case c.writing <- struct{}{}:
+		default:
+			return
+		}
+		if ch := c.current(); !ch.stalled.Load() && c.owed.CompareAndSwap(true, false) {
+			ch.finishAfter(nil)
+		}
+		<-c.writing
+	}
 }
 
 // Read fails after Close, also while delayed octets keep what is below open.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if err != nil && c.isDone(c.closed) {
+	if err != nil && isDone(c.closed) {
 		err = c.opError("read", net.ErrClosed)
 	}
 	return n, err
 }
 
-// writeBelow limits what is sent after Close: a peer that does not read must not keep
-// the connection for ever.
-func (c *conn) writeBelow(p []byte) (int, error) {
-	if len(c.lines) > 0 && c.isDone(c.closed) {
-		c.Conn.SetWriteDeadline(time.Now().Add(closeTime))
+// setDeadlineBelow gives what is below the write deadline: the program's for its own
+// Write, none for what is sent later, and a limit for what is sent after Close, so that a
+// peer that does not read cannot keep the connection forever.
+func (c *conn) setDeadlineBelow(own bool) {
+	c.deadline.mu.Lock()
+	defer c.deadline.mu.Unlock()
+	at := c.deadline.at
+	switch {
+	case isDone(c.closed):
+		at = time.Now().Add(closeTime)
+	case !own:
+		at = time.Time{}
 	}
-	return c.Conn.Write(p)
+	if !at.Equal(c.deadline.below) {
+		c.deadline.below = at
+		c.Conn.SetWriteDeadline(at)
+	}
 }
 
 // fail notes what ended the sending side; the first error counts.
@@ -117,7 +182,7 @@ func (c *conn) fail(err error) {
 
 // breaks closes broken, once. The caller holds mu.
 func (c *conn) breaks() {
-	if !c.isDone(c.broken) {
+	if !isDone(c.broken) {
 		close(c.broken)
 	}
 }
@@ -128,7 +193,7 @@ func (c *conn) failed() error {
 	return c.ended
 }
 
-func (c *conn) isDone(done <-chan struct{}) bool {
+func isDone(done <-chan struct{}) bool {
 	select {
 	case <-done:
 		return true
@@ -140,40 +205,16 @@ func (c *conn) isDone(done <-chan struct{}) bool {
 // CloseWrite waits for the Write under way, so that the FIN comes after its octets. With
 // a delay it returns then, and the FIN follows the octets.
 func (c *conn) CloseWrite() error {
-	if c.stalled.Load() { // a Write may be blocked
+	if c.current().stalled.Load() { // a Write may be blocked
+		if c.failed() == nil {
+			c.owed.Store(true)
+			c.payFIN() // a Switch may have ended the stall meanwhile
+		}
 		return nil
 	}
 	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
-	return c.finishAfter(nil)
-}
-
-// finishAfter passes a FIN on to the line after l, or to what is below.
-func (c *conn) finishAfter(l *line) error {
-	if c.failed() != nil || c.stalled.Load() {
-		return nil
-	}
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		return c.opError("close", errors.ErrUnsupported)
-	}
-	if next := c.lineAfter(l); next != nil {
-		_, _, err := next.put(finParcel, nil)
-		return err
-	}
-	return half.CloseWrite()
-}
-
-// lineAfter returns the line that follows l, or nil; the first if l is nil.
-func (c *conn) lineAfter(l *line) *line {
-	i := 0
-	if l != nil {
-		i = slices.Index(c.lines, l) + 1
-	}
-	if i == len(c.lines) {
-		return nil
-	}
-	return c.lines[i]
+	defer c.release()
+	return c.current().finishAfter(nil)
 }
 
 // Close ends a pause and a fault's work at once. What a delay holds is still sent, as
@@ -181,7 +222,7 @@ func (c *conn) lineAfter(l *line) *line {
 // SetLinger(0) it is dropped.
 func (c *conn) Close() error {
 	c.deadline.mu.Lock()
-	first := !c.isDone(c.closed)
+	first := !isDone(c.closed)
 	if first {
 		close(c.closed)
 	}
@@ -194,8 +235,8 @@ func (c *conn) Close() error {
 			return nil
 		}
 		c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes Reads, which return net.ErrClosed
-		c.Conn.SetWriteDeadline(time.Now().Add(closeTime))
-		return c.closeAfter(nil)
+		c.setDeadlineBelow(false)
+		return c.current().closeAfter(nil)
 	}
 	return c.closeNow()
 }
@@ -203,11 +244,15 @@ func (c *conn) Close() error {
 // closesLate reports whether octets, or a FIN that the peer waits for, are to pass the
 // delays before the connection is closed.
 func (c *conn) closesLate() bool {
-	if len(c.lines) == 0 || c.abort.Load() || c.stalled.Load() || c.failed() != nil {
+	ch := c.current()
+	if c.abort.Load() || ch.stalled.Load() || c.failed() != nil {
 		return false
 	}
-	if slices.ContainsFunc(c.lines, func(l *line) bool { return l.busy() != nil }) {
+	if slices.ContainsFunc(c.chains(), (*chain).isBusy) {
 		return true
+	}
+	if len(ch.lines) == 0 {
+		return false
 	}
 	gone, _ := peerOf(c.Conn)
 	return !gone
@@ -216,23 +261,13 @@ func (c *conn) closesLate() bool {
 // closeNow drops what the delays hold.
 func (c *conn) closeNow() error {
 	c.deadline.mu.Lock()
-	if !c.isDone(c.aborted) {
+	if !isDone(c.aborted) {
 		close(c.aborted)
 	}
 	c.deadline.mu.Unlock()
 	c.ending.Lock()
 	defer c.ending.Unlock()
 	return c.closeBelow(c.Conn.Close)
-}
-
-// closeAfter passes the program's Close on to the line after l, or to what is below.
-func (c *conn) closeAfter(l *line) error {
-	if next := c.lineAfter(l); next != nil {
-		if _, _, err := next.put(closeParcel, nil); err == nil {
-			return nil
-		}
-	}
-	return c.closeNow()
 }
 
 // SetLinger is that of TCP: with 0, Close drops what has not been sent, and resets the
@@ -248,14 +283,12 @@ func (c *conn) SetLinger(seconds int) error {
 	return nil
 }
 
-// flush waits until the lines after the first ones are empty, or until a fault or an
-// error has ended what this end sends. The lines pass on what they hold in order.
-func (c *conn) flush(after int, wait func(<-chan struct{}) error) error {
-	for _, l := range c.lines[after:] {
-		for changed := l.busy(); changed != nil; changed = l.busy() {
-			if err := wait(changed); err != nil {
-				return err
-			}
+// flush waits until all lines are empty, or until a fault or an error has ended what this
+// end sends.
+func (c *conn) flush(wait func(<-chan struct{}) error) error {
+	for _, ch := range c.chains() {
+		if err := ch.flush(0, wait); err != nil {
+			return err
 		}
 	}
 	return c.failed()
@@ -265,6 +298,9 @@ func (c *conn) flush(after int, wait func(<-chan struct{}) error) error {
 func (c *conn) closeBelow(how func() error) error {
 	if !c.isClosed {
 		c.isClosed, c.closeErr = true, how()
+		if c.forget != nil {
+			c.forget(c)
+		}
 	}
 	return c.closeErr
 }
@@ -274,7 +310,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 }
 
 func (c *conn) SetReadDeadline(t time.Time) error {
-	if len(c.lines) > 0 && c.isDone(c.closed) {
+	if isDone(c.closed) {
 		return c.opError("set", net.ErrClosed)
 	}
 	return c.Conn.SetReadDeadline(t)
@@ -284,19 +320,23 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 // octets that a Write has left in it are sent, as those in the kernel's buffer are.
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	c.deadline.set(t)
-	if len(c.lines) > 0 {
-		return nil
+	if chains := c.chains(); len(chains) == 1 && len(chains[0].lines) == 0 && !isDone(c.closed) {
+		c.deadline.mu.Lock()
+		defer c.deadline.mu.Unlock()
+		c.deadline.below = t
+		return c.Conn.SetWriteDeadline(t)
 	}
-	return c.Conn.SetWriteDeadline(t)
+	return nil
 }
 
-// wait returns nil at the time until, or once done is closed, and an error if the
-// connection is closed or the write deadline passes before. The zero time is never.
-func (c *conn) wait(until time.Time, done <-chan struct{}) error {
+// wait returns nil at the time until, or once done is closed. It returns errReplaced once
+// replaced is closed, and an error if the connection is closed or the write deadline
+// passes first. The zero time is never.
+func (c *conn) wait(until time.Time, done, replaced <-chan struct{}) error {
 	for {
 		at, changed := c.deadline.get()
 		now := time.Now()
-		if c.isDone(c.closed) {
+		if isDone(c.closed) {
 			return c.opError("write", net.ErrClosed)
 		}
 		switch {
@@ -304,6 +344,8 @@ func (c *conn) wait(until time.Time, done <-chan struct{}) error {
 			return c.opError("write", os.ErrDeadlineExceeded)
 		case !until.IsZero() && !now.Before(until):
 			return nil
+		case isDone(replaced):
+			return errReplaced
 		}
 		alarm := newAlarm(now, at, until)
 		select {
@@ -311,6 +353,7 @@ func (c *conn) wait(until time.Time, done <-chan struct{}) error {
 			alarm.stop()
 			return nil
 		case <-c.closed:
+		case <-replaced:
 		case <-changed:
 		case <-alarm.channel:
 		}
@@ -327,6 +370,7 @@ func (c *conn) opError(op string, err error) error {
 type deadline struct {
 	mu      sync.Mutex
 	at      time.Time
+	below   time.Time     // what the connection below has been given
 	changed chan struct{} // closed and replaced at every change
 }
 
@@ -372,8 +416,8 @@ func (a alarm) stop() {
 
 // waitDetached is wait for what happens after a delay, when neither the deadline nor the
 // Close of the program counts any more.
-func (c *conn) waitDetached(until time.Time, done <-chan struct{}) error {
-	if c.isDone(c.aborted) {
+func (c *conn) waitDetached(until time.Time, done, replaced <-chan struct{}) error {
+	if isDone(c.aborted) {
 		return c.opError("write", net.ErrClosed)
 	}
 	if !until.IsZero() && !time.Now().Before(until) {
@@ -386,6 +430,8 @@ func (c *conn) waitDetached(until time.Time, done <-chan struct{}) error {
 		return nil
 	case <-alarm.channel:
 		return nil
+	case <-replaced:
+		return errReplaced
 	case <-c.aborted:
 		return c.opError("write", net.ErrClosed)
 	}
@@ -399,7 +445,7 @@ func Flush(c net.Conn) error {
 	if !ok {
 		return nil
 	}
-	return faulty.flush(0, func(changed <-chan struct{}) error {
+	return faulty.flush(func(changed <-chan struct{}) error {
 		select {
 		case <-changed:
 		case <-faulty.aborted:
@@ -433,7 +479,10 @@ func Struck(c net.Conn) []string {
 	var struck []string
 	for {
 		if faulty, ok := c.(*conn); ok {
-			for _, s := range faulty.faults {
+			faulty.mu.Lock()
+			struck = append(struck, faulty.past...)
+			faulty.mu.Unlock()
+			for _, s := range faulty.current().faults {
 				if s.struck.Load() {
 					struck = append(struck, s.String())
 				}

@@ -98,8 +98,8 @@ func turnNow(t *testing.T, ln net.Listener) {
 	if l.timer == nil || !l.timer.Stop() {
 		t.Error("no change was to come")
 	}
-	_, until := l.injector.door()
-	l.injector.start = time.Now().Add(-until)
+	_, until := l.source.(*Injector).door()
+	l.source.(*Injector).start = time.Now().Add(-until)
 	l.mu.Unlock()
 	l.turn()
 }

@@ -9,7 +9,10 @@ import (
 )
 
 // A door is of Linux: elsewhere each connection is decided on when it is accepted.
-type door struct{ shut bool }
+type door struct {
+	raw  any // nil
+	shut bool
+}
 
 func (*door) find(net.Listener) error { return errors.ErrUnsupported }
 

@@ -36,7 +36,7 @@ func New(f Fault, seed uint64) *Injector {
 // fault has ended it, Write returns an [*Error]. See [Delay] for what differs with one.
 func (i *Injector) Conn(c net.Conn) net.Conn {
 	if parts := i.next(); len(parts) > 0 {
-		return newConn(c, parts)
+		return newConn(c, parts).begin()
 	}
 	return c
 }
@@ -51,6 +51,21 @@ func Listen(ln net.Listener, f Fault) net.Listener { return New(f, 0).Listen(ln)
 
 // Conn returns c with f, by an [Injector] of its own with seed 0.
 func Conn(c net.Conn, f Fault) net.Conn { return New(f, 0).Conn(c) }
+
+func (i *Injector) present() *Injector { return i }
+
+func (i *Injector) accepted(c net.Conn) (with *conn, rejected kind) {
+	parts := i.next()
+	if len(parts) == 0 {
+		return nil, 0
+	}
+	if k, found := rejection(parts); found {
+		return nil, k
+	}
+	return newConn(c, parts), 0
+}
+
+func (i *Injector) gone(*listener) {}
 
 // next counts a connection, and returns its faults, without conditions.
 func (i *Injector) next() []part {

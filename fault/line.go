@@ -28,6 +28,7 @@ type line struct {
 	changed chan struct{} // closed and replaced when parcels leave
 	closed  bool          // nothing is accepted after a closing parcel
 	err     error         // nothing is accepted or sent after an error
+	free    bool          // released: nothing is accepted, and what is held is sent at once
 }
 
 // A parcel is what one call of the program put into a line.
@@ -54,7 +55,7 @@ func (l *line) write(p []byte) (done int, err error) {
 	if l.detached {
 		expired = l.conn.waitDetached
 	}
-	if err := expired(time.Now(), nil); err != nil {
+	if err := expired(time.Now(), nil, nil); err != nil {
 		return 0, err
 	}
 	l.struck.Store(true)
@@ -78,6 +79,8 @@ func (l *line) put(kind parcelKind, octets []byte) (n int, full <-chan struct{},
 	switch {
 	case l.err != nil:
 		return 0, nil, l.err
+	case l.free:
+		return 0, nil, errReplaced
 	case l.closed:
 		return 0, nil, l.conn.opError("write", net.ErrClosed)
 	case kind == octetsParcel && room <= 0:
@@ -101,9 +104,12 @@ func (l *line) run() {
 		l.mu.Lock()
 		p := l.parcels[0]
 		l.mu.Unlock()
-		err := l.hold(p.due, nil)
+		passed, err := 0, l.hold(p.due, nil)
 		if err == nil {
-			err = l.pass(p)
+			passed, err = l.pass(p)
+		}
+		if err == errReplaced {
+			err = l.chain.bypass(l, p, passed)
 		}
 		if l.took(p, err) {
 			return
@@ -111,16 +117,24 @@ func (l *line) run() {
 	}
 }
 
-func (l *line) pass(p parcel) (err error) {
+// pass returns how many octets it has passed on.
+func (l *line) pass(p parcel) (n int, err error) {
 	switch p.kind {
 	case octetsParcel:
-		_, err = l.next(p.octets)
+		n, err = l.next(p.octets)
 	case finParcel:
-		err = l.conn.finishAfter(l)
+		err = l.chain.finishAfter(l)
 	case closeParcel:
-		err = l.conn.closeAfter(l)
+		err = l.chain.closeAfter(l)
 	}
-	return err
+	return n, err
+}
+
+// release makes the line send what it holds at once, and accept nothing more.
+func (l *line) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = true
 }
 
 // took removes a parcel that was passed on, or after an error all. It returns true when
@@ -145,7 +159,10 @@ func (l *line) took(p parcel, err error) bool {
 	l.changed = make(chan struct{})
 	l.mu.Unlock()
 	if err != nil && closing { // the parcel that closes is lost with the others
-		l.conn.closeAfter(l)
+		l.chain.closeAfter(l)
+	}
+	if empty {
+		l.chain.drain()
 	}
 	return empty
 }

@@ -12,9 +12,9 @@ import (
 // is the door's: they do not get as far as Accept.
 type listener struct {
 	net.Listener
-	injector *Injector
-	door     door
-	closed   chan struct{}
+	source source
+	door   door
+	closed chan struct{}
 
 	mu       sync.Mutex
 	isClosed bool
@@ -23,8 +23,20 @@ type listener struct {
 	turned   chan struct{} // closed and replaced when state changes
 	doorErr  error         // why it could not be opened again
 	timer    *time.Timer   // for the next change; nil for none
+	noDoor   bool          // the kernel cannot refuse for this listener
 	held     []*held       // the longest held first
 	holding  sync.WaitGroup
+}
+
+// A source has the faults of a listener: an Injector, or a Switch.
+type source interface {
+	// present returns the Injector of this time.
+	present() *Injector
+	// accepted gives a connection its faults: nil if there are none, and refuse or hang
+	// if the program is not to get it.
+	accepted(net.Conn) (with *conn, rejected kind)
+	// gone is called when the listener is closed.
+	gone(*listener)
 }
 
 // A held is a connection that the program does not get.
@@ -54,23 +66,9 @@ const (
 	silent               // no answer
 )
 
-func newListener(ln net.Listener, i *Injector) *listener {
-	l := &listener{Listener: ln, injector: i, closed: make(chan struct{}), turned: make(chan struct{})}
-	first, until := i.door()
-	if first == open {
-		return l
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.door.find(ln) != nil {
-		return l // each connection is decided on as it is accepted
-	}
-	if err := l.door.turn(first); err == nil {
-		l.state = first
-		l.schedule(until)
-	} else if l.door.shut { // half done: the socket does not listen any more
-		l.doorErr = l.doorError(err)
-	}
+func newListener(ln net.Listener, from source) *listener {
+	l := &listener{Listener: ln, source: from, closed: make(chan struct{}), turned: make(chan struct{})}
+	l.turn()
 	return l
 }
 
@@ -103,29 +101,43 @@ func doorOf(parts []part, until, now time.Duration) (state, time.Duration) {
 	return open, 0
 }
 
-// schedule sets the timer for the state's end. The caller holds mu.
-func (l *listener) schedule(until time.Duration) {
-	if until > 0 {
-		l.timer = time.AfterFunc(time.Until(l.injector.start.Add(until)), l.turn)
-	}
-}
-
-// turn brings the door into the state of this time.
+// turn brings the door into the state of this time. If the kernel cannot refuse for the
+// listener, the door stays open, and each connection is decided on as it is accepted.
 func (l *listener) turn() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isClosed {
 		return
 	}
-	next, until := l.injector.door()
-	if err := l.door.turn(next); err != nil {
-		l.doorErr = l.doorError(err)
-	} else {
-		l.state = next
-		l.schedule(until)
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
 	}
-	close(l.turned)
-	l.turned = make(chan struct{})
+	injector := l.source.present()
+	next, until := injector.door()
+	if next != l.state && !l.canTurn() {
+		next, until = open, 0
+	}
+	if next != l.state {
+		if err := l.door.turn(next); err == nil {
+			l.state = next
+		} else if l.door.shut { // half done: the socket does not listen any more
+			l.doorErr = l.doorError(err)
+		}
+		close(l.turned)
+		l.turned = make(chan struct{})
+	}
+	if until > 0 {
+		l.timer = time.AfterFunc(time.Until(injector.start.Add(until)), l.turn)
+	}
+}
+
+// canTurn reports whether the listener has a door. The caller holds mu.
+func (l *listener) canTurn() bool {
+	if l.door.raw == nil && !l.noDoor {
+		l.noDoor = l.door.find(l.Listener) != nil
+	}
+	return !l.noDoor
 }
 
 func (l *listener) doorError(err error) error {
@@ -135,10 +147,14 @@ func (l *listener) doorError(err error) error {
 // Accept returns the next connection that is neither refused nor held.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		if err := l.awaitOpen(); err != nil {
+		turned, err := l.awaitOpen()
+		if err != nil {
 			return nil, err
 		}
 		c, err := l.Listener.Accept()
+		if err != nil && l.hasTurned(turned) {
+			continue // by a door that was shut meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -148,19 +164,28 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// awaitOpen waits until the door is open, and returns an error if it never will be.
-func (l *listener) awaitOpen() error {
+// hasTurned reports whether the door has changed since turned was the channel for that,
+// and the listener is open.
+func (l *listener) hasTurned(turned <-chan struct{}) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.isClosed && isDone(turned)
+}
+
+// awaitOpen waits until the door is open, and returns an error if it never will be, and
+// otherwise what is closed when it turns.
+func (l *listener) awaitOpen() (<-chan struct{}, error) {
 	for {
 		l.mu.Lock()
 		state, turned, err := l.state, l.turned, l.doorErr
 		l.mu.Unlock()
 		if err != nil || state == open {
-			return err
+			return turned, err
 		}
 		select {
 		case <-turned:
 		case <-l.closed:
-			return &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
+			return nil, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
 		}
 	}
 }
@@ -168,22 +193,28 @@ func (l *listener) awaitOpen() error {
 // admit gives the connection its faults, or returns nil if the program is not to get
 // it.
 func (l *listener) admit(c net.Conn) net.Conn {
-	parts := l.injector.next()
-	if len(parts) == 0 {
+	with, rejected := l.source.accepted(c)
+	switch {
+	case rejected == refuse:
+		// An RST that comes before connect has returned makes it fail, now and then.
+		l.hold(c, sendRST, func() { awaitSeen(lowest(c), l.closed, time.Now().Add(seenTime)) })
+		return nil
+	case rejected == hang:
+		l.hold(c, net.Conn.Close, func() { awaitPeerClosed(lowest(c), l.closed) })
+		return nil
+	case with == nil:
 		return c
 	}
-	for _, p := range parts {
-		switch p.kind {
-		case refuse:
-			// An RST that comes before connect has returned makes it fail, now and then.
-			l.hold(c, sendRST, func() { awaitSeen(lowest(c), l.closed, time.Now().Add(seenTime)) })
-			return nil
-		case hang:
-			l.hold(c, net.Conn.Close, func() { awaitPeerClosed(lowest(c), l.closed) })
-			return nil
-		}
+	return with.begin()
+}
+
+// rejection returns the first Refuse or Hang of the parts.
+func rejection(parts []part) (kind, bool) {
+	i := slices.IndexFunc(parts, func(p part) bool { return p.kind == refuse || p.kind == hang })
+	if i < 0 {
+		return 0, false
 	}
-	return newConn(c, parts)
+	return parts[i].kind, true
 }
 
 // hold keeps c open, until wait returns or the listener is closed, and then ends it.
@@ -228,6 +259,7 @@ func (l *listener) Close() error {
 			l.timer.Stop()
 		}
 		close(l.closed)
+		l.source.gone(l)
 		l.closeErr = l.Listener.Close()
 		l.door.close()
 		for _, h := range l.held {

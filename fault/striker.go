@@ -25,6 +25,7 @@ const (
 type striker struct {
 	part
 	conn     *conn
+	chain    *chain
 	next     func([]byte) (int, error)
 	detached bool      // after a delay, and so not in the program's Write
 	sent     int       // octets, over the life of the connection
@@ -63,7 +64,7 @@ func (s *striker) hold(until time.Time, done <-chan struct{}) error {
 		if last {
 			at = until
 		}
-		if err := s.sleep(at, done); err != nil || last || s.conn.isDone(done) {
+		if err := s.sleep(at, done, s.chain.replaced); err != nil || last || isDone(done) {
 			return err
 		}
 		fin, err := peerOf(s.conn.Conn)
@@ -73,22 +74,28 @@ func (s *striker) hold(until time.Time, done <-chan struct{}) error {
 		if fin && finished.IsZero() {
 			finished = time.Now()
 		}
-		unwanted := until.IsZero() && done == nil || s.conn.isDone(s.conn.closed)
+		unwanted := until.IsZero() && done == nil || isDone(s.conn.closed)
 		if unwanted && !finished.IsZero() && time.Since(finished) >= finGrace {
 			return s.conn.opError("write", os.NewSyscallError("write", syscall.EPIPE))
 		}
 	}
 }
 
-// A waiter is conn.wait, or another that has its arguments.
+// A waiter waits until a time, or until done is closed.
 type waiter func(until time.Time, done <-chan struct{}) error
 
 // sleep is the connection's wait for this fault.
-func (s *striker) sleep(until time.Time, done <-chan struct{}) error {
+func (s *striker) sleep(until time.Time, done, replaced <-chan struct{}) error {
 	if s.detached || s.kind == delay && done == nil {
-		return s.conn.waitDetached(until, done)
+		return s.conn.waitDetached(until, done, replaced)
 	}
-	return s.conn.wait(until, done)
+	return s.conn.wait(until, done, replaced)
+}
+
+// finish is the wait of a fault that has started to strike. It strikes, also if it is
+// replaced meanwhile.
+func (s *striker) finish(until time.Time, done <-chan struct{}) error {
+	return s.sleep(until, done, nil)
 }
 
 // pieces sends p in pieces of a size, each at the time that is told of its length.
@@ -157,7 +164,7 @@ func (s *striker) until(p []byte) (int, error) {
 	if s.kind != stall && s.kind != hang {
 		return n, s.end()
 	}
-	s.conn.stalled.Store(true)
+	s.chain.stalled.Store(true)
 	if n == len(p) {
 		return n, nil
 	}
@@ -168,16 +175,16 @@ func (s *striker) until(p []byte) (int, error) {
 // settle lets the octets pass that are in delays after this fault, for it strikes after
 // them. Whatever ends that early, the fault strikes.
 func (s *striker) settle() error {
-	c := s.conn
-	after := slices.IndexFunc(c.lines, func(l *line) bool {
-		return slices.Index(c.faults, l.striker) > slices.Index(c.faults, s)
+	ch := s.chain
+	after := slices.IndexFunc(ch.lines, func(l *line) bool {
+		return slices.Index(ch.faults, l.striker) > slices.Index(ch.faults, s)
 	})
-	if after < 0 {
-		return nil
+	if after >= 0 {
+		ch.lines[after].put(markParcel, nil) // the FIN or RST is late too, if there are no octets
+		ch.flush(after, func(changed <-chan struct{}) error { return s.finish(time.Time{}, changed) })
 	}
-	c.lines[after].put(markParcel, nil) // the FIN or RST is late too, if there are no octets
-	c.flush(after, func(changed <-chan struct{}) error { return s.sleep(time.Time{}, changed) })
-	return c.failed()
+	ch.awaitTurn()
+	return s.conn.failed()
 }
 
 // end ends what this end sends, and with most faults the connection.
@@ -197,13 +204,13 @@ func (s *striker) end() error {
 		sendFIN(c.Conn)
 	case closing:
 		if sendFIN(c.Conn) == nil {
-			c.drain(s.sleep)
+			c.drain(s.finish)
 		}
 		c.closeBelow(c.Conn.Close)
 	case reset, refuse:
 		failed.Err = syscall.ECONNRESET
 		if s.kind == reset {
-			c.awaitAcknowledged(s.sleep)
+			c.awaitAcknowledged(s.finish)
 		}
 		c.closeBelow(func() error { return sendRST(c.Conn) })
 	}
