@@ -27,13 +27,14 @@ import (
 // Each setting numbers its connections from 0: those that are open, in the order in which
 // they were given to the Switch, and then those that follow. [FailFirst] counts them,
 // [For] counts from the setting, and [Sometimes] is decided once for each connection and
-// setting, by the seed, the number of the setting and the connection's number.
+// setting, by the seed, the number of the setting since the seed was set, and the
+// connection's number.
 type Switch struct {
 	seed     uint64
 	changing sync.Mutex // held while a fault replaces another
 
 	mu        sync.Mutex
-	settings  uint64
+	settings  uint64 // since the seed was set
 	injector  *Injector // of the present setting
 	count     uint64
 	conns     map[*conn]uint64 // the open ones, by the order in which they came
@@ -43,7 +44,7 @@ type Switch struct {
 // NewSwitch returns a Switch that starts with f. The seed is that of [New].
 func NewSwitch(f Fault, seed uint64) *Switch {
 	return &Switch{
-		seed: seed, injector: New(f, seed),
+		seed: seed, injector: New(f, seed), settings: 1,
 		conns: make(map[*conn]uint64), listeners: make(map[*listener]bool),
 	}
 }
@@ -78,6 +79,14 @@ func (s *Switch) Listen(ln net.Listener) net.Listener {
 	return l
 }
 
+// SetSeed sets the seed for the settings that follow. The next one decides as that of
+// NewSwitch with the seed.
+func (s *Switch) SetSeed(seed uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seed, s.settings = seed, 0
+}
+
 // Set replaces the fault, for the connections that are open and for new ones. When it
 // returns, no octet written later passes the fault of before. A Refuse resets the open
 // connections. An empty fault is none.
@@ -98,8 +107,12 @@ func (s *Switch) set(f Fault, all bool) {
 func (s *Switch) change(f Fault, all bool) (changes []func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	seed := s.seed
+	if s.settings > 0 {
+		seed = mix(seed, s.settings)
+	}
 	s.settings++
-	s.injector = New(f, mix(s.seed, s.settings))
+	s.injector = New(f, seed)
 	if all {
 		open := slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(s.conns[a], s.conns[b]) })
 		for _, c := range open {
@@ -166,4 +179,10 @@ func Idle(c net.Conn) (changed <-chan struct{}, idle bool) {
 		return nil, false
 	}
 	return ch.replaced, true
+}
+
+// Stalled reports whether a Stall keeps back what is written to c at present.
+func Stalled(c net.Conn) bool {
+	faulty, ok := c.(*conn)
+	return ok && faulty.current().stalled.Load()
 }

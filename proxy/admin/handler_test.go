@@ -1,0 +1,399 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+)
+
+// admin is a Set with an Admin that listens.
+func admin(t testing.TB) (*Set, *Client, chan Connection) {
+	s, ended := set(t)
+	server := httptest.NewServer(&Admin{Set: s})
+	t.Cleanup(server.Close)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	return s, &Client{URL: server.URL}, ended
+}
+
+// A test suite in any language does this, with its own client.
+func TestClientDrivesProxies(t *testing.T) {
+	_, c, ended := admin(t)
+	ctx := context.Background()
+	to := target(t, answers("pong", 4))
+	redis, err := c.Add(ctx, Spec{Name: "redis", Listen: "127.0.0.1:0", Target: to, Replies: "first:1(reset:2)", Seed: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Status{Spec: Spec{Name: "redis", Listen: redis.Listen, Target: to, Replies: "first:1(reset:2)", Seed: 7}}); redis != want || strings.HasSuffix(redis.Listen, ":0") {
+		t.Errorf("%+v, want %+v", redis, want)
+	}
+	wantReply := func(want string) {
+		t.Helper()
+		reply, how := ask(t, redis.Listen)
+		if reply+" "+how != want {
+			t.Errorf("%q and %s, want %s", reply, how, want)
+		}
+		<-ended
+	}
+	wantReply("po reset")
+	wantReply("pong fin")
+	if _, err := c.SetFault(ctx, "redis", Replies, "first:1(close:3)"); err != nil {
+		t.Fatal(err)
+	}
+	wantReply("pon fin")
+	wantReply("pong fin")
+	if _, err := c.SetFault(ctx, "redis", Replies, "first:1(close:3)"); err != nil { // counts anew
+		t.Fatal(err)
+	}
+	wantReply("pon fin")
+	if _, err := c.SetFault(ctx, "redis", Requests, "halfclose:1"); err != nil {
+		t.Fatal(err)
+	}
+	wantReply(" fin")
+	if got, err := c.ClearFault(ctx, "redis", Requests); err != nil || got.Requests != "" || got.Replies != "first:1(close:3)" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	wantReply("pong fin")
+	seed := uint64(8)
+	if got, err := c.Change(ctx, "redis", Change{Seed: &seed}); err != nil || got.Seed != 8 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	wantReply("pon fin") // all faults begin anew
+	other := target(t, answers("other", 4))
+	if got, err := c.Change(ctx, "redis", Change{Target: &other}); err != nil || got.Target != other || got.Replies != "first:1(close:3)" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	wantReply("other fin")
+
+	clientLists(t, c, to)
+}
+
+// clientLists goes on with a second proxy beside redis.
+func clientLists(t *testing.T, c *Client, to string) {
+	ctx := context.Background()
+	second, err := c.Add(ctx, Spec{Listen: "127.0.0.1:0", Target: to})
+	if err != nil || second.Name != second.Listen {
+		t.Errorf("%+v, %v", second, err)
+	}
+	list, err := c.Proxies(ctx)
+	if err != nil || len(list) != 2 || list[0] != second || list[1].Name != "redis" || list[1].Connections != 9 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if err := c.Remove(ctx, second.Name); err != nil {
+		t.Error(err)
+	}
+	if listensAt(second.Listen) {
+		t.Error("removed, and it listens")
+	}
+	if got, err := c.Proxy(ctx, "redis"); err != nil || got != list[1] {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// Removing cuts: a test suite is done with it.
+func TestRemoveCutsConnections(t *testing.T) {
+	s, c, ended := admin(t)
+	added, err := c.Add(context.Background(), Spec{Name: "a", Listen: "127.0.0.1:0", Target: target(t, answers("ok", 4))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &running{Proxy: s.find("a").proxy, t: t, address: added.Listen}
+	conn := p.dial()
+	awaitOpen(p)
+	if err := c.Remove(context.Background(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, how := howItEnds(t, conn); how != "reset" {
+		t.Error(how)
+	}
+	if got := <-ended; got.Ended != EndedStopped {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Each change is told, in one line; what only asks, or fails, is not.
+func TestAdminTellsChanges(t *testing.T) {
+	s, _ := set(t)
+	var told []string
+	server := httptest.NewServer(&Admin{Set: s, Changed: func(c AdminChange) { told = append(told, c.What) }})
+	t.Cleanup(server.Close)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	c, ctx := &Client{URL: server.URL}, context.Background()
+	added, err := c.Add(ctx, Spec{Name: "a", Listen: "127.0.0.1:0", Target: "127.0.0.1:1", Replies: "reset:2", Seed: 7, Unreachable: ClosingFIN})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, target := uint64(0), "127.0.0.1:2"
+	c.Change(ctx, "a", Change{Seed: &seed, Target: &target})
+	c.SetFault(ctx, "a", Requests, "drip:1")
+	c.SetFault(ctx, "a", Requests, "drop")
+	c.ClearFault(ctx, "a", Replies)
+	c.Proxies(ctx)
+	c.Remove(ctx, "a")
+	c.Remove(ctx, "a")
+	want := []string{
+		"added a: " + added.Listen + " to 127.0.0.1:1, replies reset:2, seed 7, unreachable fin",
+		"changed a: 127.0.0.1:0 to 127.0.0.1:2, replies reset:2, unreachable fin",
+		"set the fault on requests of a to drip:1",
+		"cleared the fault on replies of a",
+		"removed a",
+	}
+	want[1] = strings.Replace(want[1], "127.0.0.1:0", added.Listen, 1)
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAdminErrors(t *testing.T) {
+	s, c, _ := admin(t)
+	if _, err := s.Add(context.Background(), Spec{Name: "a", Listen: "127.0.0.1:0", Target: "127.0.0.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	taken, _ := s.Proxy("a")
+	free := freeAddress(t)
+	for _, r := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "/", "", 404, "nothing at /"},
+		{"GET", "/v1/proxies/", "", 404, ": no such proxy"},
+		{"GET", "/v1/proxies/b", "", 404, "b: no such proxy"},
+		{"PATCH", "/v1/proxies/b", "{}", 404, "b: no such proxy"},
+		{"DELETE", "/v1/proxies/b", "", 404, "b: no such proxy"},
+		{"PUT", "/v1/proxies/b/faults/replies", `{"fault":"reset"}`, 404, "b: no such proxy"},
+		{"GET", "/v1/proxies/a/faults", "", 404, "nothing at /v1/proxies/a/faults"},
+		{"PUT", "/v1/proxies", "{}", 405, "PUT is not for /v1/proxies"},
+		{"POST", "/v1/proxies", "", 400, "the body: EOF"},
+		{"POST", "/v1/proxies", "[]", 400, "the body: json: "},
+		{"POST", "/v1/proxies", `{"listen":":0","target":"a:1"}{}`, 400, "the body: something follows the object"},
+		{"POST", "/v1/proxies", `{"listening":":0"}`, 400, `the body: json: unknown field "listening"`},
+		{"POST", "/v1/proxies", `{"target":"a:1"}`, 400, `listen: "": want HOST:PORT or [IPv6]:PORT`},
+		{"POST", "/v1/proxies", `{"listen":":0","target":"a:1","name":"a/b"}`, 400, `name: "a/b": want`},
+		{"POST", "/v1/proxies", `{"listen":"` + free + `","target":"a:1","name":"a"}`, 409, "a: there is a proxy of that name"},
+		{"POST", "/v1/proxies", `{"listen":"` + taken.Listen + `","target":"a:1"}`, 409, "listen tcp " + taken.Listen + ": bind: address already in use"},
+		{"POST", "/v1/proxies", `{"listen":"` + strings.Repeat("x", maxBody) + `"}`, 413, "the body is larger than 65536 octets (64 KiB)"},
+		{"PATCH", "/v1/proxies/a", `{"target":"b:2","replies":"rest"}`, 400, "replies: fault "},
+		{"PATCH", "/v1/proxies/a", `{"name":"b"}`, 400, `the body: json: unknown field "name"`},
+		{"PUT", "/v1/proxies/a/faults/sideways", `{"fault":"reset"}`, 400, `sideways: "sideways" is none of requests, replies and connect`},
+		{"PUT", "/v1/proxies/a/faults/connect", `{"fault":"reset"}`, 400, "connect: reset is no fault of connecting"},
+		{"PUT", "/v1/proxies/a/faults/replies", `{}`, 400, "the body: no fault in it"},
+		{"PUT", "/v1/proxies/a/faults/replies", `null`, 400, "the body: want an object"},
+		{"PUT", "/v1/proxies/a/faults/replies", `{"fault":null}`, 400, "the body: fault: null is no value"},
+		{"PUT", "/v1/proxies/a/faults/replies", `{"Fault":"reset"}`, 400, `the body: unknown field "Fault"`},
+		{"PATCH", "/v1/proxies/a", `{"target":"b:2","TARGET":"c:3"}`, 400, `the body: unknown field "TARGET"`},
+		{"PATCH", "/v1/proxies/a", `{"requeſts":"reset"}`, 400, `the body: unknown field "requeſts"`},
+		{"PATCH", "/v1/proxies/a", `{"target":"b:2","target":"c:3"}`, 400, "the body: target: a second time"},
+		{"PATCH", "/v1/proxies/a", `{"seed":null}`, 400, "the body: seed: null is no value"},
+		{"PATCH", "/v1/proxies/a", `{"target":"x y:1"}`, 400, `target: "x y:1": want HOST:PORT or [IPv6]:PORT`},
+		{"DELETE", "/v1/proxies/a/faults/sideways", "", 400, "sideways: "},
+	} {
+		req, err := http.NewRequest(r.method, c.URL+r.path, strings.NewReader(r.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, text := send(t, req)
+		var body errorBody
+		if err := json.Unmarshal(text, &body); err != nil || status != r.status || !strings.HasPrefix(body.Error, r.want) {
+			t.Errorf("%s %s %.60s\n%d %s, want %d %s", r.method, r.path, r.body, status, text, r.status, r.want)
+		}
+	}
+	if listensAt(free) {
+		t.Error("the name was taken, and the listener stayed open")
+	}
+	if now, _ := s.Proxy("a"); now != taken || len(s.Proxies()) != 1 {
+		t.Errorf("errors changed it: %+v", s.Proxies())
+	}
+	var failed *APIError
+	if _, err := c.Proxy(context.Background(), "b"); !errors.As(err, &failed) || failed.Status != 404 || err.Error() != "b: no such proxy" {
+		t.Error(err)
+	}
+}
+
+func send(t testing.TB, req *http.Request) (int, []byte) {
+	t.Helper()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(body) > 0 && resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%s %s: %s", req.Method, req.URL, resp.Header.Get("Content-Type"))
+	}
+	return resp.StatusCode, body
+}
+
+// A web page in somebody's browser, or a name of its own that points here, gets nothing.
+func TestAdminKeepsWebPagesOut(t *testing.T) {
+	a := &Admin{Set: new(Set), Hosts: []string{"proxy"}}
+	for _, c := range []struct {
+		host, origin string
+		status       int
+	}{
+		{"127.0.0.1:8474", "", 200}, {"127.0.0.1", "", 200}, {"[::1]:8474", "", 200}, {"[::1]", "", 200},
+		{"localhost:8474", "", 200}, {"proxy:8474", "", 200}, {"proxy", "", 200},
+		{"LOCALHOST:8474", "", 200}, {"localhost.", "", 200}, {"localhost.:8474", "", 200}, {"Proxy.:8474", "", 200},
+		{"[localhost]", "", 403}, {"[localhost]:8474", "", 403}, {"[127.0.0.1]", "", 403}, {"localhost..", "", 403},
+		{"evil.example:8474", "", 403}, {"", "", 403}, {"localhost.evil.example", "", 403},
+		{"127.0.0.1:8474", "http://evil.example", 403}, {"localhost", "null", 403}, {"localhost:8474", "http://localhost:8474", 403},
+	} {
+		req := httptest.NewRequest("GET", "/v1/proxies", nil)
+		req.Host = c.host
+		if c.origin != "" {
+			req.Header.Set("Origin", c.origin)
+		}
+		got := httptest.NewRecorder()
+		a.ServeHTTP(got, req)
+		if got.Code != c.status {
+			t.Errorf("host %q, origin %q: %d, want %d", c.host, c.origin, got.Code, c.status)
+		}
+	}
+}
+
+type media struct {
+	Schema  map[string]any
+	Example any
+}
+
+type operation struct {
+	RequestBody struct {
+		Content map[string]media
+	} `yaml:"requestBody"`
+	Responses map[string]any
+}
+
+type description struct {
+	OpenAPI    string
+	Paths      map[string]map[string]yaml.Node
+	Components struct {
+		Schemas   map[string]struct{ Properties map[string]any }
+		Responses map[string]struct{ Content map[string]media }
+	}
+}
+
+func readDescription(t *testing.T) (api description) {
+	t.Helper()
+	text, err := os.ReadFile("../docs/proxy-api.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Load(text, &api); err != nil {
+		t.Fatal(err)
+	}
+	return api
+}
+
+func TestOpenAPIHasTheRoutes(t *testing.T) {
+	api := readDescription(t)
+	if !strings.HasPrefix(api.OpenAPI, "3.1.") {
+		t.Error(api.OpenAPI)
+	}
+	var described, there []string
+	for path, methods := range api.Paths {
+		for method := range methods {
+			if method != "parameters" {
+				described = append(described, strings.ToUpper(method)+" "+path)
+			}
+		}
+	}
+	for _, r := range routes {
+		there = append(there, r.method+" "+r.path)
+	}
+	slices.Sort(described)
+	slices.Sort(there)
+	if diff := cmp.Diff(there, described); diff != "" {
+		t.Errorf("the routes, and docs/proxy-api.yaml:\n%s", diff)
+	}
+}
+
+func TestOpenAPIHasTheFields(t *testing.T) {
+	api := readDescription(t)
+	for name, of := range map[string]any{"Spec": Spec{}, "Status": Status{}, "Change": Change{}, "Fault": faultBody{}, "Problem": errorBody{}} {
+		var has []string
+		for field := range api.Components.Schemas[name].Properties {
+			has = append(has, field)
+		}
+		slices.Sort(has)
+		if diff := cmp.Diff(fieldsOf(reflect.TypeOf(of)), has); diff != "" {
+			t.Errorf("the fields of %s:\n%s", name, diff)
+		}
+	}
+	for name, of := range map[string]any{"Status": new(Status), "Missing": new(errorBody), "Taken": new(errorBody), "Error": new(errorBody)} {
+		strictly(t, name, api.Components.Responses[name].Content["application/json"].Example, of)
+	}
+}
+
+// The requests of the examples are made, in an order that works.
+func TestOpenAPIExamples(t *testing.T) {
+	api := readDescription(t)
+	_, c, _ := admin(t)
+	for _, step := range []struct{ method, path, at string }{
+		{"post", "/v1/proxies", "/v1/proxies"},
+		{"patch", "/v1/proxies/{name}", "/v1/proxies/redis"},
+		{"put", "/v1/proxies/{name}/faults/{on}", "/v1/proxies/redis/faults/requests"},
+	} {
+		var described operation
+		node := api.Paths[step.path][step.method]
+		if err := node.Decode(&described); err != nil {
+			t.Fatal(err)
+		}
+		body, err := json.Marshal(described.RequestBody.Content["application/json"].Example)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequest(strings.ToUpper(step.method), c.URL+step.at, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, answer := send(t, req)
+		if status >= 300 || described.Responses[strconv.Itoa(status)] == nil {
+			t.Errorf("%s %s with the example: %d %s", step.method, step.path, status, answer)
+		}
+	}
+}
+
+// fieldsOf are the JSON names of a struct's fields.
+func fieldsOf(t reflect.Type) (fields []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			fields = append(fields, fieldsOf(f.Type)...)
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		fields = append(fields, name)
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// strictly decodes an example of the description.
+func strictly(t *testing.T, name string, example, into any) {
+	t.Helper()
+	text, err := json.Marshal(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil || reflect.ValueOf(into).Elem().IsZero() {
+		t.Errorf("the example of %s, %s: %v", name, text, err)
+	}
+}
