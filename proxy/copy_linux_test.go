@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"github.com/bothends/bothends/internal/proxytest"
 	"io"
 	"net"
 	"os"
@@ -35,7 +36,7 @@ func echo(c *net.TCPConn) { io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{
 // A connection has two descriptors, four while it passes on much, and none afterwards.
 func TestDescriptors(t *testing.T) {
 	const connections, much = 20, 16 << 20
-	p := serve(t, &Proxy{Target: target(t, echo)})
+	p := launch(t, &Proxy{Target: proxytest.Target(t, echo)})
 	p.dial().Close() // what is opened once
 	p.want(EndedFIN, 0, 0)
 	before := openFiles(t)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"github.com/bothends/bothends/internal/proxytest"
 	"io"
 	"net"
 	"sync"
@@ -27,7 +28,7 @@ func TestEndsComeAfterADelay(t *testing.T) {
 		{"delay:50ms+halfclose:10", "Farewell, ", "fin", func(c *net.TCPConn) { io.Copy(io.Discard, c) }, EndedFIN, 10},
 	} {
 		t.Run(c.replies+" "+c.how, func(t *testing.T) {
-			p := serve(t, &Proxy{Replies: parse(t, c.replies), Target: target(t, func(conn *net.TCPConn) {
+			p := launch(t, &Proxy{Replies: parse(t, c.replies), Target: proxytest.Target(t, func(conn *net.TCPConn) {
 				io.ReadFull(conn, make([]byte, 1))
 				io.WriteString(conn, "Farewell, client")
 				c.end(conn)
@@ -35,7 +36,7 @@ func TestEndsComeAfterADelay(t *testing.T) {
 			conn := p.dial()
 			start := time.Now()
 			io.WriteString(conn, "x")
-			got, how := howItEnds(t, conn)
+			got, how := proxytest.HowItEnds(t, conn)
 			if got != c.got || how != c.how || time.Since(start) < delay {
 				t.Errorf("%q, %s after %v", got, how, time.Since(start))
 			}
@@ -49,17 +50,17 @@ func TestEndsComeAfterADelay(t *testing.T) {
 
 // Octets that a delay holds do not keep a proxy from its end, nor a goroutine.
 func TestCloseDropsWhatADelayHolds(t *testing.T) {
-	p := serve(t, &Proxy{Replies: fault.Delay(time.Hour), Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Replies: fault.Delay(time.Hour), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.WriteString(c, "held")
 		c.CloseWrite()
 		io.Copy(io.Discard, c)
 	})})
 	c := p.dial()
 	awaitOpen(p)
-	for link := p.openLinks()[0]; len(fault.Struck(link.replies.faulty)) == 0; {
+	for session := p.openSessions()[0]; len(fault.Struck(session.replies.faulty)) == 0; {
 	}
 	p.Close()
-	if text, how := howItEnds(t, c); text != "" || how != "reset" {
+	if text, how := proxytest.HowItEnds(t, c); text != "" || how != "reset" {
 		t.Errorf("%q, %s", text, how)
 	}
 	p.want(EndedStopped, 0, 0, "replies delay:1h0m0s")
@@ -69,7 +70,7 @@ func TestCloseDropsWhatADelayHolds(t *testing.T) {
 // sent its request and its FIN is not.
 func TestClientsThatLeaveBeforeADelayIsOver(t *testing.T) {
 	const clients = 200
-	p := serve(t, &Proxy{Connect: fault.Delay(time.Hour), Target: "127.0.0.1:1"})
+	p := launch(t, &Proxy{Connect: fault.Delay(time.Hour), Target: "127.0.0.1:1"})
 	var leaving sync.WaitGroup
 	for i := range clients {
 		c, err := net.Dial("tcp", p.address)
@@ -95,11 +96,11 @@ func TestClientsThatLeaveBeforeADelayIsOver(t *testing.T) {
 		t.Errorf("they were let go after %v", d)
 	}
 
-	p = serve(t, &Proxy{Connect: fault.Delay(50 * time.Millisecond), Target: target(t, answers("ok", 1))})
+	p = launch(t, &Proxy{Connect: fault.Delay(50 * time.Millisecond), Target: proxytest.Target(t, proxytest.Answers("ok", 1))})
 	c := p.dial()
 	io.WriteString(c, "x")
 	c.CloseWrite()
-	if got, how := howItEnds(t, c); got != "ok" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "ok" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 }
@@ -107,9 +108,9 @@ func TestClientsThatLeaveBeforeADelayIsOver(t *testing.T) {
 // Where there is no target the client's connect succeeds, always, and then the
 // connection ends in the way that was set.
 func TestUnreachableTarget(t *testing.T) {
-	nobody := freeAddress(t)
+	nobody := proxytest.FreeAddress(t)
 	for _, how := range []Closing{"", ClosingReset, ClosingFIN} {
-		p := serve(t, &Proxy{Target: nobody, Unreachable: how})
+		p := launch(t, &Proxy{Target: nobody, Unreachable: how})
 		want := string(cmp.Or(how, ClosingReset))
 		var clients sync.WaitGroup
 		few := make(chan struct{}, 20) // so that none waits for a processor for long
@@ -127,7 +128,7 @@ func TestUnreachableTarget(t *testing.T) {
 				if i%100 > 0 { // a request, which is not read
 					io.WriteString(c, "x")
 				}
-				if _, got := howItEnds(t, c); got != want {
+				if _, got := proxytest.HowItEnds(t, c); got != want {
 					t.Errorf("%q: %s", how, got)
 				}
 			})

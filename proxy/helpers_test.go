@@ -4,10 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +12,7 @@ import (
 
 	"github.com/bothends/bothends/fault"
 	"github.com/bothends/bothends/internal/errno"
+	"github.com/bothends/bothends/internal/proxytest"
 )
 
 func TestMain(m *testing.M) {
@@ -22,8 +20,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// giveUp bounds a test that waits for what does not come.
-const giveUp = 20 * time.Second
+const giveUp = proxytest.GiveUp
 
 func parse(t testing.TB, text string) fault.Fault {
 	t.Helper()
@@ -32,45 +29,6 @@ func parse(t testing.TB, text string) fault.Fault {
 		t.Fatal(err)
 	}
 	return f
-}
-
-// target listens, and runs handle on each connection until the test is over.
-func target(t testing.TB, handle func(*net.TCPConn)) (address string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		var handling sync.WaitGroup
-		defer handling.Wait()
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			handling.Go(func() {
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(giveUp))
-				handle(c.(*net.TCPConn))
-			})
-		}
-	}()
-	t.Cleanup(func() { ln.Close(); <-served })
-	return ln.Addr().String()
-}
-
-// answers is a target that sends a reply to n octets, and then its FIN.
-func answers(reply string, n int) func(*net.TCPConn) {
-	return func(c *net.TCPConn) {
-		if _, err := io.ReadFull(c, make([]byte, n)); err == nil {
-			io.WriteString(c, reply)
-		}
-		c.CloseWrite()
-		io.Copy(io.Discard, c)
-	}
 }
 
 // running is a proxy that serves.
@@ -82,8 +40,8 @@ type running struct {
 	served  chan error
 }
 
-// serve runs p until the test is over.
-func serve(t testing.TB, p *Proxy) *running {
+// launch runs p until the test is over.
+func launch(t testing.TB, p *Proxy) *running {
 	t.Helper()
 	ln, err := listen("127.0.0.1:0")
 	if err != nil {
@@ -92,10 +50,7 @@ func serve(t testing.TB, p *Proxy) *running {
 	r := &running{p, t, ln.Addr().String(), make(chan Connection, 10000), make(chan error, 1)}
 	p.Done = func(c Connection) { r.ended <- c }
 	go func() { r.served <- p.Serve(ln) }()
-	for entered := false; !entered; { // a fault on connecting acts from then on
-		p.mu.Lock()
-		entered = p.gate != nil
-		p.mu.Unlock()
+	for !p.Enabled() { // a fault on connecting acts from then on
 	}
 	t.Cleanup(func() {
 		p.Close()
@@ -126,7 +81,7 @@ func (r *running) dialReset() {
 	if _, err := io.WriteString(c, "x"); errno.Reset.Has(err) {
 		return // which read would not tell a second time
 	}
-	if got, how := howItEnds(r.t, c); got != "" || how != "reset" {
+	if got, how := proxytest.HowItEnds(r.t, c); got != "" || how != "reset" {
 		r.t.Errorf("the client saw %q and %s: a failure must not look like an end", got, how)
 	}
 }
@@ -155,21 +110,4 @@ func (r *running) want(ended Ended, requests, replies int64, faults ...string) C
 		r.t.Errorf("reported %+v, want %s, %d octets and %d, faults %v", c, ended, requests, replies, faults)
 	}
 	return c
-}
-
-// howItEnds reads to the end, and says how that came: fin, reset or silence.
-func howItEnds(t testing.TB, c net.Conn) (octets string, how string) {
-	t.Helper()
-	var b strings.Builder
-	_, err := io.Copy(&b, c)
-	switch {
-	case err == nil:
-		return b.String(), "fin"
-	case errno.Reset.Has(err):
-		return b.String(), "reset"
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return b.String(), "silence"
-	}
-	t.Fatal(err)
-	return "", ""
 }

@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"github.com/bothends/bothends/internal/proxytest"
 	"io"
-	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,10 +18,10 @@ import (
 )
 
 func TestZeroFaultsPassOctetsOn(t *testing.T) {
-	p := serve(t, &Proxy{Name: "plain", Target: target(t, answers("Farewell, client", 16))})
+	p := launch(t, &Proxy{Name: "plain", Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 16))})
 	c := p.dial()
 	io.WriteString(c, "Hi there, server")
-	if got, how := howItEnds(t, c); got != "Farewell, client" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "Farewell, client" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 	c.Close()
@@ -37,7 +36,7 @@ func TestZeroFaultsPassOctetsOn(t *testing.T) {
 func TestHalfCloseKeepsTheReply(t *testing.T) {
 	const request, reply = 1 << 20, 8 << 20
 	for _, faults := range []string{"", "delay:1ms"} {
-		p := serve(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: target(t, func(c *net.TCPConn) {
+		p := launch(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: proxytest.Target(t, func(c *net.TCPConn) {
 			if n, err := io.Copy(io.Discard, c); n != request || err != nil { // all of it, before the first octet of the reply
 				t.Errorf("the target got %d octets, %v", n, err)
 			}
@@ -58,14 +57,14 @@ func TestHalfCloseKeepsTheReply(t *testing.T) {
 func TestTargetMayCloseFirst(t *testing.T) {
 	const request = 8 << 20
 	got := make(chan int64, 1)
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.WriteString(c, "go on")
 		c.CloseWrite()
 		n, _ := io.Copy(io.Discard, c)
 		got <- n
 	})})
 	c := p.dial()
-	if text, how := howItEnds(t, c); text != "go on" || how != "fin" {
+	if text, how := proxytest.HowItEnds(t, c); text != "go on" || how != "fin" {
 		t.Errorf("%q, %s", text, how)
 	}
 	c.Write(make([]byte, request))
@@ -80,13 +79,13 @@ func TestTargetMayCloseFirst(t *testing.T) {
 func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
 	for _, octets := range []int{0, 10, 100_000} {
 		for _, faults := range []string{"", "drip:30000"} {
-			p := serve(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: target(t, func(c *net.TCPConn) {
+			p := launch(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: proxytest.Target(t, func(c *net.TCPConn) {
 				io.ReadFull(c, make([]byte, 1))
 				fault.Conn(c, fault.Reset(octets)).Write(make([]byte, octets))
 			})})
 			c := p.dial()
 			io.WriteString(c, "x")
-			if got, how := howItEnds(t, c); len(got) != octets || how != "reset" {
+			if got, how := proxytest.HowItEnds(t, c); len(got) != octets || how != "reset" {
 				t.Errorf("%d octets and RST with %q came as %d octets and %s", octets, faults, len(got), how)
 			}
 			if got := p.next(); got.Ended != EndedTargetReset || got.ReplyOctets != int64(octets) || got.Error == "" {
@@ -98,8 +97,8 @@ func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
 				how    string
 			}
 			got := make(chan end, 1)
-			p = serve(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: target(t, func(c *net.TCPConn) {
-				text, how := howItEnds(t, c)
+			p = launch(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: proxytest.Target(t, func(c *net.TCPConn) {
+				text, how := proxytest.HowItEnds(t, c)
 				got <- end{len(text), how}
 			})})
 			fault.Conn(p.dial(), fault.Reset(octets)).Write(make([]byte, octets))
@@ -116,7 +115,7 @@ func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
 // Also when its kernel has no room for them yet: they wait in the proxy's send queue.
 func TestResetWaitsForASlowReader(t *testing.T) {
 	const octets = 50_000
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.ReadFull(c, make([]byte, 1))
 		fault.Conn(c, fault.Reset(octets)).Write(make([]byte, octets))
 	})})
@@ -124,12 +123,12 @@ func TestResetWaitsForASlowReader(t *testing.T) {
 	c.SetReadBuffer(4096)
 	io.WriteString(c, "x")
 	awaitOpen(p)
-	for link, seen := p.openLinks()[0], false; !seen; { // the proxy has the RST
-		link.mu.Lock()
-		seen = link.ended != ""
-		link.mu.Unlock()
+	for session, seen := p.openSessions()[0], false; !seen; { // the proxy has the RST
+		session.mu.Lock()
+		seen = session.ended != ""
+		session.mu.Unlock()
 	}
-	if got, how := howItEnds(t, c); len(got) != octets || how != "reset" {
+	if got, how := proxytest.HowItEnds(t, c); len(got) != octets || how != "reset" {
 		t.Errorf("%d octets and %s", len(got), how)
 	}
 	p.want(EndedTargetReset, 1, octets)
@@ -138,10 +137,10 @@ func TestResetWaitsForASlowReader(t *testing.T) {
 // Nobody reads from a side any more that has sent its FIN. Its RST is seen all the same.
 func TestResetAfterFIN(t *testing.T) {
 	got, mayReset := make(chan string, 1), make(chan struct{})
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
 		close(mayReset)
-		if newSide(c).awaitGone() { // after the FIN a read would return at once
+		if newPeerConn(c).awaitGone() { // after the FIN a read would return at once
 			got <- "reset"
 		} else {
 			got <- "not reset"
@@ -175,13 +174,13 @@ func TestFaultsOnReplies(t *testing.T) {
 		{"first:0(reset:10)", "Farewell, client", "fin", EndedFIN, nil},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
-			p := serve(t, &Proxy{Replies: parse(t, c.fault), Target: target(t, answers("Farewell, client", 16))})
+			p := launch(t, &Proxy{Replies: parse(t, c.fault), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 16))})
 			conn := p.dial()
 			io.WriteString(conn, "Hi there, server")
 			if c.how == "silence" {
 				conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 			}
-			got, how := howItEnds(t, conn)
+			got, how := proxytest.HowItEnds(t, conn)
 			if got != c.got || how != c.how {
 				t.Errorf("the client got %q and %s, want %q and %s", got, how, c.got, c.how)
 			}
@@ -210,14 +209,14 @@ func TestFaultsOnRequests(t *testing.T) {
 		t.Run(c.fault, func(t *testing.T) {
 			got, how := "", ""
 			read := make(chan struct{})
-			p := serve(t, &Proxy{Requests: parse(t, c.fault), Target: target(t, func(conn *net.TCPConn) {
-				got, how = howItEnds(t, conn)
+			p := launch(t, &Proxy{Requests: parse(t, c.fault), Target: proxytest.Target(t, func(conn *net.TCPConn) {
+				got, how = proxytest.HowItEnds(t, conn)
 				close(read)
 			})})
 			conn := p.dial()
 			io.WriteString(conn, "Hi there, server")
 			conn.CloseWrite()
-			if _, how := howItEnds(t, conn); how != c.client {
+			if _, how := proxytest.HowItEnds(t, conn); how != c.client {
 				t.Errorf("the client's end: %s, want %s", how, c.client)
 			}
 			<-read
@@ -235,13 +234,13 @@ func TestFaultsOnRequests(t *testing.T) {
 // sends is passed on whole: the fault does not read it away.
 func TestAfterCloseTheOtherDirectionIsWhole(t *testing.T) {
 	const reply = 4 << 20
-	p := serve(t, &Proxy{Requests: fault.Close(5), Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Requests: fault.Close(5), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
 		c.Write(bytes.Repeat([]byte("0123456789abcdef"), reply/16))
 	})})
 	c := p.dial()
 	io.WriteString(c, "Hi there, server")
-	got, how := howItEnds(t, c)
+	got, how := proxytest.HowItEnds(t, c)
 	if got != strings.Repeat("0123456789abcdef", reply/16) || how != "fin" {
 		t.Errorf("%d octets, %s", len(got), how)
 	}
@@ -254,7 +253,7 @@ func TestAfterCloseTheOtherDirectionIsWhole(t *testing.T) {
 func TestAfterCloseWhatWasNotReadDoesNotDestroyTheReply(t *testing.T) {
 	const reply = 3_000_000
 	sent := make(chan struct{})
-	p := serve(t, &Proxy{Requests: fault.Close(8), Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Requests: fault.Close(8), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
 		c.Write(make([]byte, reply))
 		c.Close()
@@ -263,7 +262,7 @@ func TestAfterCloseWhatWasNotReadDoesNotDestroyTheReply(t *testing.T) {
 	c := p.dial()
 	c.Write(make([]byte, 100_000))
 	<-sent
-	if got, how := howItEnds(t, c); len(got) != reply || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); len(got) != reply || how != "fin" {
 		t.Errorf("the client got %d octets and %s", len(got), how)
 	}
 	c.Close()
@@ -273,12 +272,12 @@ func TestAfterCloseWhatWasNotReadDoesNotDestroyTheReply(t *testing.T) {
 // The target does not know of the half-close, and must be able to send all it has.
 func TestAfterHalfCloseTheTargetIsNotStopped(t *testing.T) {
 	done := make(chan error, 1)
-	p := serve(t, &Proxy{Replies: fault.HalfClose(5), Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Replies: fault.HalfClose(5), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		_, err := c.Write(make([]byte, 32<<20))
 		done <- err
 	})})
 	c := p.dial()
-	if got, how := howItEnds(t, c); len(got) != 5 || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); len(got) != 5 || how != "fin" {
 		t.Errorf("%d octets, %s", len(got), how)
 	}
 	if err := <-done; err != nil {
@@ -288,11 +287,11 @@ func TestAfterHalfCloseTheTargetIsNotStopped(t *testing.T) {
 
 // toxiproxy cannot fail the first connections and then work (its issue 404).
 func TestFailTheFirstAndThenWork(t *testing.T) {
-	p := serve(t, &Proxy{Replies: fault.FailFirst(2, fault.Reset(10)), Target: target(t, answers("Farewell, client", 1))})
+	p := launch(t, &Proxy{Replies: fault.FailFirst(2, fault.Reset(10)), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1))})
 	for i, want := range []string{"10 reset", "10 reset", "16 fin", "16 fin"} {
 		c := p.dial()
 		io.WriteString(c, "x")
-		got, how := howItEnds(t, c)
+		got, how := proxytest.HowItEnds(t, c)
 		if (len(got) == 10) != strings.HasPrefix(want, "10") || !strings.HasSuffix(want, how) {
 			t.Errorf("connection %d: %d octets and %s, want %s", i, len(got), how, want)
 		}
@@ -307,7 +306,7 @@ func TestTargetThatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	p := serve(t, &Proxy{Target: ln.Addr().String()})
+	p := launch(t, &Proxy{Target: ln.Addr().String()})
 	p.dialReset()
 	if got := p.want(EndedNoTarget, 0, 0); got.Error != "connect to "+p.Target+": connection refused" {
 		t.Error(got.Error)
@@ -321,17 +320,17 @@ func TestDialTimeout(t *testing.T) {
 	}
 	hanging := fault.Listen(ln, fault.Hang())
 	defer hanging.Close()
-	p := serve(t, &Proxy{Target: ln.Addr().String(), DialTimeout: 30 * time.Millisecond})
+	p := launch(t, &Proxy{Target: ln.Addr().String(), DialTimeout: 30 * time.Millisecond})
 	p.dialReset()
 	if got := p.want(EndedNoTarget, 0, 0); !strings.HasSuffix(got.Error, "i/o timeout") {
 		t.Error(got.Error)
 	}
 
-	p = serve(t, &Proxy{Target: ln.Addr().String(), DialTimeout: -1})
+	p = launch(t, &Proxy{Target: ln.Addr().String(), DialTimeout: -1})
 	c := p.dial()
 	awaitOpen(p)
 	p.Close() // ends the dialling
-	if _, how := howItEnds(t, c); how != "reset" {
+	if _, how := proxytest.HowItEnds(t, c); how != "reset" {
 		t.Error(how)
 	}
 	p.want(EndedStopped, 0, 0)
@@ -349,7 +348,7 @@ func awaitOpen(p *running) {
 // A side that does not read holds what is meant for it, and nothing else.
 func TestSlowReaderHoldsOnlyItsOwnDirection(t *testing.T) {
 	const request = 16 << 20
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		blocked := make(chan struct{})
 		go func() { // more than all buffers take
 			defer close(blocked)
@@ -367,8 +366,8 @@ func TestSlowReaderHoldsOnlyItsOwnDirection(t *testing.T) {
 
 // A fault keeps a Write for ever, and the side that the octets came from goes.
 func TestStalledLinkEndsWithItsClient(t *testing.T) {
-	p := serve(t, &Proxy{Requests: fault.Stall(4), Target: target(t, func(c *net.TCPConn) {
-		if got, how := howItEnds(t, c); got != "Hi t" || how != "reset" {
+	p := launch(t, &Proxy{Requests: fault.Stall(4), Target: proxytest.Target(t, func(c *net.TCPConn) {
+		if got, how := proxytest.HowItEnds(t, c); got != "Hi t" || how != "reset" {
 			t.Errorf("%q, %s", got, how)
 		}
 	})})
@@ -383,8 +382,8 @@ func TestStalledLinkEndsWithItsClient(t *testing.T) {
 // A client that has sent its FIN waits on in silence, also when the target has gone.
 func TestStallIsSilentAfterBothFINs(t *testing.T) {
 	gone := make(chan struct{})
-	p := serve(t, &Proxy{Replies: fault.Stall(4), Target: target(t, func(c *net.TCPConn) {
-		answers("Farewell, client", 16)(c)
+	p := launch(t, &Proxy{Replies: fault.Stall(4), Target: proxytest.Target(t, func(c *net.TCPConn) {
+		proxytest.Answers("Farewell, client", 16)(c)
 		c.Close()
 		close(gone)
 	})})
@@ -393,7 +392,7 @@ func TestStallIsSilentAfterBothFINs(t *testing.T) {
 	c.CloseWrite()
 	<-gone
 	c.SetReadDeadline(time.Now().Add(4 * patience))
-	if got, how := howItEnds(t, c); got != "Fare" || how != "silence" {
+	if got, how := proxytest.HowItEnds(t, c); got != "Fare" || how != "silence" {
 		t.Errorf("%q, %s", got, how)
 	}
 	c.SetLinger(0)
@@ -405,10 +404,10 @@ func TestStallIsSilentAfterBothFINs(t *testing.T) {
 // silence for a while, and then the link ends, also when the target knows of no end.
 func TestStallEndsAfterTheFIN(t *testing.T) {
 	for _, targetEnds := range []bool{true, false} {
-		p := serve(t, &Proxy{Replies: fault.Stall(4), Target: target(t, func(c *net.TCPConn) {
+		p := launch(t, &Proxy{Replies: fault.Stall(4), Target: proxytest.Target(t, func(c *net.TCPConn) {
 			io.WriteString(c, "Farewell, client")
 			io.Copy(io.Discard, c)
-			if !targetEnds && !newSide(c).awaitGone() {
+			if !targetEnds && !newPeerConn(c).awaitGone() {
 				t.Error("the target was not reset")
 			}
 		})})
@@ -426,11 +425,11 @@ func TestStallEndsAfterTheFIN(t *testing.T) {
 
 // What a fault only delays is waited for, however long after the FIN it comes.
 func TestSlowReplyOutlastsTheFIN(t *testing.T) {
-	p := serve(t, &Proxy{Replies: fault.Delay(grace * 3 / 2), Target: target(t, answers("Farewell, client", 1))})
+	p := launch(t, &Proxy{Replies: fault.Delay(grace * 3 / 2), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1))})
 	c := p.dial()
 	io.WriteString(c, "x")
 	c.CloseWrite()
-	if got, how := howItEnds(t, c); got != "Farewell, client" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "Farewell, client" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 }
@@ -447,50 +446,33 @@ func TestHowDiallingEnded(t *testing.T) {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 	}
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) { c.SetLinger(0) })})
-	if _, how := howItEnds(t, p.dial()); how != "reset" {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) { c.SetLinger(0) })})
+	if _, how := proxytest.HowItEnds(t, p.dial()); how != "reset" {
 		t.Error(how)
 	}
 	p.want(EndedTargetReset, 0, 0)
 }
 
-func TestPausesAfterAcceptErrorsGrow(t *testing.T) {
-	var log strings.Builder
-	p := serve(t, &Proxy{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	p.Close()
-	var pauses []time.Duration
-	for last := time.Duration(0); len(pauses) < 10; pauses = append(pauses, last) {
-		last = p.pause(syscall.EMFILE, last)
-	}
-	const ms = time.Millisecond
-	if want := []time.Duration{5 * ms, 10 * ms, 20 * ms, 40 * ms, 80 * ms, 160 * ms, 320 * ms, 640 * ms, time.Second, time.Second}; !slices.Equal(pauses, want) {
-		t.Error(pauses)
-	}
-	if strings.Count(log.String(), "too many open files") != 1 { // one line, which counts
-		t.Error(log.String())
-	}
-}
-
 // A Write that lasts is not disturbed by the watching.
 func TestSlowWritesAreWatchedAndGoOn(t *testing.T) {
 	text := strings.Repeat("0123456789", 8)
-	p := serve(t, &Proxy{Replies: fault.Drip(10, 2*patience), Target: target(t, answers(text, 0))})
-	if got, how := howItEnds(t, p.dial()); got != text || how != "fin" {
+	p := launch(t, &Proxy{Replies: fault.Drip(10, 2*patience), Target: proxytest.Target(t, proxytest.Answers(text, 0))})
+	if got, how := proxytest.HowItEnds(t, p.dial()); got != text || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 }
 
 func TestSeedRepeatsTheDecisions(t *testing.T) {
 	run := func(seed uint64) string {
-		p := serve(t, &Proxy{
-			Seed: seed, Target: target(t, answers("Farewell, client", 1)),
+		p := launch(t, &Proxy{
+			Seed: seed, Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1)),
 			Replies: parse(t, "50%(reset:10)"), Requests: parse(t, "50%(corrupt:0)"), // which never keeps the other from striking
 		})
 		var b strings.Builder
 		for range 40 {
 			c := p.dial()
 			io.WriteString(c, "x")
-			howItEnds(t, c)
+			proxytest.HowItEnds(t, c)
 			c.Close()
 			for _, s := range p.next().Faults {
 				b.WriteString(string(s.On)[2:3]) // q or p
@@ -512,7 +494,7 @@ func TestSeedRepeatsTheDecisions(t *testing.T) {
 }
 
 func TestShutdownLetsConnectionsEnd(t *testing.T) {
-	p := serve(t, &Proxy{Target: target(t, answers("ok", 4))})
+	p := launch(t, &Proxy{Target: proxytest.Target(t, proxytest.Answers("ok", 4))})
 	c := p.dial()
 	io.WriteString(c, "12")
 	awaitOpen(p)
@@ -525,7 +507,7 @@ func TestShutdownLetsConnectionsEnd(t *testing.T) {
 		t.Errorf("after Shutdown: %v", err)
 	}
 	io.WriteString(c, "34")
-	if got, how := howItEnds(t, c); got != "ok" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "ok" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 	c.Close()
@@ -537,8 +519,8 @@ func TestShutdownLetsConnectionsEnd(t *testing.T) {
 
 func TestCloseCutsBothSides(t *testing.T) {
 	ends := make(chan string, 1)
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
-		_, how := howItEnds(t, c)
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
+		_, how := proxytest.HowItEnds(t, c)
 		ends <- how
 	})})
 	c := p.dial()
@@ -546,7 +528,7 @@ func TestCloseCutsBothSides(t *testing.T) {
 	for awaitOpen(p); p.Open() == 0; {
 	}
 	p.Close()
-	if _, how := howItEnds(t, c); how != "reset" {
+	if _, how := proxytest.HowItEnds(t, c); how != "reset" {
 		t.Error(how)
 	}
 	if got := p.next(); got.Ended != EndedStopped {
@@ -561,10 +543,10 @@ func TestServeSaysWhatItCannot(t *testing.T) {
 	}
 	defer ln.Close()
 	for want, p := range map[string]*Proxy{
-		"proxy: requests: refuse is a fault of connecting; on requests there are reset:0 and stall:0": {Requests: fault.Refuse()},
-		"proxy: replies: hang is a fault of connecting; on replies there are reset:0 and stall:0":     {Replies: fault.For(time.Hour, fault.Hang())},
-		"proxy: connect: drip is no fault of connecting: there are refuse, hang and delay":            {Connect: fault.FailFirst(2, fault.Join(fault.Delay(time.Minute), fault.Drip(1, 0)))},
-		"proxy: Serve wants a *net.TCPListener, and this is a proxy.otherListener":                    nil,
+		"proxy: requests: refuse is a fault of connecting; for requests, use reset:0 or stall:0":   {Requests: fault.Refuse()},
+		"proxy: replies: hang is a fault of connecting; for replies, use reset:0 or stall:0":       {Replies: fault.For(time.Hour, fault.Hang())},
+		"proxy: connect: drip is not a fault of connecting; use refuse, hang or delay":             {Connect: fault.FailFirst(2, fault.Join(fault.Delay(time.Minute), fault.Drip(1, 0)))},
+		"proxy: cannot serve a proxy.otherListener; use a *net.TCPListener or a *net.UnixListener": nil,
 	} {
 		if p == nil {
 			if err := new(Proxy).Serve(otherListener{ln}); err == nil || err.Error() != want {
@@ -580,7 +562,7 @@ func TestServeSaysWhatItCannot(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	p := serve(t, new(Proxy))
+	p := launch(t, new(Proxy))
 	p.dialReset()
 	p.want(EndedNoTarget, 0, 0)
 	again, err := net.Listen("tcp", "127.0.0.1:0")
@@ -608,12 +590,12 @@ func TestWithoutFaultsTheOctetsStayInTheKernel(t *testing.T) {
 	}
 	const octets = 32 << 20
 	through := func(requests fault.Fault) int {
-		p := serve(t, &Proxy{Requests: requests, Target: target(t, func(c *net.TCPConn) { io.Copy(io.Discard, c) })})
+		p := launch(t, &Proxy{Requests: requests, Target: proxytest.Target(t, func(c *net.TCPConn) { io.Copy(io.Discard, c) })})
 		before := ioOctets(t)
 		c := p.dial()
 		c.Write(make([]byte, octets))
 		c.CloseWrite()
-		howItEnds(t, c)
+		proxytest.HowItEnds(t, c)
 		return ioOctets(t) - before
 	}
 	// The test's own two ends read and write each octet once.

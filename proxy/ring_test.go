@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"github.com/bothends/bothends/internal/proxytest"
 	"io"
 	"net"
 	"strings"
@@ -39,10 +40,7 @@ func TestNoLockWaitsForALookup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, err := ParseRules("f", []byte("proxies: [{listen: '"+unanswered+":1', target: '127.0.0.1:1'}]"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	rules := []Spec{{Listen: unanswered + ":1", Target: "127.0.0.1:1"}}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	waiting := make(chan error, 3)
@@ -91,7 +89,7 @@ func TestNoLockWaitsForALookup(t *testing.T) {
 func TestRingsAreRefused(t *testing.T) {
 	s, _ := set(t)
 	ctx := context.Background()
-	_, port, _ := net.SplitHostPort(freeAddress(t))
+	_, port, _ := net.SplitHostPort(proxytest.FreeAddress(t))
 	for _, c := range []struct{ listen, target string }{
 		{"127.0.0.1:", "127.0.0.1:"}, {"127.0.0.1:", "localhost:"}, {"localhost:", "127.0.0.1:"}, {"127.0.0.1:", "0.0.0.0:"},
 		{":", "127.0.0.1:"}, {":", "127.0.0.9:"}, {":", "[::1]:"}, {"0.0.0.0:", "localhost:"}, {"[::]:", "127.0.0.1:"},
@@ -102,7 +100,7 @@ func TestRingsAreRefused(t *testing.T) {
 		if !errors.As(err, &spec) || err.Error() != "target: it is the address of this proxy itself" {
 			t.Errorf("%s to %s: %v", c.listen, c.target, err)
 		}
-		if listensAt("127.0.0.1:" + port) {
+		if proxytest.ListensAt("127.0.0.1:" + port) {
 			t.Errorf("%s to %s: it listens", c.listen, c.target)
 		}
 	}
@@ -133,12 +131,9 @@ func TestRingsAreRefused(t *testing.T) {
 	if got, _ := s.Proxy("b"); got.Target != "127.0.0.1:1" {
 		t.Errorf("a refused change acts: %+v", got)
 	}
-	x, y, z := freeAddress(t), freeAddress(t), freeAddress(t)
-	r, err := ParseRules("f", []byte("proxies:\n- {name: x, listen: '"+x+"', target: '"+y+"'}\n- {name: y, listen: '"+y+"', target: '"+z+"'}\n- {name: z, listen: '"+z+"', target: '"+x+"'}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Apply(ctx, r); err == nil || err.Error() != "f:2: target: it leads back to this proxy: x -> y -> z -> x" {
+	x, y, z := proxytest.FreeAddress(t), proxytest.FreeAddress(t), proxytest.FreeAddress(t)
+	r := []Spec{{Name: "x", Listen: x, Target: y}, {Name: "y", Listen: y, Target: z}, {Name: "z", Listen: z, Target: x}}
+	if err := s.Apply(ctx, r); err == nil || err.Error() != "proxies[0]: target: it leads back to this proxy: x -> y -> z -> x" {
 		t.Errorf("a ring of three rules: %v", err)
 	}
 }
@@ -146,9 +141,9 @@ func TestRingsAreRefused(t *testing.T) {
 // A ring that exists only while it runs ends the connections, and not the descriptors.
 func TestRingsThatAppearLater(t *testing.T) {
 	family := new(family)
-	a := serve(t, &Proxy{Name: "a", family: family})
-	b := serve(t, &Proxy{Name: "b", family: family, Target: a.address})
-	self := serve(t, &Proxy{Name: "self"})
+	a := launch(t, &Proxy{Name: "a", family: family})
+	b := launch(t, &Proxy{Name: "b", family: family, Target: a.address})
+	self := launch(t, &Proxy{Name: "self"})
 	a.SetTarget(b.address)
 	self.SetTarget(self.address)
 	for _, p := range []*running{a, self} {
@@ -156,7 +151,7 @@ func TestRingsThatAppearLater(t *testing.T) {
 		if got := p.next(); p == self && (got.Ended != EndedError || !strings.HasSuffix(got.Error, "the target leads back to this proxy")) {
 			t.Errorf("%+v", got)
 		}
-		if n := p.Begun(); n != 1 {
+		if n := p.Accepted(); n != 1 {
 			t.Errorf("%d connections for one of a client", n)
 		}
 	}
@@ -164,17 +159,17 @@ func TestRingsThatAppearLater(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	// What is no ring any more works.
-	b.SetTarget(target(t, answers("ok", 1)))
+	b.SetTarget(proxytest.Target(t, proxytest.Answers("ok", 1)))
 	c := a.dial()
 	io.WriteString(c, "x")
-	if got, how := howItEnds(t, c); got != "ok" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "ok" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 }
 
 // Beyond the limit clients wait; and changes do not wait for them.
 func TestConnectionLimit(t *testing.T) {
-	p := serve(t, &Proxy{MaxConns: 2, Target: target(t, answers("ok", 1))})
+	p := launch(t, &Proxy{MaxConns: 2, Target: proxytest.Target(t, proxytest.Answers("ok", 1))})
 	first, second, third := p.dial(), p.dial(), p.dial()
 	io.WriteString(third, "x")
 	for p.Open() < 2 {
@@ -182,11 +177,11 @@ func TestConnectionLimit(t *testing.T) {
 	if err := p.SetFault(Connect, parse(t, "first:9(delay:1ms)")); err != nil {
 		t.Fatal(err)
 	}
-	if n := p.Begun(); n != 2 {
+	if n := p.Accepted(); n != 2 {
 		t.Errorf("%d connections with a limit of 2", n)
 	}
 	first.Close()
-	if got, how := howItEnds(t, third); got != "ok" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, third); got != "ok" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 	second.Close()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,147 +14,171 @@ import (
 	"github.com/bothends/bothends/internal/errno"
 )
 
-// A link is one proxied connection: a client's, and the one to the target.
-type link struct {
+// A session is one proxied connection: that of a client, and the one to the target.
+type session struct {
 	proxy          *Proxy
-	name, address  string // of the proxy and of the target, as they were at the beginning
-	client, target *side
-	admission      net.Conn // the client's side under a fault on connecting, nil without one
+	name, address  string // of the proxy and of the target, as they were at the start
+	unreachable    Closing
+	client, target *peerConn
+	arrived        *arrival // the client as the faults on connecting see it
+	admission      net.Conn // with these faults; nil if the client is admitted at once
 	requests       direction
 	replies        direction
 	open           atomic.Int32 // directions that have not ended
-	unreachable    Closing      // as it was at the beginning
 	settling       sync.WaitGroup
-	piping         atomic.Bool // a direction has the link's pipe
+	piping         atomic.Bool // a direction has the session's pipe
 
 	mu     sync.Mutex
-	ended  Ended // "" while it lives
+	ended  Ended // "" until it ends
 	err    error
 	cancel context.CancelFunc // ends the dialling; nil when there is none
 	next   []*Proxy           // the proxies that it connected to, or tried to
 }
 
-// A direction is one half of a link. It is passed on by one goroutine.
-type direction struct {
-	from, to *side
-	faulty   net.Conn // to with the faults that strike it; to itself when there are none
-	octets   int64    // sent on without faults; its goroutine's own
+// newSession makes a session for a client, and decides which faults strike it. The caller
+// holds the proxy's mu.
+func newSession(p *Proxy, arrived *arrival, admission net.Conn) *session {
+	s := &session{
+		proxy: p, name: p.Name, address: p.Target, unreachable: p.Unreachable,
+		client: arrived.peerConn, target: newPeerConn(new(net.TCPConn)), arrived: arrived, admission: admission,
+	}
+	arrived.session, s.client.session = s, s
+	if _, idle := fault.Idle(admission); idle {
+		s.admission = nil
+		arrived.admit(admission)
+	}
+	s.requests.from, s.requests.to, s.requests.faulty = s.client, s.target, p.requests.Conn(s.target)
+	s.replies.from, s.replies.to, s.replies.faulty = s.target, s.client, p.replies.Conn(s.client)
+	return s
 }
 
-// sent is the number of octets that were sent on.
-func (d *direction) sent() int64 { return d.octets + d.to.sent.Load() }
-
-// isBare reports whether no fault strikes the direction. Then its octets can stay in the
-// kernel.
-func (d *direction) isBare() bool { return d.faulty == net.Conn(d.to) }
+// wake lets the direction that a fault is on notice that it was set.
+func (s *session) wake(on Direction) {
+	if on == Requests {
+		s.requests.wake()
+	} else {
+		s.replies.wake()
+	}
+}
 
 // run moves octets until both directions have ended, and reports.
-func (l *link) run() {
-	defer l.report()
-	if !l.admit() {
+func (s *session) run() {
+	defer s.report()
+	if !s.admit() {
 		return
 	}
-	if err := l.connect(); err != nil {
-		l.end(howDialEnded(err), fmt.Errorf("connect to %s: %w", l.address, reasonOf(err)))
-		l.turnAway()
+	if err := s.connect(); err != nil {
+		s.end(howDialEnded(err), fmt.Errorf("connect to %s: %w", s.address, reasonOf(err)))
+		s.turnAway()
 		return
 	}
-	l.open.Store(2)
+	s.open.Store(2)
 	var other sync.WaitGroup
-	other.Go(func() { l.pass(&l.requests) })
-	l.pass(&l.replies)
+	other.Go(func() { s.pass(&s.requests) })
+	s.pass(&s.replies)
 	other.Wait()
 }
 
 // admit waits as long as a delay on connecting says, which an empty Write shows, or until
 // the client has left.
-func (l *link) admit() bool {
-	if l.admission == nil {
+func (s *session) admit() bool {
+	if s.admission == nil {
 		return true
 	}
 	var watching sync.WaitGroup
 	left := false
 	watching.Go(func() {
-		if left = l.client.awaitLeft(); left {
-			l.leftEarly()
+		if left = s.client.awaitLeft(); left {
+			s.leftEarly()
 		}
 	})
-	_, err := l.admission.Write(nil)
+	_, err := s.admission.Write(nil)
 	if err == nil {
-		err = fault.Flush(l.admission)
+		err = fault.Flush(s.admission)
 	}
-	l.client.SetReadDeadline(longAgo)
+	s.client.SetReadDeadline(aLongTimeAgo)
 	watching.Wait()
-	l.client.SetReadDeadline(noDeadline)
-	if err != nil && !left {
-		l.fail(&l.requests, err)
+	s.client.SetReadDeadline(noDeadline)
+	if err == nil && !left {
+		s.arrived.admit(s.admission)
+		return true
 	}
-	return err == nil && !left
+	if struck := (*fault.Error)(nil); errors.As(err, &struck) { // by a refuse that was set meanwhile
+		s.end(EndedFault, struck)
+	} else if !left {
+		s.fail(&s.requests, err)
+	}
+	return false
 }
 
-// leftEarly ends the link of a client that did not wait for the target.
-func (l *link) leftEarly() {
-	if gone, _ := l.client.isGone(); gone {
-		l.end(EndedClientReset, syscall.ECONNRESET)
+// leftEarly ends the session of a client that did not wait for the target.
+func (s *session) leftEarly() {
+	if gone, _ := s.client.isGone(); gone {
+		s.end(EndedClientReset, syscall.ECONNRESET)
 	} else {
-		l.end(EndedFault, errLeft)
+		s.end(EndedFault, errLeft)
 	}
-	fault.Drop(l.admission)
+	fault.Drop(s.admission)
 }
 
 var errLeft = errors.New("the client closed before the delay on connecting was over")
 
-// turnAway closes the client's connection because there is none to the target. The
-// client has seen by then that it was accepted: an RST that comes sooner makes connect
-// fail, now and then.
-func (l *link) turnAway() {
-	l.client.awaitSeen()
-	if l.unreachable == ClosingFIN {
-		l.client.closeBehind()
+// turnAway closes the client's connection because there is none to the target. The client
+// has seen by then that it was accepted: an RST that comes sooner makes some calls of
+// connect fail.
+func (s *session) turnAway() {
+	s.client.awaitSeen()
+	if s.unreachable == ClosingFIN {
+		s.client.closeAfterReading()
 	} else {
-		l.client.abort()
+		s.client.abort()
 	}
 }
 
-func (l *link) connect() error {
-	ctx, cancel := l.proxy.dialContext()
+func (s *session) connect() error {
+	ctx, cancel := s.proxy.dialContext()
 	defer cancel()
-	l.mu.Lock()
-	if l.ended != "" {
-		l.mu.Unlock()
+	s.mu.Lock()
+	if s.ended != "" {
+		s.mu.Unlock()
 		return ErrClosed
 	}
-	l.cancel = cancel
-	l.mu.Unlock()
+	s.cancel = cancel
+	s.mu.Unlock()
 
-	dialer := net.Dialer{Resolver: l.proxy.Resolver, Control: l.connecting}
-	conn, err := dialer.DialContext(ctx, "tcp", l.address)
+	dialer := net.Dialer{Resolver: s.proxy.Resolver, Control: s.connecting}
+	network, address := splitNetwork(s.address)
+	conn, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended != "" {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != "" {
 		conn.Close()
 		return ErrClosed
 	}
-	l.target.TCPConn = conn.(*net.TCPConn)
+	connected := conn.(socket)
+	s.target.below.Store(&connected)
 	return nil
 }
 
 // connecting is called before each connect(2), of which there may be two at a time.
-func (l *link) connecting(_, address string, _ syscall.RawConn) error {
-	next, err := l.proxy.family.connecting(l.proxy, endpoint(address))
+func (s *session) connecting(network, address string, _ syscall.RawConn) error {
+	if network == "unix" {
+		address = unixPrefix + address
+	}
+	next, err := s.proxy.family.connecting(s.proxy, endpointOf(address))
 	if next != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.next = append(l.next, next)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.next = append(s.next, next)
 	}
 	return err
 }
 
-// howDialEnded is what an error of connecting means. A target that resets at once may
-// do so before connect has returned, and want of descriptors is the proxy's own.
+// howDialEnded returns what an error of connecting means. A target that resets at once may
+// do so before connect has returned, and a lack of descriptors is the proxy's.
 func howDialEnded(err error) Ended {
 	switch {
 	case errno.Reset.Has(err):
@@ -167,113 +190,54 @@ func howDialEnded(err error) Ended {
 }
 
 // pass moves one direction's octets until it has ended, and does what its end means for
-// the link.
-func (l *link) pass(d *direction) {
-	err := l.copy(d)
+// the session.
+func (s *session) pass(d *direction) {
+	err := s.copy(d)
 	close(d.from.passed)
 	if err == nil {
-		err = l.finish(d)
+		err = s.finish(d)
 	}
 	var struck *fault.Error
 	switch {
 	case err == nil:
-		l.finished(d)
+		s.finished(d)
 	case errors.As(err, &struck):
-		l.strike(d, struck)
+		s.strike(d, struck)
 	default:
-		l.fail(d, err)
+		s.fail(d, err)
 	}
-}
-
-// copy returns nil at the FIN, with all that came before it sent on, or in a delay.
-func (l *link) copy(d *direction) (err error) {
-	if d.isBare() {
-		return l.copyBare(d)
-	}
-	wake := l.wakeWhenBroken(d)
-	_, err = io.Copy(l.watched(d), d.from.TCPConn)
-	if broken := wake(); broken && !errors.As(err, new(*fault.Error)) {
-		err = fault.Flush(d.faulty)
-	}
-	if isHalfClose(err) { // the side that sends does not know, and must not be stopped
-		_, err = io.Copy(io.Discard, d.from.TCPConn)
-	}
-	return err
-}
-
-func isHalfClose(err error) bool {
-	var struck *fault.Error
-	return errors.As(err, &struck) && struck.HalfClosed()
-}
-
-// wakeWhenBroken ends the Read of a direction when a fault after a delay has struck. The
-// function that it returns ends that, and reports whether it was so.
-func (l *link) wakeWhenBroken(d *direction) (stop func() bool) {
-	stopped, broken := make(chan struct{}), false
-	var waking sync.WaitGroup
-	waking.Go(func() {
-		for {
-			select {
-			case <-fault.Broken(d.faulty):
-				broken = true
-				d.from.SetReadDeadline(longAgo)
-			case <-stopped:
-				return
-			}
-			select { // again: a watched Write may have taken the deadline away
-			case <-time.After(10 * time.Millisecond):
-			case <-stopped:
-				return
-			}
-		}
-	})
-	return func() bool {
-		close(stopped)
-		waking.Wait()
-		if broken {
-			d.from.SetReadDeadline(noDeadline)
-		}
-		return broken
-	}
-}
-
-func (l *link) watched(d *direction) watched {
-	return watched{Conn: d.faulty, from: d.from, lost: func() { l.lose(d) }, to: d.to, outstayed: func() { l.outstay(d) }}
 }
 
 // finish passes a FIN on, and waits until it is sent: a delay may hold octets before it.
-func (l *link) finish(d *direction) error {
+func (s *session) finish(d *direction) error {
 	d.faulty.(interface{ CloseWrite() error }).CloseWrite()
-	if d.isBare() {
+	if _, idle := fault.Idle(d.faulty); idle {
 		return nil
 	}
-	if err := l.watched(d).flush(); !isHalfClose(err) {
+	if err := s.held(d).flush(); !isHalfClose(err) {
 		return err
 	}
 	return nil
 }
 
-// finished is called when a direction's FIN was sent. The second one ends the link; until
-// then the side that has sent its FIN is watched, for it is not read any more and its RST
-// would not be seen.
-func (l *link) finished(d *direction) {
-	if l.open.Add(-1) == 0 {
-		l.end(EndedFIN, nil)
-		l.close()
+// finished is called when a direction's FIN was sent. The second one ends the session;
+// until then the side that has sent its FIN is watched, for it is not read any more and
+// its RST would not be seen.
+func (s *session) finished(d *direction) {
+	if s.open.Add(-1) == 0 {
+		s.end(EndedFIN, nil)
+		s.close()
 	} else if d.from.awaitGone() && !d.from.finished.Load() {
-		l.fail(d, syscall.ECONNRESET)
+		s.fail(d, syscall.ECONNRESET)
 	}
 }
 
 // settle waits until a delay has passed on what it holds for a side, before the side is
 // closed. A stall after the delay is not waited for.
-func (l *link) settle(to *side) {
-	d := &l.requests
-	if to == l.client {
-		d = &l.replies
-	}
+func (s *session) settle(to *peerConn) {
+	d := s.directionTo(to)
 	settled := make(chan struct{})
-	l.settling.Go(func() {
+	s.settling.Go(func() {
 		defer close(settled)
 		fault.Flush(d.faulty)
 	})
@@ -282,86 +246,111 @@ func (l *link) settle(to *side) {
 		case <-settled:
 			return
 		case <-time.After(patience):
-			if stalls(d.faulty) {
+			if fault.Stalled(d.faulty) {
 				return
 			}
 		}
 	}
 }
 
-// strike ends the link after a fault has ended a side. The other gets the same.
-func (l *link) strike(d *direction, struck *fault.Error) {
-	if !l.end(EndedFault, struck) {
-		return
+func (s *session) directionTo(side *peerConn) *direction {
+	if side == s.client {
+		return &s.replies
 	}
-	l.settle(d.from)
-	if errors.Is(struck, syscall.ECONNRESET) {
-		d.from.abortBehind()
-	} else {
-		d.from.closeBehind()
-	}
-	l.close()
+	return &s.requests
 }
 
-// fail ends the link after an error of the system: RST for the side that is well, and
-// behind the octets that it was sent.
-func (l *link) fail(d *direction, err error) {
+// strike ends the session after a fault has ended a side. The other gets the same.
+func (s *session) strike(d *direction, struck *fault.Error) {
+	if !s.end(EndedFault, struck) {
+		return
+	}
+	s.settle(d.from)
+	if errors.Is(struck, syscall.ECONNRESET) {
+		d.from.abortAfterSending()
+	} else {
+		d.from.closeAfterReading()
+	}
+	s.close()
+}
+
+// fail ends the session after an error of the system: RST for the side that is well, and
+// after the octets that it was sent.
+func (s *session) fail(d *direction, err error) {
 	if errors.Is(err, net.ErrClosed) {
-		return // by a fault, whose Write is about to say so, or by the end of the link
+		s.closedHere(d)
+		return
 	}
 	broken, well := d.from, d.to
-	if l.brokeAt(d, err) == d.to {
+	if s.brokeAt(d, err) == d.to {
 		broken, well = d.to, d.from
 	}
 	ended := EndedError
 	switch {
 	case !errno.Reset.Has(err):
-	case broken == l.client:
+	case broken == s.client:
 		ended = EndedClientReset
 	default:
 		ended = EndedTargetReset
 	}
-	if !l.end(ended, reasonOf(err)) {
+	if !s.end(ended, reasonOf(err)) {
 		return
 	}
 	broken.abort()
-	l.settle(well)
-	if well == l.client {
+	s.settle(well)
+	if well == s.client {
 		well.awaitSeen()
 	}
-	well.abortBehind()
-	l.close()
+	well.abortAfterSending()
+	s.close()
 }
 
-// lose ends the link when the side was reset that a fault's Write holds octets of. When
+// closedHere ends the session if a fault has closed a side without a Write that reports
+// it. Otherwise the session has closed it.
+func (s *session) closedHere(d *direction) {
+	if s.hasEnded() {
+		return
+	}
+	side := d.from
+	if isDone(d.to.closed) {
+		side = d.to
+	}
+	on := s.directionTo(side)
+	<-fault.Broken(on.faulty) // it has closed what is below first
+	if struck := (*fault.Error)(nil); errors.As(fault.Flush(on.faulty), &struck) {
+		s.strike(on, struck)
+	}
+}
+
+// lose ends the session when the side was reset that a fault's Write holds octets of. If
 // it has had a FIN, it may have gone with its own: then the other side, which knows
 // nothing of that, goes on waiting for what the fault keeps.
-func (l *link) lose(d *direction) {
+func (s *session) lose(d *direction) {
 	if !d.from.finished.Load() {
-		l.fail(d, syscall.ECONNRESET)
+		s.fail(d, syscall.ECONNRESET)
 	}
 }
 
-// outstay ends the link when a stall has held octets for a side long after its FIN. A
-// client that has closed cannot be told from one that waits on, and those that have
-// closed must not fill the table of descriptors.
-func (l *link) outstay(d *direction) {
+// outstay ends the session when a stall has held octets for a side long after its FIN. A
+// client that has closed cannot be distinguished from one that waits on, and those that
+// have closed must not fill the table of descriptors.
+func (s *session) outstay(d *direction) {
 	who := "client"
-	if d.to == l.target {
+	if d.to == s.target {
 		who = "target"
 	}
-	if !l.end(EndedFault, fmt.Errorf("octets were held for %v after the FIN of the %s", grace, who)) {
+	if !s.end(EndedFault, fmt.Errorf("octets were held for %v after the FIN of the %s", grace, who)) {
 		return
 	}
 	d.to.abort()
-	l.settle(d.from)
-	d.from.abortBehind()
-	l.close()
+	s.settle(d.from)
+	d.from.abortAfterSending()
+	s.close()
 }
 
-// brokeAt is the side that an error is of. The calls that move octets from one socket
+// brokeAt returns the side that an error is of. The calls that move octets from one socket
 // to another do not tell; the kernel does, by the state of each.
-func (l *link) brokeAt(d *direction, err error) *side {
+func (s *session) brokeAt(d *direction, err error) *peerConn {
 	if errors.Is(err, syscall.EPIPE) { // of a write
 		return d.to
 	}
@@ -371,63 +360,71 @@ func (l *link) brokeAt(d *direction, err error) *side {
 	return d.from
 }
 
-// end notes how the link ended. It returns true to the first who does, and that one
-// closes the sides.
-func (l *link) end(how Ended, err error) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended != "" {
+// end notes how the session ended. It returns true to the first caller, which closes the
+// sides.
+func (s *session) end(how Ended, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != "" {
 		return false
 	}
-	l.ended, l.err = how, err
-	if l.cancel != nil {
-		l.cancel()
+	s.ended, s.err = how, err
+	if s.cancel != nil {
+		s.cancel()
 	}
 	return true
 }
 
-// stop cuts the link, both sides with RST.
-func (l *link) stop() {
-	l.end(EndedStopped, nil)
-	l.client.SetLinger(0)
-	l.target.SetLinger(0)
-	l.close()
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended != ""
+}
+
+// stop closes both sides with RST.
+func (s *session) stop() {
+	s.end(EndedStopped, nil)
+	s.client.SetLinger(0)
+	s.target.SetLinger(0)
+	s.close()
 }
 
 // close closes both sides, and wakes the faults on them.
-func (l *link) close() {
-	for _, c := range []net.Conn{l.admission, l.requests.faulty, l.replies.faulty, l.client, l.target} {
-		if c != nil {
-			fault.Drop(c)
-		}
+func (s *session) close() {
+	if s.admission != nil {
+		fault.Drop(s.admission)
 	}
+	fault.Drop(s.requests.faulty)
+	fault.Drop(s.replies.faulty)
+	s.client.Close()
+	s.target.Close()
 }
 
-func (l *link) report() {
-	l.close()
-	l.settling.Wait()
+func (s *session) report() {
+	s.close()
+	s.settling.Wait()
 	c := Connection{
-		Schema: Schema, Time: l.client.start, Proxy: l.name,
-		Client: l.client.RemoteAddr().String(), Target: l.address,
-		Seconds:       time.Since(l.client.start).Seconds(),
-		RequestOctets: l.requests.sent(), ReplyOctets: l.replies.sent(),
-		Ended: l.ended, Faults: l.struck(),
+		Schema: Schema, Time: s.client.start, Proxy: s.name,
+		Client: addressOf(s.client.RemoteAddr()), Target: s.address,
+		Seconds:       time.Since(s.client.start).Seconds(),
+		RequestOctets: s.requests.sent(), ReplyOctets: s.replies.sent(),
+		Ended: s.ended, Faults: s.struck(),
 	}
-	if l.err != nil {
-		c.Error = l.err.Error()
+	if s.err != nil {
+		c.Error = s.err.Error()
 	}
-	for _, next := range l.next {
-		l.proxy.family.disconnected(l.proxy, next)
+	for _, next := range s.next {
+		s.proxy.family.disconnected(s.proxy, next)
 	}
-	l.proxy.leave(l)
-	l.proxy.done(c)
+	s.proxy.leave(s)
+	s.proxy.done(c)
 }
 
-func (l *link) struck() (strikes []Strike) {
+func (s *session) struck() (strikes []Strike) {
 	for _, on := range []struct {
 		direction Direction
 		conn      net.Conn
-	}{{Connect, l.admission}, {Requests, l.requests.faulty}, {Replies, l.replies.faulty}} {
+	}{{Connect, s.admission}, {Requests, s.requests.faulty}, {Replies, s.replies.faulty}} {
 		if on.conn == nil {
 			continue
 		}

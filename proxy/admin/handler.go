@@ -1,4 +1,4 @@
-package proxy
+package admin
 
 import (
 	"bytes"
@@ -8,41 +8,42 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
+
+	"github.com/bothends/bothends/internal/adminhttp"
+	"github.com/bothends/bothends/proxy"
 )
 
 // maxBody is the largest body of a request in octets. The largest that is needed is a
 // Spec, with three faults.
 const maxBody = 64 << 10
 
-// An Admin lists, adds, changes and removes the proxies of a Set over HTTP, in JSON:
-// docs/proxy-api.yaml describes it, and [Client] speaks it.
+// A Handler lists, adds, changes and removes the proxies of a Set over HTTP, in JSON:
+// docs/proxy-api.yaml describes it, and [Client] uses it.
 //
-// It asks nobody who they are, so it belongs on loopback. Web pages are kept out: a
-// request with an Origin is refused, and so is one for a host that is a name other
-// than localhost, since anybody's name may point here (DNS rebinding).
-type Admin struct {
-	Set *Set
+// It does not ask who a client is: let it listen on loopback. Web pages are kept out: a
+// request with an Origin is refused, and so is one for a host that is a name other than
+// localhost, since any name can point here (DNS rebinding).
+type Handler struct {
+	Set *proxy.Set
 	// Hosts are further names of this host that are let in.
 	Hosts []string
-	// Changed, if not nil, is called after each change. It may be called concurrently.
-	Changed func(AdminChange)
+	// Changed, if not nil, is called after each change. Calls may be concurrent.
+	Changed func(Change)
 }
 
-// An AdminChange is what one request to an Admin has changed.
-type AdminChange struct {
+// A Change is what one request has changed.
+type Change struct {
 	Client string // the address of the HTTP client
-	What   string // one line: "added redis (127.0.0.1:7000 to 127.0.0.1:6379)"
+	What   string // one line: "added redis: 127.0.0.1:7000 to 127.0.0.1:6379"
 }
 
-// A route is what one method on one path does. It answers with a status and a body,
-// nil for none, or with an error.
+// A route is what one method on one path does. It returns a status and a body, nil for
+// none, or an error.
 type route struct {
 	method, path string
-	handle       func(*Set, *http.Request) (int, any, error)
+	handle       func(*proxy.Set, *http.Request) (int, any, error)
 }
 
 var routes = []route{
@@ -53,26 +54,23 @@ var routes = []route{
 	{"DELETE", "/v1/proxies/{name}", removeProxy},
 	{"PUT", "/v1/proxies/{name}/faults/{on}", setFault},
 	{"DELETE", "/v1/proxies/{name}/faults/{on}", clearFault},
+	{"DELETE", "/v1/proxies/{name}/connections", dropConns},
 }
 
-// A proxyList is all the proxies, as JSON.
+// A proxyList contains all proxies, as JSON.
 type proxyList struct {
-	Proxies []Status `json:"proxies"`
+	Proxies []proxy.Status `json:"proxies"`
 }
 
 // A faultBody is one fault, as JSON.
 type faultBody struct {
-	Fault string `json:"fault"`
+	Fault   string `json:"fault"`
+	NewOnly bool   `json:"new_only,omitempty"` // leaves open connections as they are
 }
 
-// An errorBody is why a request failed, as JSON.
-type errorBody struct {
-	Error string `json:"error"`
-}
-
-func (a *Admin) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	if why := a.refuse(req); why != "" {
-		answer(w, http.StatusForbidden, errorBody{why})
+func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if why := (adminhttp.Guard{Hosts: h.Hosts}).Check(req); why != "" {
+		adminhttp.Answer(w, http.StatusForbidden, adminhttp.Error{Error: why})
 		return
 	}
 	found, values, allow := find(req)
@@ -80,36 +78,38 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case found != nil:
 	case allow != nil:
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		answer(w, http.StatusMethodNotAllowed, errorBody{req.Method + " is not for " + req.URL.Path})
+		adminhttp.Answer(w, http.StatusMethodNotAllowed, adminhttp.Error{Error: req.Method + " is not a method of " + req.URL.Path})
 		return
 	default:
-		answer(w, http.StatusNotFound, errorBody{"nothing at " + req.URL.Path})
+		adminhttp.Answer(w, http.StatusNotFound, adminhttp.Error{Error: "not found: " + req.URL.Path})
 		return
 	}
 	for key, value := range values {
 		req.SetPathValue(key, value)
 	}
 	req.Body = http.MaxBytesReader(w, req.Body, maxBody)
-	status, body, err := found.handle(a.Set, req)
+	status, body, err := found.handle(h.Set, req)
 	if err != nil {
-		status, body = statusOf(err), errorBody{err.Error()}
-	} else if a.Changed != nil && req.Method != "GET" {
-		a.Changed(AdminChange{req.RemoteAddr, whatChanged(req, body)})
+		status, body = statusOf(err), adminhttp.Error{Error: err.Error()}
+	} else if h.Changed != nil && req.Method != "GET" {
+		h.Changed(Change{req.RemoteAddr, whatChanged(req, body)})
 	}
-	answer(w, status, body)
+	adminhttp.Answer(w, status, body)
 }
 
-// whatChanged is one line about a request that has succeeded.
+// whatChanged returns one line about a request that has succeeded.
 func whatChanged(req *http.Request, body any) string {
 	name := req.PathValue("name")
-	now, _ := body.(Status)
-	switch on := Direction(req.PathValue("on")); {
+	now, _ := body.(proxy.Status)
+	switch on := proxy.Direction(req.PathValue("on")); {
+	case strings.HasSuffix(req.URL.Path, "/connections"):
+		return "closed the connections of " + name
 	case req.Method == "POST":
 		return fmt.Sprintf("added %s", now.Spec)
-	case on != "" && *now.fault(on) == "":
+	case on != "" && now.Fault(on) == "":
 		return fmt.Sprintf("cleared the fault on %s of %s", on, name)
 	case on != "":
-		return fmt.Sprintf("set the fault on %s of %s to %s", on, name, *now.fault(on))
+		return fmt.Sprintf("set the fault on %s of %s to %s", on, name, now.Fault(on))
 	case req.Method == "DELETE":
 		return "removed " + name
 	}
@@ -117,7 +117,7 @@ func whatChanged(req *http.Request, body any) string {
 }
 
 // find returns the route of a request with the values in its path, or the methods that
-// the path has. http.ServeMux would do, but for its errors, which are no JSON.
+// the path has. The errors of http.ServeMux are not JSON.
 func find(req *http.Request) (found *route, values map[string]string, allow []string) {
 	asked := strings.Split(req.URL.EscapedPath(), "/")
 	for i, r := range routes {
@@ -149,44 +149,7 @@ func match(pattern, asked []string) (map[string]string, bool) {
 	return values, true
 }
 
-// refuse says why a request is not for us, or "".
-func (a *Admin) refuse(req *http.Request) string {
-	if origin := req.Header.Get("Origin"); origin != "" {
-		return "no requests from web pages: it has an Origin, " + origin
-	}
-	if host := req.Host; !a.knows(host) {
-		return fmt.Sprintf("the host %q is neither an address nor localhost, nor one that was allowed", host)
-	}
-	return ""
-}
-
-// knows tells whether a request for the host is let in.
-func (a *Admin) knows(host string) bool {
-	bracketed := strings.HasPrefix(host, "[")
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if address, err := netip.ParseAddr(host); err == nil {
-		return !bracketed || address.Is6()
-	}
-	return !bracketed && slices.ContainsFunc(append([]string{"localhost"}, a.Hosts...), func(name string) bool {
-		return strings.EqualFold(strings.TrimSuffix(host, "."), strings.TrimSuffix(name, "."))
-	})
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	if body == nil {
-		w.WriteHeader(status)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body)
-}
-
-// errBody marks an error in what was sent.
+// errBody marks an error in the body of a request.
 type errBody struct{ error }
 
 func (e errBody) Unwrap() error { return e.error }
@@ -195,7 +158,7 @@ func (e errBody) Unwrap() error { return e.error }
 type tooLarge struct{ error }
 
 func statusOf(err error) int {
-	var spec *SpecError
+	var spec *proxy.SpecError
 	var body errBody
 	var network *net.OpError
 	switch {
@@ -203,11 +166,11 @@ func statusOf(err error) int {
 		return http.StatusRequestEntityTooLarge
 	case errors.As(err, &spec), errors.As(err, &body):
 		return http.StatusBadRequest
-	case errors.Is(err, ErrNoProxy):
+	case errors.Is(err, proxy.ErrNoProxy):
 		return http.StatusNotFound
-	case errors.Is(err, ErrNameTaken), errors.As(err, &network): // the address is not to be had
+	case errors.Is(err, proxy.ErrNameTaken), errors.As(err, &network): // the address cannot be bound
 		return http.StatusConflict
-	case errors.Is(err, ErrClosed):
+	case errors.Is(err, proxy.ErrClosed):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
@@ -227,7 +190,7 @@ func read(req *http.Request, into any, required ...string) error {
 		return errBody{fmt.Errorf("the body: %w", err)}
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errBody{errors.New("the body: something follows the object")}
+		return errBody{errors.New("the body: unexpected data after the object")}
 	}
 	if err := checkKeys(text, required); err != nil {
 		return errBody{fmt.Errorf("the body: %w", err)}
@@ -235,12 +198,12 @@ func read(req *http.Request, into any, required ...string) error {
 	return nil
 }
 
-// checkKeys refuses what Decode lets pass: null for an object or a value, a key with
-// capitals, and one that is there twice. What Decode took has no object in it.
+// checkKeys rejects what Decode accepts: null for an object or a value, a key with
+// capitals, and one that is repeated. What Decode accepted contains no other object.
 func checkKeys(text []byte, required []string) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if begin, _ := decoder.Token(); begin != json.Delim('{') {
-		return errors.New("want an object")
+		return errors.New("expected an object")
 	}
 	seen := make(map[string]bool)
 	for decoder.More() {
@@ -248,29 +211,29 @@ func checkKeys(text []byte, required []string) error {
 		value, _ := decoder.Token()
 		key, _ := token.(string)
 		switch {
-		case strings.Trim(key, "abcdefghijklmnopqrstuvwxyz") != "":
+		case strings.Trim(key, "abcdefghijklmnopqrstuvwxyz_") != "":
 			return fmt.Errorf("unknown field %q", key)
 		case seen[key]:
-			return fmt.Errorf("%s: a second time", key)
+			return fmt.Errorf("%s: the key is repeated", key)
 		case value == nil:
-			return fmt.Errorf("%s: null is no value", key)
+			return fmt.Errorf("%s: null is not a value", key)
 		}
 		seen[key] = true
 	}
 	for _, key := range required {
 		if !seen[key] {
-			return fmt.Errorf("no %s in it", key)
+			return fmt.Errorf("%s is missing", key)
 		}
 	}
 	return nil
 }
 
-func listProxies(s *Set, _ *http.Request) (int, any, error) {
+func listProxies(s *proxy.Set, _ *http.Request) (int, any, error) {
 	return http.StatusOK, proxyList{s.Proxies()}, nil
 }
 
-func addProxy(s *Set, req *http.Request) (int, any, error) {
-	var spec Spec
+func addProxy(s *proxy.Set, req *http.Request) (int, any, error) {
+	var spec proxy.Spec
 	if err := read(req, &spec); err != nil {
 		return 0, nil, err
 	}
@@ -278,13 +241,13 @@ func addProxy(s *Set, req *http.Request) (int, any, error) {
 	return http.StatusCreated, status, err
 }
 
-func getProxy(s *Set, req *http.Request) (int, any, error) {
+func getProxy(s *proxy.Set, req *http.Request) (int, any, error) {
 	status, err := s.Proxy(req.PathValue("name"))
 	return http.StatusOK, status, err
 }
 
-func changeProxy(s *Set, req *http.Request) (int, any, error) {
-	var change Change
+func changeProxy(s *proxy.Set, req *http.Request) (int, any, error) {
+	var change proxy.Change
 	if err := read(req, &change); err != nil {
 		return 0, nil, err
 	}
@@ -292,38 +255,41 @@ func changeProxy(s *Set, req *http.Request) (int, any, error) {
 	return http.StatusOK, status, err
 }
 
-func removeProxy(s *Set, req *http.Request) (int, any, error) {
+func removeProxy(s *proxy.Set, req *http.Request) (int, any, error) {
 	return http.StatusNoContent, nil, s.Remove(req.PathValue("name"))
 }
 
-func setFault(s *Set, req *http.Request) (int, any, error) {
+func setFault(s *proxy.Set, req *http.Request) (int, any, error) {
 	var body faultBody
 	if err := read(req, &body, "fault"); err != nil {
 		return 0, nil, err
 	}
-	return changeFault(s, req, body.Fault)
+	return changeFault(s, req, body)
 }
 
-func clearFault(s *Set, req *http.Request) (int, any, error) { return changeFault(s, req, "") }
+func clearFault(s *proxy.Set, req *http.Request) (int, any, error) {
+	return changeFault(s, req, faultBody{})
+}
 
-func changeFault(s *Set, req *http.Request, text string) (int, any, error) {
-	on := Direction(req.PathValue("on"))
-	if _, err := on.parse(text); err != nil {
-		return 0, nil, &SpecError{string(on), err}
+func changeFault(s *proxy.Set, req *http.Request, body faultBody) (int, any, error) {
+	on := proxy.Direction(req.PathValue("on"))
+	if _, err := on.Parse(body.Fault); err != nil {
+		return 0, nil, &proxy.SpecError{Field: string(on), Err: err}
 	}
-	status, err := s.Change(req.Context(), req.PathValue("name"), on.change(text))
+	change := proxy.Change{NewOnly: body.NewOnly}
+	switch on {
+	case proxy.Requests:
+		change.Requests = &body.Fault
+	case proxy.Replies:
+		change.Replies = &body.Fault
+	case proxy.Connect:
+		change.Connect = &body.Fault
+	}
+	status, err := s.Change(req.Context(), req.PathValue("name"), change)
 	return http.StatusOK, status, err
 }
 
-// change is the Change of a direction's fault.
-func (d Direction) change(text string) (c Change) {
-	switch d {
-	case Requests:
-		c.Requests = &text
-	case Replies:
-		c.Replies = &text
-	case Connect:
-		c.Connect = &text
-	}
-	return c
+func dropConns(s *proxy.Set, req *http.Request) (int, any, error) {
+	status, err := s.DropConns(req.PathValue("name"))
+	return http.StatusOK, status, err
 }

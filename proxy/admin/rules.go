@@ -1,7 +1,9 @@
-package proxy
+package admin
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,40 +13,36 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/bothends/bothends/proxy"
 )
 
-// Rules are a file of rules that has been read, and has no mistake in itself:
+// Rules is a rules file that has been read and checked:
 //
 //	proxies:
-//	  - name: redis              # the listen address, if left out
-//	    listen: 127.0.0.1:7000
+//	  - name: redis              # optional
+//	    listen: 127.0.0.1:7000   # or unix:PATH, as target
 //	    target: 127.0.0.1:6379
 //	    requests: drip:1/1ms     # faults, in the language of fault.Parse
 //	    replies: reset:10
 //	    connect: first:2(refuse)
 //	    seed: 7
-//	    unreachable: fin         # reset, if left out
+//	    unreachable: fin         # or reset, the default
 type Rules struct {
+	Specs []proxy.Spec
+
 	file  string
-	rules []rule
-	names map[string]int // the line of each name
-	keys  map[string]int // the line of each address
+	lines []map[string]int // of the fields of each Spec; "" is the rule's
 }
 
-type rule struct {
-	Spec
-	line  int
-	lines map[string]int // of its fields
-}
-
-// A RuleError is why a file of rules was refused.
+// A RuleError is returned for a rules file that is not valid or cannot be applied.
 type RuleError struct {
 	File string
 	Line int
 	Err  error
 }
 
-// Error is, for example, "rules.yaml:7: replies: unknown fault".
+// Error returns, for example, "rules.yaml:7: replies: unknown fault".
 func (e *RuleError) Error() string {
 	return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err)
 }
@@ -55,8 +53,8 @@ func (e *RuleError) Unwrap() error { return e.Err }
 // parse YAML takes about a hundred times its length in memory.
 const maxRules = 1 << 20
 
-// ReadRules reads a rules file of at most 1 MiB. The error is that of the file system,
-// or a *RuleError.
+// ReadRules reads a rules file of at most 1 MiB. The error is that of the file system, or
+// a *[RuleError].
 func ReadRules(file string) (*Rules, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -72,13 +70,13 @@ func ReadRules(file string) (*Rules, error) {
 
 // ParseRules parses rules of at most 1 MiB. The name of the file is used in errors.
 func ParseRules(file string, text []byte) (*Rules, error) {
-	r := &Rules{file: file, names: make(map[string]int), keys: make(map[string]int)}
+	r := &Rules{file: file}
 	if len(text) > maxRules {
 		return nil, &RuleError{file, 1, fmt.Errorf("the file is larger than %d octets (1 MiB)", maxRules)}
 	}
 	var document yaml.Node
 	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, &RuleError{file, 1, errors.New("an empty file; for no proxies say proxies: []")}
+		return nil, &RuleError{file, 1, errors.New("the file is empty; for no proxies, write proxies: []")}
 	}
 	if err := yaml.Load(text, &document); err != nil {
 		return nil, r.yamlError(err)
@@ -96,10 +94,13 @@ func ParseRules(file string, text []byte) (*Rules, error) {
 			return nil, err
 		}
 	}
+	if err := proxy.CheckSpecs(r.Specs); err != nil {
+		return nil, r.located(err)
+	}
 	return r, nil
 }
 
-// proxies is the list of rules, the only thing in the file.
+// proxies returns the list of rules, which is all that a file contains.
 func (r *Rules) proxies(top *yaml.Node) (*yaml.Node, error) {
 	fields, err := r.fields(top, "proxies")
 	if err != nil {
@@ -108,33 +109,34 @@ func (r *Rules) proxies(top *yaml.Node) (*yaml.Node, error) {
 	list := fields["proxies"]
 	switch {
 	case list == nil:
-		return nil, r.wrong(top, errors.New("no proxies: in it"))
+		return nil, r.wrong(top, errors.New("proxies: is missing"))
 	case list.Kind != yaml.SequenceNode:
-		return nil, r.wrong(list, errors.New("proxies: want a list"))
+		return nil, r.wrong(list, errors.New("proxies: expected a list"))
 	}
 	return list, nil
 }
 
-// add reads a rule, and compares it with those before it.
+// add reads a rule.
 func (r *Rules) add(item *yaml.Node) error {
 	fields, err := r.fields(item, "name", "listen", "target", "requests", "replies", "connect", "seed", "unreachable")
 	if err != nil {
 		return err
 	}
-	next := rule{line: item.Line, lines: make(map[string]int)}
+	var spec proxy.Spec
+	lines := map[string]int{"": item.Line}
 	texts := map[string]*string{
-		"name": &next.Name, "listen": &next.Listen, "target": &next.Target,
-		"requests": &next.Requests, "replies": &next.Replies, "connect": &next.Connect,
-		"unreachable": (*string)(&next.Unreachable),
+		"name": &spec.Name, "listen": &spec.Listen, "target": &spec.Target,
+		"requests": &spec.Requests, "replies": &spec.Replies, "connect": &spec.Connect,
+		"unreachable": (*string)(&spec.Unreachable),
 	}
 	for field, value := range fields {
-		next.lines[field] = value.Line
+		lines[field] = value.Line
 		if value.Kind != yaml.ScalarNode {
-			return r.wrong(value, fmt.Errorf("%s: want one value", field))
+			return r.wrong(value, fmt.Errorf("%s: expected one value", field))
 		}
 		if field == "seed" {
-			if next.Seed, err = strconv.ParseUint(value.Value, 10, 64); err != nil {
-				return r.wrong(value, fmt.Errorf("seed: %q: want a number from 0 to %d", value.Value, uint64(1<<64-1)))
+			if spec.Seed, err = strconv.ParseUint(value.Value, 10, 64); err != nil {
+				return r.wrong(value, fmt.Errorf("seed: %q: expected a number from 0 to %d", value.Value, uint64(1<<64-1)))
 			}
 		} else if value.Tag != "!!null" {
 			*texts[field] = value.Value
@@ -142,41 +144,27 @@ func (r *Rules) add(item *yaml.Node) error {
 	}
 	for _, needed := range []string{"listen", "target"} {
 		if *texts[needed] == "" {
-			return r.wrong(item, fmt.Errorf("no %s in this rule", needed))
+			return r.wrong(item, fmt.Errorf("%s is missing in this rule", needed))
 		}
 	}
-	var failed *SpecError
-	if err := next.check(); errors.As(err, &failed) {
-		return r.errorAt(next, failed.Field, err)
-	}
-	return r.append(next)
-}
-
-func (r *Rules) append(next rule) error {
-	if line := r.names[next.Name]; line > 0 {
-		return r.errorAt(next, "name", fmt.Errorf("name: %s is that of line %d", next.Name, line))
-	}
-	if line := r.keys[next.key()]; line > 0 {
-		return r.errorAt(next, "listen", fmt.Errorf("listen: %s is that of line %d", next.Listen, line))
-	}
-	r.names[next.Name], r.keys[next.key()] = next.line, next.line
-	r.rules = append(r.rules, next)
+	r.Specs = append(r.Specs, spec)
+	r.lines = append(r.lines, lines)
 	return nil
 }
 
-// fields are the values of a mapping, which has each of the known keys once at most.
+// fields returns the values of a mapping, which has each of the known keys at most once.
 func (r *Rules) fields(node *yaml.Node, known ...string) (map[string]*yaml.Node, error) {
 	if node.Kind != yaml.MappingNode {
-		return nil, r.wrong(node, fmt.Errorf("want %s: and so on", known[0]))
+		return nil, r.wrong(node, fmt.Errorf("expected a mapping with the key %s", known[0]))
 	}
 	fields := make(map[string]*yaml.Node)
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
 		if !slices.Contains(known, key.Value) {
-			return nil, r.wrong(key, fmt.Errorf("unknown key %q; there are %s", key.Value, strings.Join(known, ", ")))
+			return nil, r.wrong(key, fmt.Errorf("unknown key %q; the keys are %s", key.Value, strings.Join(known, ", ")))
 		}
 		if fields[key.Value] != nil {
-			return nil, r.wrong(key, fmt.Errorf("%s: a second time", key.Value))
+			return nil, r.wrong(key, fmt.Errorf("%s: the key is repeated", key.Value))
 		}
 		if value.Kind == yaml.AliasNode {
 			value = value.Alias
@@ -186,47 +174,29 @@ func (r *Rules) fields(node *yaml.Node, known ...string) (map[string]*yaml.Node,
 	return fields, nil
 }
 
-func (r *Rules) specs() []Spec {
-	specs := make([]Spec, len(r.rules))
-	for i, rule := range r.rules {
-		specs[i] = rule.Spec
-	}
-	return specs
+// Apply makes the proxies of a Set what the rules say: see [proxy.Set.Apply]. An error in a
+// rule, or of its address, is a *[RuleError].
+func (r *Rules) Apply(ctx context.Context, s *proxy.Set) error {
+	return r.located(s.Apply(ctx, r.Specs))
 }
 
-// checkRings returns an error if a rule leads back to itself. A rule whose proxy was
-// there before has the address of that proxy.
-func (r *Rules) checkRings(places []place, before map[string]*member, others []*member) error {
-	var all []node
-	for i, rule := range r.rules {
-		all = append(all, node{rule.Name, endpoint(places[i].listen), places[i].target})
-		if m := before[rule.key()]; m != nil {
-			all[i].listen = m.node().listen
-		}
+// located returns an error of a rule with its line.
+func (r *Rules) located(err error) error {
+	var failed *proxy.SpecsError
+	if !errors.As(err, &failed) {
+		return err
 	}
-	for _, m := range others {
-		all = append(all, m.node())
+	lines := r.lines[failed.Index]
+	line := cmp.Or(lines[failed.Field], lines[""])
+	var used *proxy.UsedError
+	if errors.As(err, &used) {
+		return &RuleError{r.file, line, fmt.Errorf("%s: %s is used in line %d", failed.Field, used.Value, r.lines[used.Index][""])}
 	}
-	nodes := newNodes(all)
-	for i, rule := range r.rules {
-		if names := nodes.ring(i); names != nil {
-			return r.errorAt(rule, "target", &SpecError{"target", errRing(names)})
-		}
-	}
-	return nil
+	return &RuleError{r.file, line, failed.Err}
 }
 
 func (r *Rules) wrong(at *yaml.Node, err error) error {
 	return &RuleError{r.file, max(at.Line, 1), err}
-}
-
-// errorAt is an error in a field of a rule: at its line, or if it has none at the rule's.
-func (r *Rules) errorAt(rule rule, field string, err error) error {
-	line := rule.lines[field]
-	if line == 0 {
-		line = rule.line
-	}
-	return &RuleError{r.file, line, err}
 }
 
 func (r *Rules) yamlError(err error) error {
