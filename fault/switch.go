@@ -34,7 +34,7 @@ type Switch struct {
 	changing sync.Mutex // held while a fault replaces another
 
 	mu        sync.Mutex
-	settings  uint64 // since the seed was set
+	settings  uint64    // since the seed was set
 	injector  *Injector // of the present setting
 	count     uint64
 	conns     map[*conn]uint64 // the open ones, by the order in which they came
