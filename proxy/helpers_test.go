@@ -43,11 +43,16 @@ type running struct {
 // launch runs p until the test is over.
 func launch(t testing.TB, p *Proxy) *running {
 	t.Helper()
-	ln, err := listen("127.0.0.1:0")
+	return launchAt(t, p, "127.0.0.1:0")
+}
+
+func launchAt(t testing.TB, p *Proxy, address string) *running {
+	t.Helper()
+	ln, err := listen(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{p, t, ln.Addr().String(), make(chan Connection, 10000), make(chan error, 1)}
+	r := &running{p, t, addressOf(ln.Addr()), make(chan Connection, 10000), make(chan error, 1)}
 	p.Done = func(c Connection) { r.ended <- c }
 	go func() { r.served <- p.Serve(ln) }()
 	for !p.Enabled() { // a fault on connecting acts from then on

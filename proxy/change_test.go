@@ -1,0 +1,193 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bothends/bothends/fault"
+	"github.com/bothends/bothends/internal/errno"
+	"github.com/bothends/bothends/internal/proxytest"
+)
+
+// exchange writes a request, and reads as many octets as it has.
+func exchange(c net.Conn, request string) (string, error) {
+	if _, err := io.WriteString(c, request); err != nil {
+		return "", err
+	}
+	reply := make([]byte, len(request))
+	n, err := io.ReadFull(c, reply)
+	return string(reply[:n]), err
+}
+
+// A connection that is open meets each fault that is set, and works when there is none.
+func TestSetFaultActsOnOpenConnections(t *testing.T) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, echo)})
+	c := p.dial()
+	for i, step := range []struct {
+		on          Direction
+		fault, want string
+	}{
+		{Replies, "", "ping"}, {Replies, "corrupt:0", "qing"}, {Replies, "", "ping"}, {Requests, "corrupt:1", "phng"},
+		{Requests, "corrupt:3", "pinf"}, {Requests, "drip:1/1ms", "ping"}, {Requests, "", "ping"}, {Replies, "delay:1ms", "ping"},
+		{Replies, "first:1(corrupt:2)", "piog"}, {Replies, "", "ping"},
+	} {
+		if err := p.SetFault(step.on, parse(t, step.fault)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := exchange(c, "ping"); got != step.want || err != nil {
+			t.Errorf("step %d, %q on %s: %q, %v, want %q", i, step.fault, step.on, got, err, step.want)
+		}
+	}
+	if err := p.SetFault(Replies, fault.Reset(2)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := exchange(c, "ping"); got != "pi" || !errno.Reset.Has(err) {
+		t.Errorf("%q, %v", got, err)
+	}
+	got := p.next()
+	if got.Ended != EndedFault || got.RequestOctets != 44 || got.ReplyOctets != 42 || got.Faults[len(got.Faults)-1] != (Strike{Replies, "reset:2"}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What a stall keeps back is sent when it is taken away, in order, and nothing is lost.
+func TestStallThatIsTakenAway(t *testing.T) {
+	p := launch(t, &Proxy{Replies: fault.Stall(4), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1))})
+	c := p.dial()
+	io.WriteString(c, "x")
+	io.ReadFull(c, make([]byte, 4))
+	if err := p.SetFault(Replies, fault.Fault{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, how := proxytest.HowItEnds(t, c); got != "well, client" || how != "fin" {
+		t.Errorf("%q, %s", got, how)
+	}
+}
+
+// Faults that are set and cleared all the time neither lose nor double nor reorder an
+// octet, with and without a copy in the kernel.
+func TestNoOctetIsLostWhileFaultsChange(t *testing.T) {
+	const octets = 8 << 20
+	data := make([]byte, octets)
+	for i := range data {
+		data[i] = byte(i * 7 >> 3)
+	}
+	received := make(chan []byte, 1)
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
+		hash := sha256.New()
+		io.Copy(hash, c)
+		received <- hash.Sum(nil)
+	})})
+	c := p.dial()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.Write(data)
+		c.CloseWrite()
+	}()
+	faults := []fault.Fault{{}, fault.Drip(30000, 0), fault.Delay(time.Millisecond), {}, fault.Stall(1 << 17)}
+	changes := 0
+	for running := true; running; changes++ {
+		if err := p.SetFault(Requests, faults[changes%len(faults)]); err != nil {
+			t.Fatal(err)
+		}
+		if changes > 2000 {
+			p.SetFault(Requests, fault.Fault{})
+			<-done
+		}
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+	}
+	p.SetFault(Requests, fault.Fault{})
+	if want := sha256.Sum256(data); !bytes.Equal(<-received, want[:]) {
+		t.Errorf("other octets arrived, after %d changes", changes)
+	}
+	if changes < 20 {
+		t.Errorf("only %d changes", changes)
+	}
+}
+
+func TestDropConns(t *testing.T) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, echo)})
+	c := p.dial()
+	exchange(c, "ping")
+	p.DropConns()
+	if _, how := proxytest.HowItEnds(t, c); how != "reset" {
+		t.Error(how)
+	}
+	p.want(EndedStopped, 4, 4)
+	if got, err := exchange(p.dial(), "ping"); got != "ping" || err != nil {
+		t.Errorf("a connection after that: %q, %v", got, err)
+	}
+}
+
+func TestDisableAndEnable(t *testing.T) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, echo)})
+	for range 3 {
+		c := p.dial()
+		exchange(c, "ping")
+		for range 2 {
+			if err := p.Disable(); err != nil || p.Enabled() {
+				t.Errorf("Disable: %v, enabled: %v", err, p.Enabled())
+			}
+		}
+		if _, how := proxytest.HowItEnds(t, c); how != "reset" {
+			t.Error(how)
+		}
+		if proxytest.ListensAt(p.address) {
+			t.Error("disabled, and it listens")
+		}
+		for range 2 {
+			if err := p.Enable(); err != nil || !p.Enabled() {
+				t.Errorf("Enable: %v, enabled: %v", err, p.Enabled())
+			}
+		}
+		if got, err := exchange(p.dial(), "ping"); got != "ping" || err != nil {
+			t.Errorf("enabled: %q, %v", got, err)
+		}
+	}
+	if err := p.Disable(); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("tcp", p.address)
+	if err != nil {
+		t.Fatal("the address of a disabled proxy is not free:", err)
+	}
+	if err := p.Enable(); !errno.AddrInUse.Has(err) || p.Enabled() {
+		t.Errorf("Enable where another program listens: %v", err)
+	}
+	other.Close()
+	p.Close()
+	if err := p.Enable(); !errors.Is(err, ErrClosed) {
+		t.Errorf("Enable after Close: %v", err)
+	}
+	if err := new(Proxy).Disable(); err == nil || !strings.Contains(err.Error(), "Serve has not been called") {
+		t.Error(err)
+	}
+}
+
+// A fault on connecting stays while a proxy is disabled, and can be changed meanwhile.
+func TestConnectFaultOfADisabledProxy(t *testing.T) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, echo)})
+	if err := errors.Join(p.Disable(), p.SetFault(Connect, fault.Refuse()), p.Enable()); err != nil {
+		t.Fatal(err)
+	}
+	if proxytest.ListensAt(p.address) {
+		t.Error("it does not refuse")
+	}
+	if err := p.SetFault(Connect, fault.Fault{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := exchange(p.dial(), "ping"); got != "ping" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
