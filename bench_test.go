@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // An exchange over the network in memory, without a Trace, and with one whose hooks

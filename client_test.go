@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // A reply cut after n octets by FIN and RST of the kernel: the outcome, the count,

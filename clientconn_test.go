@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // echo answers with the request, except the fourth time: then it does not answer.

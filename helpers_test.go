@@ -21,8 +21,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
 	"github.com/bothends/bothends/internal/need"
+	"github.com/bothends/bothends/memnet"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -25,11 +25,11 @@ report             -> load
 bothends           -> internal/errno internal/serve
 proxy              -> fault internal/errno internal/serve internal/tcpinfo  x/sys/unix
 proxy/admin        -> proxy internal/adminhttp internal/errno  yaml
-fault              -> internal/tcpinfo x/sys/unix
+fault              -> memnet internal/tcpinfo x/sys/unix
 internal/adminhttp ->
 internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
 internal/errno     ->
-internal/memnet    ->
+memnet             ->
 internal/need      ->
 internal/procgroup -> x/sys/unix
 internal/proxytest -> internal/errno

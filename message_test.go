@@ -12,7 +12,7 @@ import (
 	"testing/iotest"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 const sixteen = "Hi there, server"

@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 func TestOutcomeNames(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 func TestZeroValuesMakeTheExchange(t *testing.T) {

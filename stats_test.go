@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // Connections and exchanges are counted apart, octets and partial reads exactly, and at

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,19 +25,23 @@ type chain struct {
 	replaced chan struct{} // closed when another chain takes its place
 
 	mu       sync.Mutex
+	timers   []*time.Timer // of what strikes at a time
 	released bool          // replaced, and no line accepts octets any more
 	drained  chan struct{} // closed when it is released and all lines are empty
 	then     []func()      // called when drained is closed
 }
 
-func newChain(c *conn, parts []part) *chain {
+func newChain(c *conn, parts []Part, seed uint64) *chain {
 	ch := &chain{conn: c, replaced: make(chan struct{}), drained: make(chan struct{})}
 	next := ch.writeBelow
-	for _, p := range slices.Backward(parts) {
-		s := &striker{part: p, conn: c, chain: ch, next: next}
+	for i, p := range slices.Backward(parts) {
+		s := &striker{Part: p, conn: c, chain: ch, next: next}
+		if p.Spread > 0 || p.Jitter > 0 {
+			s.random = rand.New(rand.NewPCG(seed, uint64(i)))
+		}
 		ch.faults = append(ch.faults, s)
 		next = s.write
-		if s.kind == delay {
+		if s.delays() {
 			l := newLine(s)
 			ch.lines = append(ch.lines, l)
 			next = l.write
@@ -48,7 +53,7 @@ func newChain(c *conn, parts []part) *chain {
 	detached := false
 	for _, s := range ch.faults {
 		s.detached = detached
-		detached = detached || s.kind == delay
+		detached = detached || s.delays()
 	}
 	return ch
 }
@@ -59,15 +64,36 @@ func (ch *chain) begin() {
 		switch {
 		case isDone(ch.replaced):
 			return
-		case s.kind == refuse:
+		case s.Timed:
+			ch.after(s.Time, s.strikeNow)
+		case s.Kind == KindRefuse:
 			s.end()
 			return
-		case s.kind == hang || s.kind == stall && s.n == 0:
+		case s.Kind == KindHang, s.Count == 0 && (s.Kind == KindStall || s.Kind == KindDiscard):
 			ch.stalled.Store(true)
-			return
 		}
 	}
 }
+
+// after calls do after d, unless the chain is replaced or its connection closed first.
+func (ch *chain) after(d time.Duration, do func()) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if !isDone(ch.replaced) {
+		ch.timers = append(ch.timers, time.AfterFunc(d, do))
+	}
+}
+
+func (ch *chain) stopTimers() {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for _, t := range ch.timers {
+		t.Stop()
+	}
+}
+
+// delays reports whether the fault is a line.
+func (p Part) delays() bool { return p.Kind == KindDelay || p.Kind == KindSlowClose }
 
 // writeBelow sends what has come through all faults of the chain.
 func (ch *chain) writeBelow(p []byte) (int, error) {
@@ -99,6 +125,7 @@ func (ch *chain) awaitTurn() error {
 // release lets the octets out that the lines hold, and ends what waits in a fault.
 func (ch *chain) release() {
 	close(ch.replaced)
+	ch.stopTimers()
 	for _, l := range ch.lines {
 		l.release()
 	}

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"os"
@@ -19,6 +20,7 @@ type conn struct {
 	abort    atomic.Bool   // Close drops them
 	owed     atomic.Bool   // a stall has kept the FIN of CloseWrite back
 	forget   func(*conn)   // called when what is below is closed; nil without a Switch
+	onEnd    func(*Error)  // called when a fault has ended what this end sends; may be nil
 
 	// writing serializes the Writes. It is not a Mutex, because one in a synctest
 	// bubble would stop the clock that ends the pause under it.
@@ -27,9 +29,16 @@ type conn struct {
 	mu     sync.Mutex
 	chain  *chain        // what Writes go through
 	older  []*chain      // those before it that still hold octets, the oldest first
-	past   []string      // the faults of replaced chains that have struck, each once
+	past   []Fault       // the faults of replaced chains that have struck, each once
+	in     *incoming     // what is received, if there are or were faults on it
 	ended  error         // what Writes return from now on
-	broken chan struct{} // closed when there is such an error, and by Close
+	over   chan struct{} // closed when there is such an error
+	broken chan struct{} // the same, and closed by Close
+
+	first        drawn         // what it begins with
+	readers      chan struct{} // serializes the Reads, as writing does the Writes
+	reading      bool          // a Read is in the connection below; guarded by mu
+	readDeadline time.Time     // the program's; guarded by mu
 
 	ending   sync.Mutex // held while a fault ends the connection: Close lets it finish
 	isClosed bool       // what is below; guarded by ending
@@ -37,38 +46,37 @@ type conn struct {
 }
 
 // newConn returns c with the faults. The caller calls begin.
-func newConn(inner net.Conn, parts []part) *conn {
+func newConn(inner net.Conn, drawn drawn) *conn {
 	c := &conn{
 		Conn: inner, closed: make(chan struct{}), aborted: make(chan struct{}), broken: make(chan struct{}),
-		writing: make(chan struct{}, 1),
+		over:    make(chan struct{}),
+		writing: make(chan struct{}, 1), readers: make(chan struct{}, 1),
 	}
 	c.deadline.changed = make(chan struct{})
-	c.chain = newChain(c, parts)
+	c.chain, c.first = newChain(c, drawn.sends, drawn.seed), drawn
 	return c
 }
 
 // begin does what strikes before the first Write.
 func (c *conn) begin() *conn {
 	c.current().begin()
+	c.receive(c.first)
 	return c
 }
 
 // replace lets other faults take the place of those before.
-func (c *conn) replace(parts []part) {
-	next := newChain(c, parts)
+func (c *conn) replace(drawn drawn) {
+	next := newChain(c, drawn.sends, drawn.seed)
 	c.mu.Lock()
 	old := c.chain
 	c.chain = next
 	c.older = append(c.older, old)
-	for _, s := range old.faults {
-		if text := s.String(); s.struck.Load() && !slices.Contains(c.past, text) {
-			c.past = append(c.past, text)
-		}
-	}
+	c.past = append(c.past, old.struck(c.past)...)
 	c.mu.Unlock()
 	old.release()
 	next.begin()
 	c.payFIN()
+	c.receive(drawn)
 }
 
 func (c *conn) current() *chain {
@@ -113,8 +121,8 @@ func (c *conn) Write(p []byte) (done int, err error) {
 		} else if err == errReplaced {
 			err = nil
 		}
-		if failed := c.failed(); failed != nil && errors.Is(err, net.ErrClosed) && !isDone(c.closed) {
-			err = failed
+		if err != nil && !isDone(c.closed) && !errors.Is(err, os.ErrDeadlineExceeded) {
+			err = cmp.Or(c.failed(), err)
 		}
 		return done, err
 	}
@@ -142,15 +150,6 @@ func (c *conn) payFIN() {
 	}
 }
 
-// Read fails after Close, also while delayed octets keep what is below open.
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if err != nil && isDone(c.closed) {
-		err = c.opError("read", net.ErrClosed)
-	}
-	return n, err
-}
-
 // setDeadlineBelow gives what is below the write deadline: the program's for its own
 // Write, none for what is sent later, and a limit for what is sent after Close, so that a
 // peer that does not read cannot keep the connection forever.
@@ -176,6 +175,7 @@ func (c *conn) fail(err error) {
 	defer c.mu.Unlock()
 	if c.ended == nil {
 		c.ended = err
+		close(c.over)
 		c.breaks()
 	}
 }
@@ -229,17 +229,28 @@ func (c *conn) Close() error {
 	c.deadline.mu.Unlock()
 	c.mu.Lock()
 	c.breaks()
+	in := c.in
 	c.mu.Unlock()
-	if c.closesLate() {
-		if !first {
-			return nil
+	if !c.closesLate() {
+		err := c.closeNow()
+		if in != nil {
+			in.close()
 		}
-		c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes Reads, which return net.ErrClosed
-		c.setDeadlineBelow(false)
-		return c.current().closeAfter(nil)
+		return err
 	}
-	return c.closeNow()
+	if !first {
+		return nil
+	}
+	c.Conn.SetReadDeadline(longAgo) // wakes Reads, which return net.ErrClosed
+	if in != nil {
+		in.close()
+	}
+	c.setDeadlineBelow(false)
+	return c.current().closeAfter(nil)
 }
+
+// longAgo, as a deadline, wakes what blocks on a connection.
+var longAgo = time.Unix(1, 0)
 
 // closesLate reports whether octets, or a FIN that the peer waits for, are to pass the
 // delays before the connection is closed.
@@ -298,6 +309,7 @@ func (c *conn) flush(wait func(<-chan struct{}) error) error {
 func (c *conn) closeBelow(how func() error) error {
 	if !c.isClosed {
 		c.isClosed, c.closeErr = true, how()
+		c.current().stopTimers()
 		if c.forget != nil {
 			c.forget(c)
 		}
@@ -312,6 +324,12 @@ func (c *conn) SetDeadline(t time.Time) error {
 func (c *conn) SetReadDeadline(t time.Time) error {
 	if isDone(c.closed) {
 		return c.opError("set", net.ErrClosed)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readDeadline = t
+	if c.in != nil && !c.reading {
+		return c.in.end.SetReadDeadline(t)
 	}
 	return c.Conn.SetReadDeadline(t)
 }
@@ -331,8 +349,10 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 
 // wait returns nil at the time until, or once done is closed. It returns errReplaced once
 // replaced is closed, and an error if the connection is closed or the write deadline
-// passes first. The zero time is never.
+// passes first. The zero time is never. If replaced is not nil, it also returns the error
+// that has ended what this end sends.
 func (c *conn) wait(until time.Time, done, replaced <-chan struct{}) error {
+	over := c.overWith(replaced)
 	for {
 		at, changed := c.deadline.get()
 		now := time.Now()
@@ -344,6 +364,8 @@ func (c *conn) wait(until time.Time, done, replaced <-chan struct{}) error {
 			return c.opError("write", os.ErrDeadlineExceeded)
 		case !until.IsZero() && !now.Before(until):
 			return nil
+		case isDone(over):
+			return c.failed()
 		case isDone(replaced):
 			return errReplaced
 		}
@@ -353,6 +375,7 @@ func (c *conn) wait(until time.Time, done, replaced <-chan struct{}) error {
 			alarm.stop()
 			return nil
 		case <-c.closed:
+		case <-over:
 		case <-replaced:
 		case <-changed:
 		case <-alarm.channel:
@@ -361,9 +384,13 @@ func (c *conn) wait(until time.Time, done, replaced <-chan struct{}) error {
 	}
 }
 
-func (c *conn) opError(op string, err error) error {
-	remote := c.RemoteAddr()
-	return &net.OpError{Op: op, Net: remote.Network(), Source: c.LocalAddr(), Addr: remote, Err: err}
+// overWith returns the channel that ends a wait which can be replaced: a fault that has
+// started to strike goes on after that.
+func (c *conn) overWith(replaced <-chan struct{}) <-chan struct{} {
+	if replaced == nil {
+		return nil
+	}
+	return c.over
 }
 
 // A deadline is the time of SetWriteDeadline. It owns no timer: who waits has one.
@@ -430,6 +457,8 @@ func (c *conn) waitDetached(until time.Time, done, replaced <-chan struct{}) err
 		return nil
 	case <-alarm.channel:
 		return nil
+	case <-c.overWith(replaced):
+		return c.failed()
 	case <-replaced:
 		return errReplaced
 	case <-c.aborted:
@@ -473,20 +502,13 @@ func Broken(c net.Conn) <-chan struct{} {
 }
 
 // Struck returns the faults that have struck c so far, or a connection below it
-// (NetConn), the nearest to the program first, each in the language of [Parse]. A
-// delay, drip or rate has struck when it made a Write wait.
-func Struck(c net.Conn) []string {
-	var struck []string
+// (NetConn), the nearest to the program first. Each has one part, or is [Reads] of one. A
+// delay, drip or rate has struck when it made a Write wait. Faults that a [Switch] has
+// replaced come first, each once.
+func Struck(c net.Conn) (struck []Fault) {
 	for {
 		if faulty, ok := c.(*conn); ok {
-			faulty.mu.Lock()
-			struck = append(struck, faulty.past...)
-			faulty.mu.Unlock()
-			for _, s := range faulty.current().faults {
-				if s.struck.Load() {
-					struck = append(struck, s.String())
-				}
-			}
+			struck = append(struck, faulty.struck()...)
 		}
 		wrapped, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -494,4 +516,34 @@ func Struck(c net.Conn) []string {
 		}
 		c = wrapped.NetConn()
 	}
+}
+
+func (c *conn) struck() []Fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	struck := append(slices.Clone(c.past), c.chain.struck(nil)...)
+	if c.in != nil {
+		for _, f := range c.in.faulty.struck() {
+			struck = append(struck, Reads(f))
+		}
+	}
+	return struck
+}
+
+// struck returns the faults of the chain that have struck and are not known.
+func (ch *chain) struck(known []Fault) (struck []Fault) {
+	for _, s := range ch.faults {
+		f := s.Fault()
+		if s.struck.Load() && !slices.ContainsFunc(known, func(k Fault) bool { return k.String() == f.String() }) {
+			struck = append(struck, f)
+		}
+	}
+	return struck
+}
+
+// Stalled reports whether a stall, hang or discard lets nothing more pass of what c sends
+// at present.
+func Stalled(c net.Conn) bool {
+	faulty, ok := c.(*conn)
+	return ok && faulty.current().stalled.Load()
 }

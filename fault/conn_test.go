@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,7 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 const sixteen = "Farewell, client"
@@ -27,6 +28,14 @@ func parse(t testing.TB, text string) Fault {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// struckTexts is Struck as text.
+func struckTexts(c net.Conn) (texts []string) {
+	for _, f := range Struck(c) {
+		texts = append(texts, f.String())
+	}
+	return texts
 }
 
 // arrivals is what the other end reads and when, until the end, and the end.
@@ -88,6 +97,13 @@ func TestWhatArrivesWhen(t *testing.T) {
 		{"drip:3/5ms+close:4", []string{"abcdef"}, "0s abc, 5ms d, 5ms EOF", []string{"drip:3/5ms", "close:4"}},
 		{"close:4+drip:3/5ms", []string{"abcdef"}, "0s abc, 5ms d, 5ms EOF", []string{"close:4", "drip:3/5ms"}},
 		{"reset:8+close:4", []string{"abcdef", "ghijk"}, "0s abcd, 0s EOF", []string{"close:4"}},
+		{"slowclose:2s", []string{"abc", "d"}, "0s abc, 0s d, 2s EOF", []string{"slowclose:2s"}},
+		{"drip:3/5ms+slowclose:2s", []string{"abcd"}, "0s abc, 5ms d, 2.005s EOF", []string{"drip:3/5ms", "slowclose:2s"}},
+		{"delay:1s+slowclose:2s", []string{"ab"}, "1s ab, 3s EOF", []string{"delay:1s", "slowclose:2s"}},
+		{"discard:2", []string{"abc", "d"}, "0s ab, 0s EOF", []string{"discard:2"}}, // the FIN is of Close
+		{"delay:1s+discard:1", []string{"abc"}, "1s a, 1s EOF", []string{"delay:1s", "discard:1"}},
+		{"reset@5s", []string{"abc"}, "0s abc, 0s EOF", nil},
+		{"reset@0", []string{"abc"}, "0s error", []string{"reset@0s"}},
 		{"corrupt:1+corrupt:1", []string{"abc"}, "0s abc, 0s EOF", []string{"corrupt:1", "corrupt:1"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -108,7 +124,7 @@ func TestWhatArrivesWhen(t *testing.T) {
 			if text := <-got; text != c.want {
 				t.Errorf("%s: %s; want %s", c.fault, text, c.want)
 			}
-			if s := Struck(faulty); !reflect.DeepEqual(s, c.struck) {
+			if s := struckTexts(faulty); !reflect.DeepEqual(s, c.struck) {
 				t.Errorf("%s: struck %q, want %q", c.fault, s, c.struck)
 			}
 		})
@@ -156,7 +172,7 @@ func TestStall(t *testing.T) {
 			if n, err := c.Write([]byte("efg")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != time.Minute {
 				t.Errorf("%s: %d, %v after %v", f, n, err, time.Since(start))
 			}
-			if s := Struck(c); !reflect.DeepEqual(s, []string{f}) {
+			if s := struckTexts(c); !reflect.DeepEqual(s, []string{f}) {
 				t.Errorf("struck %q", s)
 			}
 			// Nothing is sent, not even a FIN, and what the peer sends is read.
@@ -229,10 +245,10 @@ func TestErrors(t *testing.T) {
 		text string
 		err  error
 	}{
-		"reset:10":    {"fault reset:10 struck", syscall.ECONNRESET},
-		"close:1":     {"fault close:1 struck", net.ErrClosed},
-		"halfclose:3": {"fault halfclose:3 struck", net.ErrClosed},
-		"refuse":      {"fault refuse struck", syscall.ECONNRESET},
+		"reset:10":    {"write tcp 127.0.0.1:50000->127.0.0.1:1060: write: connection reset by peer (fault reset:10)", syscall.ECONNRESET},
+		"close:1":     {"write tcp 127.0.0.1:50000->127.0.0.1:1060: use of closed network connection (fault close:1)", net.ErrClosed},
+		"halfclose:3": {"write tcp 127.0.0.1:50000->127.0.0.1:1060: write: broken pipe (fault halfclose:3)", syscall.EPIPE},
+		"refuse":      {"write tcp 127.0.0.1:50000->127.0.0.1:1060: write: connection reset by peer (fault refuse)", syscall.ECONNRESET},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := memnet.Pipe()
@@ -240,7 +256,7 @@ func TestErrors(t *testing.T) {
 			go func() { io.Copy(io.Discard, far); far.Close() }()
 			n, err := c.Write([]byte(sixteen))
 			var struck *Error
-			if !errors.As(err, &struck) || struck.After != n || struck.Fault != fault || !errors.Is(err, want.err) || err.Error() != want.text {
+			if !errors.As(err, &struck) || struck.After != n || struck.Fault.String() != fault || !errors.Is(err, want.err) || err.Error() != want.text {
 				t.Errorf("%d, %v (%v)", n, err, errors.Unwrap(err))
 			}
 			if n, again := c.Write([]byte("x")); n != 0 || again != err {
@@ -392,11 +408,128 @@ func TestStruckLooksBelow(t *testing.T) {
 	c := Conn(inner, Join(Delay(time.Millisecond), Corrupt(99)))
 	c.Write([]byte("x"))
 	Flush(c)
-	if got := Struck(c); !reflect.DeepEqual(got, []string{"delay:1ms", "corrupt:0"}) {
+	if got := struckTexts(c); !reflect.DeepEqual(got, []string{"delay:1ms", "corrupt:0"}) {
 		t.Errorf("%q", got)
 	}
 	c.Close()
-	if got := Struck(near); got != nil {
+	if got := struckTexts(near); got != nil {
 		t.Errorf("%q", got)
+	}
+}
+
+// What strikes at a time does so while the program does not write, or is in a Write.
+func TestTimedFaults(t *testing.T) {
+	for _, c := range []struct {
+		fault, idle, writing string // what the peer gets
+		want                 error  // of the Write
+	}{
+		{"reset@2s", "2s error", "0s ab, 1.5s cd, 2s error", syscall.ECONNRESET},
+		{"close@2s", "2s EOF", "0s ab, 1.5s cd, 2s EOF", net.ErrClosed},
+		{"halfclose@2s", "2s EOF", "0s ab, 1.5s cd, 2s EOF", syscall.EPIPE},
+		{"stall@2s", "1m0s error", "0s ab, 1.5s cd, 1m0s error", os.ErrDeadlineExceeded},
+		{"discard@2s", "1m0s error", "0s ab, 1.5s cd, 1m0s error", nil},
+		{"close@2s+delay:1s", "3s EOF", "1s ab, 2.5s cd, 3s EOF", net.ErrClosed},
+		{"reset@2s+delay:1s", "2s error", "1s ab, 2s error", syscall.ECONNRESET},
+		{"discard+close@2s", "2s EOF", "2s EOF", net.ErrClosed}, // toxiproxy's timeout
+	} {
+		for _, writes := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := memnet.Pipe()
+				far.SetDeadline(time.Now().Add(time.Minute))
+				faulty := Conn(near, parse(t, "drip:2/1500ms+"+c.fault))
+				faulty.SetWriteDeadline(time.Now().Add(time.Minute))
+				want := c.idle
+				var writing sync.WaitGroup
+				if writes {
+					want = c.writing
+					writing.Go(func() {
+						_, err := faulty.Write([]byte("abcdefgh"))
+						if own := (*Error)(nil); !errors.Is(err, c.want) || (errors.As(err, &own) && own.After > 4) {
+							t.Errorf("%s: Write: %v", c.fault, err)
+						}
+					})
+				}
+				if got := arrivals(far); got != want {
+					t.Errorf("%s, %v: %s; want %s", c.fault, writes, got, want)
+				}
+				far.Close()
+				writing.Wait()
+				faulty.Close()
+			})
+		}
+	}
+}
+
+// A timer of a fault ends with the connection and with the setting.
+func TestTimersEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		s := NewSwitch(ResetAt(time.Second), 0)
+		c := s.Conn(near)
+		s.Set(CloseAt(time.Hour))
+		time.Sleep(2 * time.Second)
+		if n, err := c.Write([]byte("a")); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		c.Close()
+		time.Sleep(2 * time.Hour)
+		if got := Struck(c); got != nil {
+			t.Errorf("%q", got)
+		}
+		far.Close()
+	})
+}
+
+// A latency varies within its limits, octets stay in order, and a seed repeats it.
+func TestJitter(t *testing.T) {
+	run := func(seed uint64) (latencies []time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := memnet.Pipe()
+			c := New(Jitter(20*time.Millisecond, 15*time.Millisecond), seed).Conn(near)
+			go func() {
+				for n := range 100 {
+					c.Write([]byte{byte(n)})
+					time.Sleep(10 * time.Millisecond)
+				}
+				c.Close()
+			}()
+			for n, start := 0, time.Now(); n < 100; n++ {
+				p := make([]byte, 1)
+				if _, err := far.Read(p); err != nil || p[0] != byte(n) {
+					t.Fatalf("octet %d: %d, %v", n, p[0], err)
+				}
+				latencies = append(latencies, time.Since(start)-time.Duration(n)*10*time.Millisecond)
+			}
+			io.Copy(io.Discard, far)
+			far.Close()
+		})
+		return latencies
+	}
+	one, again, other := run(1), run(1), run(2)
+	if slices.Min(one) < 5*time.Millisecond || slices.Max(one) > 35*time.Millisecond || slices.Max(one)-slices.Min(one) < 20*time.Millisecond {
+		t.Errorf("between %v and %v", slices.Min(one), slices.Max(one))
+	}
+	if !slices.Equal(one, again) || slices.Equal(one, other) {
+		t.Error("the seed does not decide")
+	}
+}
+
+func TestDripVaries(t *testing.T) {
+	near, far := memnet.Pipe()
+	c := Conn(near, DripVaried(4, 3, 0))
+	c.Write(make([]byte, 1000))
+	c.Close()
+	sizes := make(map[int]bool)
+	for p := make([]byte, 64); ; {
+		n, err := far.Read(p)
+		if err != nil {
+			break
+		}
+		sizes[n] = true
+	}
+	for n := range sizes {
+		if n < 1 || n > 7 || len(sizes) < 7 {
+			t.Fatalf("pieces of %v", sizes)
+		}
 	}
 }

@@ -49,7 +49,7 @@ func ExampleParse() {
 	fmt.Println(err)
 	// Output:
 	// first:2(20%(drip:1/1ms+reset:10))+delay:20ms <nil>
-	// fault "close:8+reset:ten": at "reset:ten": reset wants a number, not "ten"
+	// fault "close:8+reset:ten": at "reset:ten": reset needs a number, not "ten"
 }
 
 // A flag may name the fault, and a seed that repeats the run.

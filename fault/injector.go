@@ -35,8 +35,8 @@ func New(f Fault, seed uint64) *Injector {
 // ended what this end sends; if c has none, it returns [errors.ErrUnsupported]. Once a
 // fault has ended it, Write returns an [*Error]. See [Delay] for what differs with one.
 func (i *Injector) Conn(c net.Conn) net.Conn {
-	if parts := i.next(); len(parts) > 0 {
-		return newConn(c, parts).begin()
+	if drawn := i.next(); !drawn.isZero() {
+		return newConn(c, drawn).begin()
 	}
 	return c
 }
@@ -54,47 +54,56 @@ func Conn(c net.Conn, f Fault) net.Conn { return New(f, 0).Conn(c) }
 
 func (i *Injector) present() *Injector { return i }
 
-func (i *Injector) accepted(c net.Conn) (with *conn, rejected kind) {
-	parts := i.next()
-	if len(parts) == 0 {
-		return nil, 0
-	}
-	if k, found := rejection(parts); found {
+func (i *Injector) accepted(c net.Conn) (with *conn, rejected Kind) {
+	drawn := i.next()
+	if k := rejection(drawn.sends); k != 0 || drawn.isZero() {
 		return nil, k
 	}
-	return newConn(c, parts), 0
+	return newConn(c, drawn), 0
 }
 
 func (i *Injector) gone(*listener) {}
 
-// next counts a connection, and returns its faults, without conditions.
-func (i *Injector) next() []part {
+// A drawn is the faults that strike one connection, without conditions.
+type drawn struct {
+	sends, reads []Part
+	seed         uint64 // of what varies
+}
+
+func (d drawn) isZero() bool { return len(d.sends) == 0 && len(d.reads) == 0 }
+
+// next counts a connection, and returns its faults.
+func (i *Injector) next() drawn {
 	n := i.count.Add(1) - 1
-	return i.choose(nil, i.fault.parts, n, mix(mix(0, i.seed), n))
+	d := drawn{seed: mix(mix(0, i.seed), n)}
+	i.choose(&d, &d.sends, i.fault.parts, n, d.seed)
+	return d
 }
 
 // choose appends those of the parts that strike connection n. The place is a number
-// for where the parts stand in the fault, on this connection.
-func (i *Injector) choose(chosen, parts []part, n, place uint64) []part {
+// for the position of the parts in the fault, on this connection.
+func (i *Injector) choose(d *drawn, chosen *[]Part, parts []Part, n, place uint64) {
 	for at, p := range parts {
 		here := mix(place, uint64(at))
-		if p.under == nil {
-			chosen = append(chosen, p)
-		} else if i.holds(p, n, here) {
-			chosen = i.choose(chosen, p.under, n, here)
+		switch {
+		case p.Kind == KindReads:
+			i.choose(d, &d.reads, p.Under.parts, n, here)
+		case !p.Kind.IsCondition():
+			*chosen = append(*chosen, p)
+		case i.holds(p, n, here):
+			i.choose(d, chosen, p.Under.parts, n, here)
 		}
 	}
-	return chosen
 }
 
-func (i *Injector) holds(condition part, n, place uint64) bool {
-	switch condition.kind {
-	case first:
-		return n < uint64(condition.n)
-	case forTime:
-		return time.Since(i.start) < condition.d
+func (i *Injector) holds(condition Part, n, place uint64) bool {
+	switch condition.Kind {
+	case KindFirst:
+		return n < uint64(condition.Count)
+	case KindFor:
+		return time.Since(i.start) < condition.Time
 	}
-	return float64(place>>11)/(1<<53) < condition.p
+	return float64(place>>11)/(1<<53) < condition.Probability
 }
 
 // mix is a step of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom

@@ -10,14 +10,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // struck is which faults the Injector's next connections get.
 func struck(i *Injector, connections int) []string {
 	all := make([]string, connections)
 	for n := range all {
-		all[n] = join(i.next())
+		all[n] = Fault{i.next().sends}.String()
 	}
 	return all
 }
@@ -108,7 +108,7 @@ func TestSometimesDependsOnNothingElse(t *testing.T) {
 		for k := range all {
 			conns.Go(func() {
 				time.Sleep(time.Duration(k*7919%n) * time.Millisecond * 2)
-				all[k] = join(i.next())
+				all[k] = (Fault{i.next().sends}).String()
 			})
 		}
 		conns.Wait()

@@ -17,7 +17,7 @@ const (
 	parcelCost = 64
 )
 
-// A line is a delay on one connection. What is put in comes out later, in order. It has
+// A line is a Delay or SlowClose on one connection. What is put in comes out later, in order. It has
 // a goroutine while there is something in it.
 type line struct {
 	*striker
@@ -25,6 +25,7 @@ type line struct {
 	mu      sync.Mutex
 	parcels []parcel // the first may be on its way out
 	size    int
+	latest  time.Time     // when the last one is due
 	changed chan struct{} // closed and replaced when parcels leave
 	closed  bool          // nothing is accepted after a closing parcel
 	err     error         // nothing is accepted or sent after an error
@@ -58,7 +59,9 @@ func (l *line) write(p []byte) (done int, err error) {
 	if err := expired(time.Now(), nil, nil); err != nil {
 		return 0, err
 	}
-	l.struck.Store(true)
+	if l.Kind == KindDelay {
+		l.struck.Store(true)
+	}
 	for {
 		n, changed, err := l.put(octetsParcel, p[done:])
 		if done += n; err != nil || done == len(p) && changed == nil {
@@ -90,12 +93,30 @@ func (l *line) put(kind parcelKind, octets []byte) (n int, full <-chan struct{},
 		octets = octets[:room]
 	}
 	l.closed = kind == closeParcel
-	l.parcels = append(l.parcels, parcel{time.Now().Add(l.d), kind, append([]byte(nil), octets...)})
+	l.parcels = append(l.parcels, parcel{l.dueTime(kind), kind, append([]byte(nil), octets...)})
 	l.size += len(octets) + parcelCost
 	if len(l.parcels) == 1 {
 		go l.run()
 	}
 	return len(octets), full, nil
+}
+
+// dueTime returns when a parcel that is put in now leaves: not before an earlier one. The
+// caller holds mu.
+func (l *line) dueTime(kind parcelKind) time.Time {
+	due := time.Now()
+	switch {
+	case l.Kind == KindDelay:
+		due = due.Add(max(0, l.Time+time.Duration(l.vary(int64(l.Jitter)))))
+	case kind == finParcel || kind == closeParcel:
+		due = due.Add(l.Time)
+		l.struck.Store(true)
+	}
+	if due.Before(l.latest) {
+		due = l.latest
+	}
+	l.latest = due
+	return due
 }
 
 // run passes parcels on until there are none.

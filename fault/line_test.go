@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // A delay is a latency: it does not make a transfer slower.
@@ -177,13 +177,13 @@ func TestBrokenAfterADelay(t *testing.T) {
 		start := time.Now()
 		<-Broken(c)
 		var struck *Error
-		if err := Flush(c); !errors.As(err, &struck) || struck.Fault != "reset:2" || time.Since(start) != time.Second {
+		if err := Flush(c); !errors.As(err, &struck) || struck.Fault.String() != "reset:2" || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if _, err := c.Write([]byte("d")); !errors.Is(err, struck) {
 			t.Errorf("the next Write: %v", err)
 		}
-		if got := Struck(c); !reflect.DeepEqual(got, []string{"delay:1s", "reset:2"}) {
+		if got := struckTexts(c); !reflect.DeepEqual(got, []string{"delay:1s", "reset:2"}) {
 			t.Errorf("%q", got)
 		}
 		c.Close()

@@ -32,9 +32,9 @@ type listener struct {
 type source interface {
 	// present returns the Injector of this time.
 	present() *Injector
-	// accepted gives a connection its faults: nil if there are none, and refuse or hang
-	// if the program is not to get it.
-	accepted(net.Conn) (with *conn, rejected kind)
+	// accepted gives a connection its faults: nil if there are none, and the kind of
+	// a Refuse or Hang if the program is not to get it.
+	accepted(net.Conn) (with *conn, rejected Kind)
 	// gone is called when the listener is closed.
 	gone(*listener)
 }
@@ -78,22 +78,22 @@ func (i *Injector) door() (state, time.Duration) {
 	return doorOf(i.fault.parts, 0, time.Since(i.start))
 }
 
-func doorOf(parts []part, until, now time.Duration) (state, time.Duration) {
+func doorOf(parts []Part, until, now time.Duration) (state, time.Duration) {
 	for _, p := range parts {
-		switch p.kind {
-		case refuse:
+		switch p.Kind {
+		case KindRefuse:
 			return refused, until
-		case hang:
+		case KindHang:
 			return silent, until
-		case forTime:
-			if now >= p.d {
+		case KindFor:
+			if now >= p.Time {
 				continue
 			}
-			end := p.d
+			end := p.Time
 			if until > 0 {
 				end = min(end, until)
 			}
-			if s, until := doorOf(p.under, end, now); s != open {
+			if s, until := doorOf(p.Under.parts, end, now); s != open {
 				return s, until
 			}
 		}
@@ -195,11 +195,11 @@ func (l *listener) awaitOpen() (<-chan struct{}, error) {
 func (l *listener) admit(c net.Conn) net.Conn {
 	with, rejected := l.source.accepted(c)
 	switch {
-	case rejected == refuse:
+	case rejected == KindRefuse:
 		// An RST that comes before connect has returned makes it fail, now and then.
 		l.hold(c, sendRST, func() { awaitSeen(lowest(c), l.closed, time.Now().Add(seenTime)) })
 		return nil
-	case rejected == hang:
+	case rejected == KindHang:
 		l.hold(c, net.Conn.Close, func() { awaitPeerClosed(lowest(c), l.closed) })
 		return nil
 	case with == nil:
@@ -208,13 +208,14 @@ func (l *listener) admit(c net.Conn) net.Conn {
 	return with.begin()
 }
 
-// rejection returns the first Refuse or Hang of the parts.
-func rejection(parts []part) (kind, bool) {
-	i := slices.IndexFunc(parts, func(p part) bool { return p.kind == refuse || p.kind == hang })
-	if i < 0 {
-		return 0, false
+// rejection returns the kind of the first Refuse or Hang of the parts, or 0.
+func rejection(parts []Part) Kind {
+	for _, p := range parts {
+		if p.Kind == KindRefuse || p.Kind == KindHang {
+			return p.Kind
+		}
 	}
-	return parts[i].kind, true
+	return 0
 }
 
 // hold keeps c open, until wait returns or the listener is closed, and then ends it.

@@ -14,19 +14,24 @@ const maxDepth = 100
 
 // Parse reads a fault:
 //
-//	delay:20ms     octets 20 ms later            close:8        8 octets, then FIN and closed
-//	drip:3/5ms     pieces of 3 octets, 5 ms      halfclose:8    8 octets, then FIN
-//	               between them                  reset:10       10 octets, then RST
-//	rate:1000      1000 octets a second          corrupt:7      the octet at offset 7 changed
-//	stall:4        4 octets, then nothing        refuse, hang   nobody can connect
+//	delay:20ms       octets 20 ms later            stall:4       4 octets, then nothing
+//	delay:20ms~5ms   15 ms to 25 ms later          discard:4     4 octets, the rest dropped
+//	drip:3/5ms       pieces of 3 octets, 5 ms      close:8       8 octets, then FIN and closed
+//	                 between them                  halfclose:8   8 octets, then FIN
+//	drip:3~1/5ms     pieces of 2 to 4 octets       reset:10      10 octets, then RST
+//	rate:1000        1000 octets per second        corrupt:7     the octet at offset 7 changed
+//	slowclose:2s     FIN 2 s later                 refuse, hang  no connection is accepted
 //
-//	first:2(...)   the first 2 connections       20%(...)       one connection in five
-//	for:5s(...)    those of the first 5 s        a+b            both, a nearer to the program
+//	reset@500ms      after 500 ms; also stall@, discard@, close@ and halfclose@
 //
-// Conditions may be nested, 100 deep. A count left out is 0, a pause left out none
-// (stall, close, halfclose, reset, corrupt; drip:3). Durations are those of
-// [time.ParseDuration]. There are no spaces. The empty text is no fault. An error
-// names the place and what was expected there, in one line.
+//	first:2(...)     the first 2 connections       20%(...)      one connection in five
+//	for:5s(...)      those of the first 5 s        reads(...)    what is received
+//	a+b              both, a nearer to the program
+//
+// Conditions can be nested, 100 deep. A count left out is 0 and a pause left out is none
+// (stall, discard, close, halfclose, reset, corrupt; drip:3). Durations are those of
+// [time.ParseDuration]. There are no spaces. The empty text is no fault. An error names
+// the position and what was expected there, in one line.
 func Parse(s string) (Fault, error) {
 	p := parser{text: s}
 	if s == "" {
@@ -88,7 +93,7 @@ func (p *parser) fault() (Fault, error) {
 	return f, err
 }
 
-// condition reads from behind the parenthesis to the one that closes it.
+// condition reads from after the parenthesis to the one that closes it.
 func (p *parser) condition(start int, word string) (Fault, error) {
 	wrap, err := conditionOf(word)
 	if err != nil {
@@ -146,10 +151,12 @@ type wordError string
 func (e wordError) Error() string { return string(e) }
 
 var simples = map[string]func(argument string, given bool) (Fault, error){
-	"delay":     func(s string, _ bool) (Fault, error) { return with(Delay, s, duration) },
+	"delay":     func(s string, _ bool) (Fault, error) { return parseDelay(s) },
 	"drip":      func(s string, _ bool) (Fault, error) { return parseDrip(s) },
 	"rate":      func(s string, _ bool) (Fault, error) { return with(Rate, s, positive) },
+	"slowclose": func(s string, _ bool) (Fault, error) { return with(SlowClose, s, duration) },
 	"stall":     octets(Stall),
+	"discard":   octets(Discard),
 	"close":     octets(Close),
 	"halfclose": octets(HalfClose),
 	"reset":     octets(Reset),
@@ -158,8 +165,15 @@ var simples = map[string]func(argument string, given bool) (Fault, error){
 	"hang":      plain(Hang),
 }
 
+var timedOnes = map[string]func(time.Duration) Fault{
+	"stall": StallAt, "discard": DiscardAt, "close": CloseAt, "halfclose": HalfCloseAt, "reset": ResetAt,
+}
+
 // simple is a fault without parentheses.
 func simple(word string) (Fault, error) {
+	if name, at, found := strings.Cut(word, "@"); found && simples[name] != nil {
+		return simpleAt(name, at)
+	}
 	name, argument, given := strings.Cut(word, ":")
 	parse, ok := simples[name]
 	switch {
@@ -169,13 +183,27 @@ func simple(word string) (Fault, error) {
 			return Fault{}, wordError(name + " " + err.Error())
 		}
 		return f, nil
-	case name == "first" || name == "for" || strings.HasSuffix(name, "%"):
-		return Fault{}, wordError(fmt.Sprintf("%s wants faults in parentheses, as in first:2(reset)", excerpt(word)))
+	case name == "first" || name == "for" || name == "reads" || strings.HasSuffix(name, "%"):
+		return Fault{}, wordError(fmt.Sprintf("%s needs faults in parentheses, as in first:2(reset)", excerpt(word)))
 	}
-	return Fault{}, wordError(fmt.Sprintf("no fault %s; there are %s, first, for and 20%%", excerpt(name), strings.Join(names[:first], ", ")))
+	return Fault{}, wordError(fmt.Sprintf("there is no fault %s; there are %s, first, for, reads and 20%%",
+		excerpt(name), strings.Join(kindNames[1:KindFirst], ", ")))
 }
 
-// conditionOf is what stands before a parenthesis.
+// simpleAt is a fault that strikes after a time.
+func simpleAt(name, at string) (Fault, error) {
+	make, ok := timedOnes[name]
+	if !ok {
+		return Fault{}, wordError(fmt.Sprintf("%s cannot have a time; stall, discard, close, halfclose and reset can", name))
+	}
+	f, err := with(make, at, duration)
+	if err != nil {
+		return Fault{}, wordError(name + " " + err.Error())
+	}
+	return f, nil
+}
+
+// conditionOf reads what is before a parenthesis.
 func conditionOf(word string) (func(Fault) Fault, error) {
 	name, argument, _ := strings.Cut(word, ":")
 	percent, isPercent := strings.CutSuffix(word, "%")
@@ -190,12 +218,14 @@ func conditionOf(word string) (func(Fault) Fault, error) {
 		var d time.Duration
 		d, err = duration(argument)
 		wrap = func(f Fault) Fault { return For(d, f) }
+	case word == "reads":
+		wrap = Reads
 	case isPercent:
 		var p float64
 		p, err = probability(percent)
 		wrap, name = func(f Fault) Fault { return Sometimes(p, f) }, "%"
 	default:
-		return nil, wordError(fmt.Sprintf("no condition %s; there are first:2, for:5s and 20%%", excerpt(word)))
+		return nil, wordError(fmt.Sprintf("there is no condition %s; there are first:2, for:5s, 20%% and reads", excerpt(word)))
 	}
 	if err != nil {
 		return nil, wordError(name + " " + err.Error())
@@ -215,19 +245,33 @@ func octets(make func(int) Fault) func(string, bool) (Fault, error) {
 func plain(make func() Fault) func(string, bool) (Fault, error) {
 	return func(_ string, given bool) (Fault, error) {
 		if given {
-			return Fault{}, errors.New("takes nothing after it")
+			return Fault{}, errors.New("has no number")
 		}
 		return make(), nil
 	}
 }
 
-func parseDrip(s string) (Fault, error) {
-	count, pause, given := strings.Cut(s, "/")
-	n, err := positive(count)
+func parseDelay(s string) (Fault, error) {
+	latency, spread, given := strings.Cut(s, "~")
+	d, err := duration(latency)
 	if err != nil || !given {
-		return Drip(n, 0), err
+		return Delay(d), err
 	}
-	return with(func(d time.Duration) Fault { return Drip(n, d) }, pause, duration)
+	return with(func(spread time.Duration) Fault { return Jitter(d, spread) }, spread, duration)
+}
+
+func parseDrip(s string) (Fault, error) {
+	size, pause, given := strings.Cut(s, "/")
+	count, variation, varied := strings.Cut(size, "~")
+	n, err := positive(count)
+	spread := 0
+	if err == nil && varied {
+		spread, err = number(variation)
+	}
+	if err != nil || !given {
+		return DripVaried(n, spread, 0), err
+	}
+	return with(func(d time.Duration) Fault { return DripVaried(n, spread, d) }, pause, duration)
 }
 
 func with[T any](make func(T) Fault, s string, parse func(string) (T, error)) (Fault, error) {
@@ -242,10 +286,10 @@ func with[T any](make func(T) Fault, s string, parse func(string) (T, error)) (F
 func number(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if errors.Is(err, strconv.ErrRange) {
-		return 0, fmt.Errorf("wants a smaller number than %s", excerpt(s))
+		return 0, fmt.Errorf("needs a smaller number than %s", excerpt(s))
 	}
 	if err != nil || !digits(s) {
-		return 0, fmt.Errorf("wants a number, not %s", excerpt(s))
+		return 0, fmt.Errorf("needs a number, not %s", excerpt(s))
 	}
 	return n, nil
 }
@@ -253,7 +297,7 @@ func number(s string) (int, error) {
 func positive(s string) (int, error) {
 	n, err := number(s)
 	if err == nil && n == 0 {
-		err = errors.New("wants a number above 0")
+		err = errors.New("needs a number above 0")
 	}
 	return n, err
 }
@@ -261,7 +305,7 @@ func positive(s string) (int, error) {
 func duration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil || strings.HasPrefix(s, "-") {
-		return 0, fmt.Errorf("wants a duration such as 20ms or 1.5s, not %s", excerpt(s))
+		return 0, fmt.Errorf("needs a duration such as 20ms or 1.5s, not %s", excerpt(s))
 	}
 	return d, nil
 }
@@ -271,7 +315,7 @@ func probability(s string) (float64, error) {
 	whole, fraction, _ := strings.Cut(s, ".")
 	p, err := strconv.ParseFloat(s+"e-2", 64)
 	if err != nil || !digits(whole) || !digits("0"+fraction) || p > 1 {
-		return 0, fmt.Errorf("wants a number from 0 to 100 before it, not %s", excerpt(s))
+		return 0, fmt.Errorf("needs a number from 0 to 100 before it, not %s", excerpt(s))
 	}
 	return p, nil
 }

@@ -157,7 +157,7 @@ func TestCloseIsNoReset(t *testing.T) {
 
 func TestHalfCloseIsAFIN(t *testing.T) {
 	client, faulty := pair(t, HalfClose(8))
-	if n, err := faulty.Write([]byte(sixteen)); n != 8 || !errors.Is(err, net.ErrClosed) {
+	if n, err := faulty.Write([]byte(sixteen)); n != 8 || !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("Write = %d, %v", n, err)
 	}
 	if got, err := io.ReadAll(client); string(got) != "Farewell" || err != nil {
@@ -236,7 +236,7 @@ func overTLS(t *testing.T, ln net.Listener) (s seen) {
 		}
 		defer c.Close()
 		_, s.write = c.Write([]byte(sixteen))
-		s.struck = strings.Join(Struck(c), " ")
+		s.struck = strings.Join(struckTexts(c), " ")
 	}()
 	client := tls.Client(dial(t, ln), &tls.Config{InsecureSkipVerify: true})
 	if s.handshake = client.Handshake(); s.handshake == nil {

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
@@ -15,35 +16,45 @@ import (
 const (
 	drainTime = time.Second            // for the peer to close, once it has the FIN
 	ackTime   = 5 * time.Second        // for the peer to acknowledge what RST would drop
-	lateTime  = 10 * time.Millisecond  // of a line's piece that is no idleness
-	blindTime = 100 * time.Millisecond // for the same, where the system does not tell
+	lateTime  = 10 * time.Millisecond  // of a line's piece that is not idleness
+	blindTime = 100 * time.Millisecond // instead of ackTime, if the send queue is not known
 )
 
 // A striker is one fault on one connection: it stands between the program's Write,
-// or the fault that is nearer to it, and next. All but struck is guarded by the
-// connection's writing.
+// or the fault that is nearer to it, and next. All but sent, struck and due is guarded by
+// the connection's writing.
 type striker struct {
-	part
+	Part
 	conn     *conn
 	chain    *chain
 	next     func([]byte) (int, error)
-	detached bool      // after a delay, and so not in the program's Write
-	sent     int       // octets, over the life of the connection
-	free     time.Time // when the next piece may leave
+	random   *rand.Rand   // of what varies
+	detached bool         // after a delay, and so not in the program's Write
+	sent     atomic.Int64 // octets that have passed
+	free     time.Time    // when the next piece may leave
 	struck   atomic.Bool
+	due      atomic.Bool // the time of a Timed fault has come
 }
 
 // write is that of every fault but a delay, which is a line.
 func (s *striker) write(p []byte) (int, error) {
-	switch s.kind {
-	case drip:
-		return s.pieces(p, s.n, s.dripTime)
-	case rate:
-		return s.pieces(p, max(1, s.n/100), s.rateTime)
-	case corrupt:
+	switch s.Kind {
+	case KindDrip:
+		return s.pieces(p, s.dripSize, s.dripTime)
+	case KindRate:
+		return s.pieces(p, s.rateSize, s.rateTime)
+	case KindCorrupt:
 		return s.flip(p)
 	}
 	return s.until(p)
+}
+
+// vary returns a number between -spread and spread.
+func (s *striker) vary(spread int64) int64 {
+	if spread <= 0 {
+		return 0
+	}
+	return int64(s.random.Uint64N(2*uint64(spread)+1)) - spread
 }
 
 func (s *striker) wait(until time.Time) error {
@@ -55,7 +66,7 @@ func (s *striker) wait(until time.Time) error {
 
 // hold keeps octets until then, or until done is closed; the zero time is never. It
 // looks for the peer from time to time, and returns an error like the kernel's if the
-// peer has gone: nothing is sent that the kernel could notice it by.
+// peer has closed: nothing is sent that would show it to the kernel.
 func (s *striker) hold(until time.Time, done <-chan struct{}) error {
 	var finished time.Time // when the peer's FIN was seen
 	for look := firstLook; ; look = min(2*look, lastLook) {
@@ -86,7 +97,7 @@ type waiter func(until time.Time, done <-chan struct{}) error
 
 // sleep is the connection's wait for this fault.
 func (s *striker) sleep(until time.Time, done, replaced <-chan struct{}) error {
-	if s.detached || s.kind == delay && done == nil {
+	if s.detached || s.delays() && done == nil {
 		return s.conn.waitDetached(until, done, replaced)
 	}
 	return s.conn.wait(until, done, replaced)
@@ -95,14 +106,17 @@ func (s *striker) sleep(until time.Time, done, replaced <-chan struct{}) error {
 // finish is the wait of a fault that has started to strike. It strikes, also if it is
 // replaced meanwhile.
 func (s *striker) finish(until time.Time, done <-chan struct{}) error {
+	if s.Timed {
+		return s.conn.waitDetached(until, done, nil)
+	}
 	return s.sleep(until, done, nil)
 }
 
-// pieces sends p in pieces of a size, each at the time that is told of its length.
-func (s *striker) pieces(p []byte, size int, when func(int) time.Time) (done int, err error) {
+// pieces sends p in pieces of a size, each at the time for its length.
+func (s *striker) pieces(p []byte, size func() int, when func(int) time.Time) (done int, err error) {
 	for done < len(p) {
 		piece := p[done:]
-		piece = piece[:min(size, len(piece))]
+		piece = piece[:min(size(), len(piece))]
 		if err := s.wait(when(len(piece))); err != nil {
 			return done, err
 		}
@@ -111,13 +125,15 @@ func (s *striker) pieces(p []byte, size int, when func(int) time.Time) (done int
 		if err != nil {
 			return done, err
 		}
-		if s.kind == drip {
+		if s.Kind == KindDrip {
 			push(s.conn.Conn)
-			s.free = time.Now().Add(s.d)
+			s.free = time.Now().Add(s.Time)
 		}
 	}
 	return done, nil
 }
+
+func (s *striker) dripSize() int { return max(1, s.Count+int(s.vary(int64(s.Spread)))) }
 
 func (s *striker) dripTime(int) time.Time {
 	if s.free.IsZero() { // the first piece: no pause before it
@@ -126,50 +142,82 @@ func (s *striker) dripTime(int) time.Time {
 	return s.free
 }
 
+func (s *striker) rateSize() int { return max(1, s.Count/100) }
+
 // rateTime is when the last of n octets leaves the line.
 func (s *striker) rateTime(n int) time.Time {
 	if now := time.Now(); now.Sub(s.free) > lateTime {
 		s.free = now
 	}
-	s.free = s.free.Add(time.Duration(float64(n) * float64(time.Second) / float64(s.n)))
+	s.free = s.free.Add(time.Duration(float64(n) * float64(time.Second) / float64(s.Count)))
 	return s.free
 }
 
-// flip sends a copy with the octet changed: a Writer must not touch p.
+// flip sends a copy with the octet changed: a Writer must not change p.
 func (s *striker) flip(p []byte) (int, error) {
-	at := s.n - s.sent
+	at := s.Count - int(s.sent.Load())
 	if at >= 0 && at < len(p) {
 		p = append([]byte(nil), p...)
 		p[at] ^= 1
 	}
 	n, err := s.next(p)
-	s.sent += n
+	s.sent.Add(int64(n))
 	if at >= 0 && at < n {
 		s.struck.Store(true)
 	}
 	return n, err
 }
 
-// until sends what is left of the fault's octets. Behind the last of them it strikes.
+// until sends what is left of the fault's octets. After the last of them it strikes.
 func (s *striker) until(p []byte) (int, error) {
+	left := s.Count - int(s.sent.Load())
+	if s.Timed {
+		left = 0
+		if !s.due.Load() {
+			left = len(p) + 1
+		}
+	}
 	n := 0
-	if s.sent < s.n {
+	if left > 0 {
 		var err error
-		n, err = s.next(p[:min(len(p), s.n-s.sent)])
-		if s.sent += n; err != nil || s.sent < s.n {
+		n, err = s.next(p[:min(len(p), left)])
+		if s.sent.Add(int64(n)); err != nil || n < left {
 			return n, err
 		}
 		push(s.conn.Conn)
 	}
-	if s.kind != stall && s.kind != hang {
-		return n, s.end()
+	switch s.Kind {
+	case KindStall, KindHang:
+		s.chain.stalled.Store(true)
+		if n == len(p) {
+			return n, nil
+		}
+		s.struck.Store(true)
+		return n, s.hold(time.Time{}, nil)
+	case KindDiscard:
+		s.chain.stalled.Store(true)
+		if n < len(p) {
+			s.struck.Store(true)
+		}
+		return len(p), nil
 	}
-	s.chain.stalled.Store(true)
-	if n == len(p) {
-		return n, nil
+	if s.Timed { // strikeNow ends it
+		return n, s.hold(time.Time{}, nil)
 	}
-	s.struck.Store(true)
-	return n, s.hold(time.Time{}, nil)
+	return n, s.end()
+}
+
+// strikeNow is what a Timed fault does at its time.
+func (s *striker) strikeNow() {
+	if isDone(s.chain.replaced) || s.conn.failed() != nil {
+		return
+	}
+	s.due.Store(true)
+	if s.Kind == KindStall || s.Kind == KindDiscard {
+		s.chain.stalled.Store(true)
+		return
+	}
+	s.end()
 }
 
 // settle lets the octets pass that are in delays after this fault, for it strikes after
@@ -190,7 +238,8 @@ func (s *striker) settle() error {
 // end ends what this end sends, and with most faults the connection.
 func (s *striker) end() error {
 	c := s.conn
-	if s.kind != refuse { // which strikes before there are octets
+	atOnce := s.Kind == KindRefuse || s.Kind == KindReset && s.Timed // drops what is on its way
+	if !atOnce {
 		if err := s.settle(); err != nil {
 			return err
 		}
@@ -198,24 +247,36 @@ func (s *striker) end() error {
 	c.ending.Lock()
 	defer c.ending.Unlock()
 	s.struck.Store(true)
-	failed := &Error{Fault: s.String(), After: s.sent, Err: net.ErrClosed, half: s.kind == halfClose}
-	switch s.kind {
-	case halfClose:
+	failed := &Error{Fault: s.Fault(), After: int(s.sent.Load()), Err: net.ErrClosed, half: s.Kind == KindHalfClose}
+	switch s.Kind {
+	case KindHalfClose:
+		failed.Err = syscall.EPIPE
+	case KindReset, KindRefuse:
+		failed.Err = syscall.ECONNRESET
+	}
+	err := c.opError("write", failed)
+	if s.Timed { // a Write may be under way
+		c.fail(err)
+	}
+	switch s.Kind {
+	case KindHalfClose:
 		sendFIN(c.Conn)
-	case closing:
-		if sendFIN(c.Conn) == nil {
+	case KindClose:
+		if sendFIN(c.Conn) == nil && c.onEnd == nil {
 			c.drain(s.finish)
 		}
 		c.closeBelow(c.Conn.Close)
-	case reset, refuse:
-		failed.Err = syscall.ECONNRESET
-		if s.kind == reset {
+	case KindReset, KindRefuse:
+		if !atOnce {
 			c.awaitAcknowledged(s.finish)
 		}
 		c.closeBelow(func() error { return sendRST(c.Conn) })
 	}
-	c.fail(failed)
-	return failed
+	c.fail(err)
+	if c.onEnd != nil {
+		c.onEnd(failed)
+	}
+	return err
 }
 
 // drain reads what arrives below TLS and drops it, until the peer has closed or the
@@ -236,7 +297,7 @@ func (c *conn) drain(wait waiter) {
 }
 
 // awaitAcknowledged waits until the send queue is empty. Whatever ends the wait
-// early, the reset follows: a fault that has begun to strike strikes.
+// early, the reset follows: a fault that has started to strike strikes.
 func (c *conn) awaitAcknowledged(wait waiter) {
 	if !hasKernel(c.Conn) {
 		return

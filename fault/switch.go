@@ -116,8 +116,8 @@ func (s *Switch) change(f Fault, all bool) (changes []func()) {
 	if all {
 		open := slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(s.conns[a], s.conns[b]) })
 		for _, c := range open {
-			parts := s.injector.next()
-			changes = append(changes, func() { c.replace(parts) })
+			drawn := s.injector.next()
+			changes = append(changes, func() { c.replace(drawn) })
 		}
 	}
 	for l := range s.listeners {
@@ -127,8 +127,8 @@ func (s *Switch) change(f Fault, all bool) (changes []func()) {
 }
 
 // add makes a connection that gets later faults too. The caller holds mu.
-func (s *Switch) add(c net.Conn, parts []part) *conn {
-	with := newConn(c, parts)
+func (s *Switch) add(c net.Conn, drawn drawn) *conn {
+	with := newConn(c, drawn)
 	with.forget = s.forget
 	s.conns[with] = s.count
 	s.count++
@@ -150,14 +150,14 @@ func (s *Switch) present() *Injector {
 
 // accepted gives a listener's connection its faults. It makes no connection for one that
 // the program is not to get.
-func (s *Switch) accepted(c net.Conn) (with *conn, refused kind) {
+func (s *Switch) accepted(c net.Conn) (with *conn, rejected Kind) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	parts := s.injector.next()
-	if k, found := rejection(parts); found {
+	drawn := s.injector.next()
+	if k := rejection(drawn.sends); k != 0 {
 		return nil, k
 	}
-	return s.add(c, parts), 0
+	return s.add(c, drawn), 0
 }
 
 func (s *Switch) gone(l *listener) {
@@ -179,10 +179,4 @@ func Idle(c net.Conn) (changed <-chan struct{}, idle bool) {
 		return nil, false
 	}
 	return ch.replaced, true
-}
-
-// Stalled reports whether a Stall keeps back what is written to c at present.
-func Stalled(c net.Conn) bool {
-	faulty, ok := c.(*conn)
-	return ok && faulty.current().stalled.Load()
 }

@@ -19,7 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 )
 
 // Each case writes ABCDEFGH under the first fault, sets the second after one second, and
@@ -247,7 +247,7 @@ func TestSwitchStruckRemembers(t *testing.T) {
 		s.Set(Corrupt(0))
 	}
 	s.Set(Close(9))
-	if got := Struck(c); !reflect.DeepEqual(got, []string{"corrupt:0"}) {
+	if got := struckTexts(c); !reflect.DeepEqual(got, []string{"corrupt:0"}) {
 		t.Errorf("%q", got)
 	}
 	c.Close()

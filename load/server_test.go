@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
 	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/memnet"
 )
 
 // The generator's own truth: against a server with a known distribution of delays,

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/bothends/bothends/fault"
@@ -26,21 +25,19 @@ func (d Direction) Check(f fault.Fault) error {
 	if !slices.Contains(Directions[:], d) {
 		return fmt.Errorf("%q is not requests, replies or connect", string(d))
 	}
-	for _, found := range names.FindAllStringSubmatch(f.String(), -1) {
-		name := found[1]
-		connecting := name == "refuse" || name == "hang"
+	for p := range f.All() {
+		connecting := p.Kind == fault.KindRefuse || p.Kind == fault.KindHang
 		switch {
-		case d == Connect && !connecting && !slices.Contains([]string{"delay", "first", "for"}, name):
-			return fmt.Errorf("%s is not a fault of connecting; use refuse, hang or delay", name)
+		case p.Kind == fault.KindReads:
+			return fmt.Errorf("reads is not a fault of %s; a proxy has both directions", d)
+		case d == Connect && !connecting && p.Kind != fault.KindDelay && !p.Kind.IsCondition():
+			return fmt.Errorf("%s is not a fault of connecting; use refuse, hang or delay", p.Kind)
 		case d != Connect && connecting:
-			return fmt.Errorf("%s is a fault of connecting; for %s, use reset:0 or stall:0", name, d)
+			return fmt.Errorf("%s is a fault of connecting; for %s, use reset:0 or stall:0", p.Kind, d)
 		}
 	}
 	return nil
 }
-
-// names finds the names in the text of a fault. A name starts a fault or a condition.
-var names = regexp.MustCompile(`(?:^|[(+])([a-z]+)`)
 
 // Parse reads a fault in the language of [fault.Parse], and checks it.
 func (d Direction) Parse(text string) (fault.Fault, error) {

@@ -429,7 +429,7 @@ func (s *session) struck() (strikes []Strike) {
 			continue
 		}
 		for _, f := range fault.Struck(on.conn) {
-			strikes = append(strikes, Strike{on.direction, f})
+			strikes = append(strikes, Strike{on.direction, f.String()})
 		}
 	}
 	return strikes

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bothends/bothends"
-	"github.com/bothends/bothends/internal/memnet"
+	"github.com/bothends/bothends/memnet"
 	"github.com/bothends/bothends/transcript"
 )
 

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,8 +98,8 @@ type exchangeWorker struct {
 	made   int            // exchanges on it
 	trace  *bothends.Trace
 	timing bothends.Timing
-	whole  bool     // the last exchange has its reply
-	struck []string // the faults that have struck its connection
+	whole  bool          // the last exchange has its reply
+	struck []fault.Fault // those that have struck its connection
 
 	ctx    context.Context // of the worker
 	traced context.Context // the same with trace
@@ -177,11 +176,11 @@ func closedEarly(err error) bool {
 }
 
 // byFault reports whether an exchange failed because of what struck it: a delay or a
-// drip is no reason to fail.
-func byFault(struck []string, err error) bool {
+// drip is not a reason to fail.
+func byFault(struck []fault.Fault, err error) bool {
 	var own *fault.Error
-	return errors.As(err, &own) || slices.ContainsFunc(struck, func(f string) bool {
-		return strings.HasPrefix(f, "stall") || strings.HasPrefix(f, "corrupt") || strings.HasPrefix(f, "halfclose")
+	return errors.As(err, &own) || slices.ContainsFunc(struck, func(f fault.Fault) bool {
+		return f.Has(fault.KindStall, fault.KindDiscard, fault.KindCorrupt, fault.KindClose, fault.KindHalfClose, fault.KindReset)
 	})
 }
 

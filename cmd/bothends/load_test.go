@@ -21,9 +21,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
-	"github.com/bothends/bothends/internal/memnet"
 	"github.com/bothends/bothends/internal/tcpinfo"
 	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/memnet"
 )
 
 func TestLimits(t *testing.T) {

@@ -56,7 +56,7 @@ func TestUsageErrors(t *testing.T) {
 		{"client", "-timeout=2s", "unknown flag -timeout\nhint: did you mean: --timeout"},
 		{"client", "--reply", "unknown flag --reply\nhint: did you mean: --reply-size"},
 		{"client", "-o yaml", "--output \"yaml\": must be text or json"},
-		{"client", "--fault reset:x", "--fault \"reset:x\": reset wants a number, not \"x\""},
+		{"client", "--fault reset:x", "--fault \"reset:x\": reset needs a number, not \"x\""},
 		{"client", "--expect", "--expect needs a value: TEXT"},
 		{"client", "--pcap=", "--pcap needs a value: FILE"},
 
