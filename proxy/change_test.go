@@ -191,3 +191,54 @@ func TestConnectFaultOfADisabledProxy(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// A fault that strikes by time ends a connection on which nothing is sent, also one that
+// was open before, and one of whose directions has ended.
+func TestTimedFaults(t *testing.T) {
+	for _, c := range []struct {
+		on        Direction
+		fault     string
+		early     bool // set before the connection
+		finished  bool // the target has sent its FIN before
+		how, ends string
+	}{
+		{Replies, "reset@20ms", true, false, "reset", "reset"},
+		{Replies, "reset@20ms", false, false, "reset", "reset"},
+		{Requests, "reset@20ms", false, false, "reset", "reset"},
+		{Requests, "close@20ms", false, false, "fin", "fin"},
+		{Replies, "close@20ms", true, false, "fin", "fin"},
+		{Requests, "reset@20ms", false, true, "fin", "reset"},
+	} {
+		ends := make(chan string, 1)
+		p := launch(t, &Proxy{Target: proxytest.Target(t, func(conn *net.TCPConn) {
+			if c.finished {
+				conn.CloseWrite()
+			}
+			_, how := proxytest.HowItEnds(t, conn)
+			ends <- how
+		})})
+		if c.early {
+			if err := p.SetFault(c.on, parse(t, c.fault)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		conn := p.dial()
+		awaitOpen(p)
+		if c.finished {
+			conn.Read(make([]byte, 1))
+		}
+		if !c.early {
+			if err := p.SetFault(c.on, parse(t, c.fault)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, how := proxytest.HowItEnds(t, conn); how != c.how {
+			t.Errorf("%+v: the client got %s", c, how)
+		}
+		if how := <-ends; how != c.ends {
+			t.Errorf("%+v: the target got %s", c, how)
+		}
+		conn.Close()
+		p.want(EndedFault, 0, 0, string(c.on)+" "+c.fault)
+	}
+}
