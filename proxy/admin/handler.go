@@ -113,6 +113,9 @@ func whatChanged(req *http.Request, body any) string {
 	case req.Method == "DELETE":
 		return "removed " + name
 	}
+	if !now.Enabled {
+		return fmt.Sprintf("changed %s, disabled", now.Spec)
+	}
 	return fmt.Sprintf("changed %s", now.Spec)
 }
 

@@ -116,7 +116,7 @@ func clientLists(t *testing.T, c *Client, to string) {
 	}
 }
 
-// Removing cuts: a test suite is done with it.
+// Remove closes the connections: a test suite is done with the proxy.
 func TestRemoveCutsConnections(t *testing.T) {
 	s, c, ended := admin(t)
 	added, err := c.Add(context.Background(), proxy.Spec{Name: "a", Listen: "127.0.0.1:0", Target: proxytest.Target(t, proxytest.Answers("ok", 4))})
@@ -141,8 +141,64 @@ func TestRemoveCutsConnections(t *testing.T) {
 	}
 }
 
-// Each change is told, in one line; what only asks, or fails, is not.
-func TestAdminTellsChanges(t *testing.T) {
+// A test suite closes the connections of a proxy, stops it and starts it again, and sets a
+// fault that open connections do or do not get.
+func TestClientDisablesAndDropsConnections(t *testing.T) {
+	_, c, ended := admin(t)
+	ctx := context.Background()
+	added, err := c.Add(ctx, proxy.Spec{Name: "a", Listen: "127.0.0.1:0", Target: proxytest.Target(t, proxytest.Answers("pong", 4))})
+	if err != nil || !added.Enabled {
+		t.Fatalf("%+v, %v", added, err)
+	}
+	dial := func() net.Conn {
+		conn, err := net.Dial("tcp", added.Listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, "pi")
+		for got, err := c.Proxy(ctx, "a"); got.Open == 0 && err == nil; got, err = c.Proxy(ctx, "a") {
+		}
+		return conn
+	}
+	ends := func(conn net.Conn, want string) {
+		t.Helper()
+		if want != " reset" { // a write would get the error, and a read none after it
+			io.WriteString(conn, "ng")
+		}
+		if reply, how := proxytest.HowItEnds(t, conn); reply+" "+how != want {
+			t.Errorf("%q and %s, want %s", reply, how, want)
+		}
+		conn.Close()
+		<-ended
+	}
+	conn := dial()
+	corrupt := "corrupt:0"
+	if got, err := c.Change(ctx, "a", proxy.Change{Replies: &corrupt, NewOnly: true}); err != nil || got.Replies != corrupt {
+		t.Errorf("%+v, %v", got, err)
+	}
+	ends(conn, "pong fin")
+	conn = dial()
+	if _, err := c.SetFault(ctx, "a", proxy.Replies, "close:3"); err != nil {
+		t.Error(err)
+	}
+	ends(conn, "pon fin")
+	conn = dial()
+	if _, err := c.DropConns(ctx, "a"); err != nil {
+		t.Error(err)
+	}
+	ends(conn, " reset")
+	conn = dial()
+	if got, err := c.Disable(ctx, "a"); err != nil || got.Enabled || got.Listen != added.Listen || proxytest.ListensAt(added.Listen) {
+		t.Errorf("disabled: %+v, %v", got, err)
+	}
+	ends(conn, " reset")
+	if got, err := c.Enable(ctx, "a"); err != nil || !got.Enabled || !proxytest.ListensAt(added.Listen) {
+		t.Errorf("enabled: %+v, %v", got, err)
+	}
+}
+
+// Each change is reported in one line. A request that only asks, or fails, is not.
+func TestChangesAreReported(t *testing.T) {
 	s, _ := set(t)
 	var told []string
 	server := httptest.NewServer(&Handler{Set: s, Changed: func(c Change) { told = append(told, c.What) }})
@@ -159,6 +215,8 @@ func TestAdminTellsChanges(t *testing.T) {
 	c.SetFault(ctx, "a", proxy.Requests, "drop")
 	c.ClearFault(ctx, "a", proxy.Replies)
 	c.Proxies(ctx)
+	c.DropConns(ctx, "a")
+	c.Disable(ctx, "a")
 	c.Remove(ctx, "a")
 	c.Remove(ctx, "a")
 	want := []string{
@@ -166,9 +224,12 @@ func TestAdminTellsChanges(t *testing.T) {
 		"changed a: 127.0.0.1:0 to 127.0.0.1:2, replies reset:2, unreachable fin",
 		"set the fault on requests of a to drip:1",
 		"cleared the fault on replies of a",
+		"closed the connections of a",
+		"changed a: 127.0.0.1:0 to 127.0.0.1:2, requests drip:1, unreachable fin, disabled",
 		"removed a",
 	}
 	want[1] = strings.Replace(want[1], "127.0.0.1:0", added.Listen, 1)
+	want[5] = strings.Replace(want[5], "127.0.0.1:0", added.Listen, 1)
 	if diff := cmp.Diff(want, told); diff != "" {
 		t.Error(diff)
 	}
