@@ -56,6 +56,28 @@ func TestSetFaultActsOnOpenConnections(t *testing.T) {
 	}
 }
 
+// A fault that is set again decides as it did before, with the same seed.
+func TestSetFaultRepeatsTheDecisions(t *testing.T) {
+	p := launch(t, &Proxy{Seed: 7, Target: proxytest.Target(t, echo)})
+	decisions := func() (struck string) {
+		if err := p.SetFault(Replies, parse(t, "50%(corrupt:0)")); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			c := p.dial()
+			reply, _ := exchange(c, "p")
+			struck += reply
+			c.Close()
+			p.next()
+		}
+		return struck
+	}
+	first, again := decisions(), decisions()
+	if first != again || !strings.Contains(first, "p") || !strings.Contains(first, "q") {
+		t.Errorf("%s and then %s", first, again)
+	}
+}
+
 // What a stall keeps back is sent when it is taken away, in order, and nothing is lost.
 func TestStallThatIsTakenAway(t *testing.T) {
 	p := launch(t, &Proxy{Replies: fault.Stall(4), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1))})

@@ -33,11 +33,11 @@ func awaitFiles(t *testing.T, when string, want int) {
 // echo does not use a pipe, as io.Copy does.
 func echo(c *net.TCPConn) { io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
 
-// A connection has two descriptors, four while it passes on much, and none afterwards.
+// A connection has two descriptors, four during a transfer, and none after its end.
 func TestDescriptors(t *testing.T) {
 	const connections, much = 20, 16 << 20
 	p := launch(t, &Proxy{Target: proxytest.Target(t, echo)})
-	p.dial().Close() // what is opened once
+	p.dial().Close() // opens what is opened once
 	p.want(EndedFIN, 0, 0)
 	before := openFiles(t)
 	var clients []*net.TCPConn
@@ -51,7 +51,7 @@ func TestDescriptors(t *testing.T) {
 		}
 		clients = append(clients, c)
 	}
-	const idle = connections * (2 + 2) // the test has two for each too
+	const idle = connections * (2 + 2) // the test has two for each as well
 	awaitFiles(t, "idle", before+idle)
 
 	received := make(chan int)

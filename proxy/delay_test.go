@@ -12,7 +12,7 @@ import (
 	"github.com/bothends/bothends/fault"
 )
 
-// What ends a side arrives after the octets that a delay holds.
+// FIN and RST arrive after the octets that a delay holds.
 func TestEndsComeAfterADelay(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	for _, c := range []struct {
@@ -48,7 +48,7 @@ func TestEndsComeAfterADelay(t *testing.T) {
 	}
 }
 
-// Octets that a delay holds do not keep a proxy from its end, nor a goroutine.
+// A proxy ends, with its goroutines, while a delay holds octets.
 func TestCloseDropsWhatADelayHolds(t *testing.T) {
 	p := launch(t, &Proxy{Replies: fault.Delay(time.Hour), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.WriteString(c, "held")
@@ -66,8 +66,8 @@ func TestCloseDropsWhatADelayHolds(t *testing.T) {
 	p.want(EndedStopped, 0, 0, "replies delay:1h0m0s")
 }
 
-// Clients that left while a delay held them up are let go at once, and one that has
-// sent its request and its FIN is not.
+// Clients that leave during a delay on connecting are noticed at once. One that has sent
+// its request and its FIN has not left.
 func TestClientsThatLeaveBeforeADelayIsOver(t *testing.T) {
 	const clients = 200
 	p := launch(t, &Proxy{Connect: fault.Delay(time.Hour), Target: "127.0.0.1:1"})
@@ -93,7 +93,7 @@ func TestClientsThatLeaveBeforeADelayIsOver(t *testing.T) {
 		}
 	}
 	if d := time.Since(start); d > time.Second {
-		t.Errorf("they were let go after %v", d)
+		t.Errorf("the sessions ended after %v", d)
 	}
 
 	p = launch(t, &Proxy{Connect: fault.Delay(50 * time.Millisecond), Target: proxytest.Target(t, proxytest.Answers("ok", 1))})
@@ -105,15 +105,15 @@ func TestClientsThatLeaveBeforeADelayIsOver(t *testing.T) {
 	}
 }
 
-// Where there is no target the client's connect succeeds, always, and then the
-// connection ends in the way that was set.
+// Without a target, the client's connect always succeeds, and then the connection ends in
+// the way that was set.
 func TestUnreachableTarget(t *testing.T) {
-	nobody := proxytest.FreeAddress(t)
+	closed := proxytest.FreeAddress(t)
 	for _, how := range []Closing{"", ClosingReset, ClosingFIN} {
-		p := launch(t, &Proxy{Target: nobody, Unreachable: how})
+		p := launch(t, &Proxy{Target: closed, Unreachable: how})
 		want := string(cmp.Or(how, ClosingReset))
 		var clients sync.WaitGroup
-		few := make(chan struct{}, 20) // so that none waits for a processor for long
+		few := make(chan struct{}, 20) // limits the time that each waits for a processor
 		for i := range 100 {
 			few <- struct{}{}
 			clients.Go(func() {

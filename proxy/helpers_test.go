@@ -84,14 +84,14 @@ func (r *running) dialReset() {
 	c := r.dial()
 	defer c.Close()
 	if _, err := io.WriteString(c, "x"); errno.Reset.Has(err) {
-		return // which read would not tell a second time
+		return // a read does not return the error a second time
 	}
 	if got, how := proxytest.HowItEnds(r.t, c); got != "" || how != "reset" {
-		r.t.Errorf("the client saw %q and %s: a failure must not look like an end", got, how)
+		r.t.Errorf("the client saw %q and %s: a failure must not look like a normal end", got, how)
 	}
 }
 
-// next is what was reported of the next connection.
+// next returns the report of the next connection.
 func (r *running) next() Connection {
 	r.t.Helper()
 	select {
@@ -103,7 +103,7 @@ func (r *running) next() Connection {
 	}
 }
 
-// want compares what is reported with what was expected.
+// want compares the next report with what was expected.
 func (r *running) want(ended Ended, requests, replies int64, faults ...string) Connection {
 	r.t.Helper()
 	c := r.next()

@@ -14,7 +14,7 @@ import (
 	"github.com/bothends/bothends/internal/errno"
 )
 
-// works tells whether a client gets through, refused or reset.
+// works returns the reply that a client gets, or "refused", "hangs" or "reset".
 func (r *running) works() string {
 	r.t.Helper()
 	dialer := net.Dialer{Timeout: 100 * time.Millisecond}
@@ -33,7 +33,7 @@ func (r *running) works() string {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(giveUp))
 	if _, err := io.WriteString(c, "x"); errno.Reset.Has(err) {
-		return "reset" // which read would not tell a second time
+		return "reset" // a read does not return the error a second time
 	}
 	got, how := proxytest.HowItEnds(r.t, c)
 	if got == "ok" && how == "fin" {
@@ -42,7 +42,7 @@ func (r *running) works() string {
 	return how
 }
 
-// What lets nobody connect acts in the kernel, and a change acts at once, both ways.
+// Refuse and hang act in the kernel, and setting and clearing them acts at once.
 func TestConnectFaultsChangeWhileItRuns(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("connections are refused in the kernel on Linux alone")
@@ -103,11 +103,11 @@ func TestFirstConnectionsAreRefusedAndReported(t *testing.T) {
 	}
 	p.want(EndedFIN, 1, 2)
 	if p.Accepted() != 3 || p.Open() != 0 {
-		t.Errorf("%d begun, %d open", p.Accepted(), p.Open())
+		t.Errorf("%d accepted, %d open", p.Accepted(), p.Open())
 	}
 }
 
-// A client that hangs is held, and let go when the fault is taken away.
+// A client that hangs is held, and closed when the fault is taken away.
 func TestHeldClients(t *testing.T) {
 	p := launch(t, &Proxy{Target: proxytest.Target(t, proxytest.Answers("ok", 1)), Connect: fault.FailFirst(2, fault.Hang())})
 	held := p.dial()
@@ -143,7 +143,7 @@ func (r *running) awaitHeld() {
 	}
 }
 
-// With a delay on connecting the target is connected to so much later.
+// A delay on connecting delays the connection to the target.
 func TestConnectDelay(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	reached := make(chan time.Time, 1)
@@ -168,7 +168,7 @@ func TestConnectDelay(t *testing.T) {
 	p.want(EndedStopped, 0, 0, "connect delay:1h0m0s")
 }
 
-// What changes the fault is not left waiting when the proxy ends.
+// SetFault does not block when the proxy ends.
 func TestSetFaultWhileItEnds(t *testing.T) {
 	for range 50 {
 		p := launch(t, &Proxy{Connect: fault.Refuse()})
@@ -188,6 +188,6 @@ func TestSetFaultWhileItEnds(t *testing.T) {
 		t.Error(err)
 	}
 	if err := p.SetFault(Connect, fault.Drip(1, 0)); err == nil {
-		t.Error("a drip on connecting")
+		t.Error("a drip on connecting was accepted")
 	}
 }

@@ -32,7 +32,8 @@ func TestZeroFaultsPassOctetsOn(t *testing.T) {
 	}
 }
 
-// toxiproxy closes both sides at the first FIN, and the reply is lost.
+// The reply arrives after the FIN of the client. toxiproxy closes both sides at the first
+// FIN.
 func TestHalfCloseKeepsTheReply(t *testing.T) {
 	const request, reply = 1 << 20, 8 << 20
 	for _, faults := range []string{"", "delay:1ms"} {
@@ -75,8 +76,8 @@ func TestTargetMayCloseFirst(t *testing.T) {
 	p.want(EndedFIN, request, 5)
 }
 
-// The octets before an RST are not lost with it, however many still wait to be sent.
-func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
+// The octets before an RST are not lost, however many still wait to be sent.
+func TestResetIsPassedOnAfterTheOctets(t *testing.T) {
 	for _, octets := range []int{0, 10, 100_000} {
 		for _, faults := range []string{"", "drip:30000"} {
 			p := launch(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: proxytest.Target(t, func(c *net.TCPConn) {
@@ -112,7 +113,8 @@ func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
 	}
 }
 
-// Also when its kernel has no room for them yet: they wait in the proxy's send queue.
+// The same holds if the reader's kernel has no room for them: they wait in the send queue
+// of the proxy.
 func TestResetWaitsForASlowReader(t *testing.T) {
 	const octets = 50_000
 	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
@@ -134,7 +136,7 @@ func TestResetWaitsForASlowReader(t *testing.T) {
 	p.want(EndedTargetReset, 1, octets)
 }
 
-// Nobody reads from a side any more that has sent its FIN. Its RST is seen all the same.
+// A side that has sent its FIN is not read any more. Its RST is noticed nevertheless.
 func TestResetAfterFIN(t *testing.T) {
 	got, mayReset := make(chan string, 1), make(chan struct{})
 	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
@@ -189,7 +191,7 @@ func TestFaultsOnReplies(t *testing.T) {
 			}
 			conn.Close()
 			if r := p.want(c.ended, 16, int64(len(c.got)), c.struck...); r.Seconds > 0.9 {
-				t.Errorf("after %v s: a close waits for the peer, and not for its whole second", r.Seconds)
+				t.Errorf("it ended after %v s; a close must wait only until the peer has closed", r.Seconds)
 			}
 		})
 	}
@@ -230,9 +232,9 @@ func TestFaultsOnRequests(t *testing.T) {
 	}
 }
 
-// A side that was closed by a fault may still send, until it closes too, and what it
-// sends is passed on whole: the fault does not read it away.
-func TestAfterCloseTheOtherDirectionIsWhole(t *testing.T) {
+// A side that a fault has closed may send until it closes too, and what it sends is passed
+// on: the fault does not read and drop it.
+func TestAfterCloseTheOtherDirectionIsComplete(t *testing.T) {
 	const reply = 4 << 20
 	p := launch(t, &Proxy{Requests: fault.Close(5), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
@@ -248,8 +250,8 @@ func TestAfterCloseTheOtherDirectionIsWhole(t *testing.T) {
 	p.want(EndedFault, 5, reply, "requests close:5")
 }
 
-// A client that has sent more than was read gets the reply all the same: closing with
-// octets unread would be RST, and drop what it has not got yet.
+// A client that has sent more than was read gets the reply nevertheless: to close with
+// octets unread would send RST, and drop what the client has not received yet.
 func TestAfterCloseWhatWasNotReadDoesNotDestroyTheReply(t *testing.T) {
 	const reply = 3_000_000
 	sent := make(chan struct{})
@@ -269,7 +271,7 @@ func TestAfterCloseWhatWasNotReadDoesNotDestroyTheReply(t *testing.T) {
 	p.want(EndedFault, 8, reply, "requests close:8")
 }
 
-// The target does not know of the half-close, and must be able to send all it has.
+// The target does not know of the half-close, and must be able to send everything.
 func TestAfterHalfCloseTheTargetIsNotStopped(t *testing.T) {
 	done := make(chan error, 1)
 	p := launch(t, &Proxy{Replies: fault.HalfClose(5), Target: proxytest.Target(t, func(c *net.TCPConn) {
@@ -285,7 +287,7 @@ func TestAfterHalfCloseTheTargetIsNotStopped(t *testing.T) {
 	}
 }
 
-// toxiproxy cannot fail the first connections and then work (its issue 404).
+// The first connections fail, and then it works. toxiproxy cannot do that (its issue 404).
 func TestFailTheFirstAndThenWork(t *testing.T) {
 	p := launch(t, &Proxy{Replies: fault.FailFirst(2, fault.Reset(10)), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1))})
 	for i, want := range []string{"10 reset", "10 reset", "16 fin", "16 fin"} {
@@ -300,7 +302,7 @@ func TestFailTheFirstAndThenWork(t *testing.T) {
 	}
 }
 
-func TestTargetThatIsNotThere(t *testing.T) {
+func TestTargetThatDoesNotListen(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -329,7 +331,7 @@ func TestDialTimeout(t *testing.T) {
 	p = launch(t, &Proxy{Target: ln.Addr().String(), DialTimeout: -1})
 	c := p.dial()
 	awaitOpen(p)
-	p.Close() // ends the dialling
+	p.Close() // ends the attempt to connect
 	if _, how := proxytest.HowItEnds(t, c); how != "reset" {
 		t.Error(how)
 	}
@@ -345,12 +347,12 @@ func awaitOpen(p *running) {
 	}
 }
 
-// A side that does not read holds what is meant for it, and nothing else.
+// A side that does not read stops only what is sent to it.
 func TestSlowReaderHoldsOnlyItsOwnDirection(t *testing.T) {
 	const request = 16 << 20
 	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		blocked := make(chan struct{})
-		go func() { // more than all buffers take
+		go func() { // more than all buffers hold
 			defer close(blocked)
 			c.Write(make([]byte, 64<<20))
 		}()
@@ -359,13 +361,13 @@ func TestSlowReaderHoldsOnlyItsOwnDirection(t *testing.T) {
 		<-blocked
 	})})
 	c := p.dial()
-	if _, err := c.Write(make([]byte, request)); err != nil { // and not one octet read
+	if _, err := c.Write(make([]byte, request)); err != nil { // without a read
 		t.Error(err)
 	}
 }
 
-// A fault keeps a Write for ever, and the side that the octets came from goes.
-func TestStalledLinkEndsWithItsClient(t *testing.T) {
+// A fault blocks a Write forever, and the side that the octets came from resets.
+func TestStalledSessionEndsWithItsClient(t *testing.T) {
 	p := launch(t, &Proxy{Requests: fault.Stall(4), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		if got, how := proxytest.HowItEnds(t, c); got != "Hi t" || how != "reset" {
 			t.Errorf("%q, %s", got, how)
@@ -379,7 +381,7 @@ func TestStalledLinkEndsWithItsClient(t *testing.T) {
 	p.want(EndedClientReset, 4, 0, "requests stall:4")
 }
 
-// A client that has sent its FIN waits on in silence, also when the target has gone.
+// A client that has sent its FIN still waits in silence, also after the target has closed.
 func TestStallIsSilentAfterBothFINs(t *testing.T) {
 	gone := make(chan struct{})
 	p := launch(t, &Proxy{Replies: fault.Stall(4), Target: proxytest.Target(t, func(c *net.TCPConn) {
@@ -400,8 +402,8 @@ func TestStallIsSilentAfterBothFINs(t *testing.T) {
 	p.want(EndedClientReset, 16, 4, "replies stall:4")
 }
 
-// Whether a client has closed, or only sends no more, its FIN does not tell: it has its
-// silence for a while, and then the link ends, also when the target knows of no end.
+// A FIN does not show whether a client has closed or only sends no more. It gets silence
+// for a while, and then the session ends, also if the target has not ended.
 func TestStallEndsAfterTheFIN(t *testing.T) {
 	for _, targetEnds := range []bool{true, false} {
 		p := launch(t, &Proxy{Replies: fault.Stall(4), Target: proxytest.Target(t, func(c *net.TCPConn) {
@@ -423,7 +425,7 @@ func TestStallEndsAfterTheFIN(t *testing.T) {
 	}
 }
 
-// What a fault only delays is waited for, however long after the FIN it comes.
+// What a fault only delays is waited for, however long after the FIN it arrives.
 func TestSlowReplyOutlastsTheFIN(t *testing.T) {
 	p := launch(t, &Proxy{Replies: fault.Delay(grace * 3 / 2), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1))})
 	c := p.dial()
@@ -434,7 +436,7 @@ func TestSlowReplyOutlastsTheFIN(t *testing.T) {
 	}
 }
 
-// Both are no want of a target.
+// A reset and a lack of descriptors do not mean that there is no target.
 func TestHowDiallingEnded(t *testing.T) {
 	for err, want := range map[error]Ended{
 		os.NewSyscallError("connect", syscall.ECONNRESET):   EndedTargetReset,
@@ -453,7 +455,7 @@ func TestHowDiallingEnded(t *testing.T) {
 	p.want(EndedTargetReset, 0, 0)
 }
 
-// A Write that lasts is not disturbed by the watching.
+// A long Write is not disturbed by watching its peers.
 func TestSlowWritesAreWatchedAndGoOn(t *testing.T) {
 	text := strings.Repeat("0123456789", 8)
 	p := launch(t, &Proxy{Replies: fault.Drip(10, 2*patience), Target: proxytest.Target(t, proxytest.Answers(text, 0))})
@@ -466,7 +468,7 @@ func TestSeedRepeatsTheDecisions(t *testing.T) {
 	run := func(seed uint64) string {
 		p := launch(t, &Proxy{
 			Seed: seed, Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1)),
-			Replies: parse(t, "50%(reset:10)"), Requests: parse(t, "50%(corrupt:0)"), // which never keeps the other from striking
+			Replies: parse(t, "50%(reset:10)"), Requests: parse(t, "50%(corrupt:0)"), // which does not prevent the other fault
 		})
 		var b strings.Builder
 		for range 40 {
@@ -489,7 +491,7 @@ func TestSeedRepeatsTheDecisions(t *testing.T) {
 		t.Error("seed 8 gives the same as 7")
 	}
 	if both := strings.Count(first, "qp"); both == strings.Count(first, "q") || both == strings.Count(first, "p") {
-		t.Error("one direction decides for the other:", first)
+		t.Error("the directions do not decide independently:", first)
 	}
 }
 
@@ -517,7 +519,7 @@ func TestShutdownLetsConnectionsEnd(t *testing.T) {
 	p.want(EndedFIN, 4, 2)
 }
 
-func TestCloseCutsBothSides(t *testing.T) {
+func TestCloseResetsBothSides(t *testing.T) {
 	ends := make(chan string, 1)
 	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		_, how := proxytest.HowItEnds(t, c)
@@ -536,7 +538,7 @@ func TestCloseCutsBothSides(t *testing.T) {
 	}
 }
 
-func TestServeSaysWhatItCannot(t *testing.T) {
+func TestServeErrors(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -570,7 +572,7 @@ func TestServeSaysWhatItCannot(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := p.Serve(again); err == nil {
-		t.Error("served twice")
+		t.Error("it served twice")
 	}
 	var closed Proxy
 	closed.Close()
@@ -582,8 +584,7 @@ func TestServeSaysWhatItCannot(t *testing.T) {
 
 type otherListener struct{ net.Listener }
 
-// Without a fault on a direction the octets of a transfer do not come through the
-// process.
+// Without a fault on a direction, the octets of a transfer do not pass through the process.
 func TestWithoutFaultsTheOctetsStayInTheKernel(t *testing.T) {
 	if _, err := os.Stat("/proc/self/io"); err != nil {
 		t.Skip("no /proc/self/io here")
@@ -598,7 +599,7 @@ func TestWithoutFaultsTheOctetsStayInTheKernel(t *testing.T) {
 		proxytest.HowItEnds(t, c)
 		return ioOctets(t) - before
 	}
-	// The test's own two ends read and write each octet once.
+	// The two ends in the test read and write each octet once.
 	if got := through(fault.Fault{}); got > 2*octets+octets/4 {
 		t.Errorf("%d octets were read and written for %d that were sent: the proxy copied", got, octets)
 	}

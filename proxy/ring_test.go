@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// silentResolver asks a name server that does not answer. With the test its questions
-// end, which Resolver leaves behind when a context ends.
+// silentResolver asks a name server that does not answer. Its questions end with the test:
+// Resolver does not end them when a context ends.
 func silentResolver(t *testing.T) *net.Resolver {
 	t.Helper()
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -32,7 +32,7 @@ func silentResolver(t *testing.T) *net.Resolver {
 
 const unanswered = "name.unanswered.example"
 
-// A name that is not answered holds up neither other changes nor the end.
+// A name that is not answered delays neither other changes nor the end.
 func TestNoLockWaitsForALookup(t *testing.T) {
 	s, _ := set(t)
 	s.Resolver = silentResolver(t)
@@ -84,9 +84,8 @@ func TestNoLockWaitsForALookup(t *testing.T) {
 	}
 }
 
-// A target that is the proxy itself, or leads back to it, is refused however it is
-// written.
-func TestRingsAreRefused(t *testing.T) {
+// A target that is the proxy itself, or leads back to it, is rejected in every notation.
+func TestRingsAreRejected(t *testing.T) {
 	s, _ := set(t)
 	ctx := context.Background()
 	_, port, _ := net.SplitHostPort(proxytest.FreeAddress(t))
@@ -105,7 +104,7 @@ func TestRingsAreRefused(t *testing.T) {
 		}
 	}
 
-	holder, err := net.Listen("tcp", "127.0.0.1:0") // so that port 0 is another
+	holder, err := net.Listen("tcp", "127.0.0.1:0") // so that port 0 is a different one
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +128,7 @@ func TestRingsAreRefused(t *testing.T) {
 		t.Errorf("a change to itself: %v", err)
 	}
 	if got, _ := s.Proxy("b"); got.Target != "127.0.0.1:1" {
-		t.Errorf("a refused change acts: %+v", got)
+		t.Errorf("a rejected change acts: %+v", got)
 	}
 	x, y, z := proxytest.FreeAddress(t), proxytest.FreeAddress(t), proxytest.FreeAddress(t)
 	r := []Spec{{Name: "x", Listen: x, Target: y}, {Name: "y", Listen: y, Target: z}, {Name: "z", Listen: z, Target: x}}
@@ -138,7 +137,8 @@ func TestRingsAreRefused(t *testing.T) {
 	}
 }
 
-// A ring that exists only while it runs ends the connections, and not the descriptors.
+// A ring that exists only while the proxies run ends the connections, and does not use up
+// the descriptors.
 func TestRingsThatAppearLater(t *testing.T) {
 	family := new(family)
 	a := launch(t, &Proxy{Name: "a", family: family})
@@ -152,13 +152,13 @@ func TestRingsThatAppearLater(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		if n := p.Accepted(); n != 1 {
-			t.Errorf("%d connections for one of a client", n)
+			t.Errorf("%d connections for one client", n)
 		}
 	}
 	if got := b.next(); got.Ended != EndedError || !strings.HasSuffix(got.Error, "the target leads back to this proxy") {
 		t.Errorf("%+v", got)
 	}
-	// What is no ring any more works.
+	// Without the ring it works.
 	b.SetTarget(proxytest.Target(t, proxytest.Answers("ok", 1)))
 	c := a.dial()
 	io.WriteString(c, "x")
@@ -167,7 +167,7 @@ func TestRingsThatAppearLater(t *testing.T) {
 	}
 }
 
-// Beyond the limit clients wait; and changes do not wait for them.
+// Above the limit, clients wait. Changes do not wait for them.
 func TestConnectionLimit(t *testing.T) {
 	p := launch(t, &Proxy{MaxConns: 2, Target: proxytest.Target(t, proxytest.Answers("ok", 1))})
 	first, second, third := p.dial(), p.dial(), p.dial()

@@ -13,7 +13,7 @@ import (
 	"github.com/bothends/bothends/internal/need"
 )
 
-// set returns a Set that is closed with the test, and what its connections come to.
+// set returns a Set that is closed with the test, and the reports of its connections.
 func set(t testing.TB) (*Set, chan Connection) {
 	ended := make(chan Connection, 100)
 	s := &Set{Done: func(c Connection) { ended <- c }}
@@ -21,7 +21,7 @@ func set(t testing.TB) (*Set, chan Connection) {
 	return s, ended
 }
 
-// A zone has a %, and some interfaces have stranger names.
+// A zone starts with %, and the name of an interface may contain other characters.
 func TestNameFromAnAddressWithAZone(t *testing.T) {
 	specs := []Spec{{Listen: "[::1%lo]:7434", Target: "[fe80::1%eth@0]:1"}}
 	if err := CheckSpecs(specs); err != nil || specs[0].Name != "[::1-lo]:7434" || specs[0].Listen != "[::1%lo]:7434" {

@@ -24,7 +24,7 @@ import (
 	"github.com/bothends/bothends/proxy"
 )
 
-// set returns a Set that is closed with the test, and what its connections come to.
+// set returns a Set that is closed with the test, and the reports of its connections.
 func set(t testing.TB) (*proxy.Set, chan proxy.Connection) {
 	ended := make(chan proxy.Connection, 100)
 	s := &proxy.Set{Done: func(c proxy.Connection) { ended <- c }}
@@ -41,7 +41,7 @@ func admin(t testing.TB) (*proxy.Set, *Client, chan proxy.Connection) {
 	return s, &Client{URL: server.URL}, ended
 }
 
-// A test suite in any language does this, with its own client.
+// A test suite in any language can do this with an HTTP client.
 func TestClientDrivesProxies(t *testing.T) {
 	_, c, ended := admin(t)
 	ctx := context.Background()
@@ -68,7 +68,7 @@ func TestClientDrivesProxies(t *testing.T) {
 	}
 	wantReply("pon fin")
 	wantReply("pong fin")
-	if _, err := c.SetFault(ctx, "redis", proxy.Replies, "first:1(close:3)"); err != nil { // counts anew
+	if _, err := c.SetFault(ctx, "redis", proxy.Replies, "first:1(close:3)"); err != nil { // starts counting again
 		t.Fatal(err)
 	}
 	wantReply("pon fin")
@@ -84,7 +84,7 @@ func TestClientDrivesProxies(t *testing.T) {
 	if got, err := c.Change(ctx, "redis", proxy.Change{Seed: &seed}); err != nil || got.Seed != 8 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	wantReply("pon fin") // all faults begin anew
+	wantReply("pon fin") // all faults start anew
 	other := proxytest.Target(t, proxytest.Answers("other", 4))
 	if got, err := c.Change(ctx, "redis", proxy.Change{Target: &other}); err != nil || got.Target != other || got.Replies != "first:1(close:3)" {
 		t.Errorf("%+v, %v", got, err)
@@ -94,7 +94,7 @@ func TestClientDrivesProxies(t *testing.T) {
 	clientLists(t, c, to)
 }
 
-// clientLists goes on with a second proxy beside redis.
+// clientLists adds a second proxy and lists both.
 func clientLists(t *testing.T, c *Client, to string) {
 	ctx := context.Background()
 	second, err := c.Add(ctx, proxy.Spec{Listen: "127.0.0.1:0", Target: to})
@@ -109,7 +109,7 @@ func clientLists(t *testing.T, c *Client, to string) {
 		t.Error(err)
 	}
 	if proxytest.ListensAt(second.Listen) {
-		t.Error("removed, and it listens")
+		t.Error("it listens after it was removed")
 	}
 	if got, err := c.Proxy(ctx, "redis"); err != nil || got != list[1] {
 		t.Errorf("%+v, %v", got, err)
@@ -117,7 +117,7 @@ func clientLists(t *testing.T, c *Client, to string) {
 }
 
 // Remove closes the connections: a test suite is done with the proxy.
-func TestRemoveCutsConnections(t *testing.T) {
+func TestRemoveClosesConnections(t *testing.T) {
 	s, c, ended := admin(t)
 	added, err := c.Add(context.Background(), proxy.Spec{Name: "a", Listen: "127.0.0.1:0", Target: proxytest.Target(t, proxytest.Answers("ok", 4))})
 	if err != nil {
@@ -290,7 +290,7 @@ func TestAdminErrors(t *testing.T) {
 		}
 	}
 	if proxytest.ListensAt(free) {
-		t.Error("the name was taken, and the listener stayed open")
+		t.Error("the name was in use, and the listener stayed open")
 	}
 	if now, _ := s.Proxy("a"); now != taken || len(s.Proxies()) != 1 {
 		t.Errorf("errors changed it: %+v", s.Proxies())
@@ -437,7 +437,7 @@ func TestOpenAPIExamples(t *testing.T) {
 	}
 }
 
-// fieldsOf are the JSON names of a struct's fields.
+// fieldsOf returns the JSON names of the fields of a struct.
 func fieldsOf(t reflect.Type) (fields []string) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -452,7 +452,7 @@ func fieldsOf(t reflect.Type) (fields []string) {
 	return fields
 }
 
-// strictly decodes an example of the description.
+// strictly decodes an example of the description without unknown fields.
 func strictly(t *testing.T, name string, example, into any) {
 	t.Helper()
 	text, err := json.Marshal(example)

@@ -28,7 +28,8 @@ func apply(t testing.TB, s *proxy.Set, text string) {
 	}
 }
 
-// toxiproxy ignores the faults in its configuration file (its issues 281 and 447).
+// The faults in the file act. toxiproxy ignores those in its configuration file (its issues
+// 281 and 447).
 func TestFaultsInTheFileAct(t *testing.T) {
 	s, ended := set(t)
 	redis, other := proxytest.FreeAddress(t), proxytest.FreeAddress(t)
@@ -97,16 +98,16 @@ func TestReload(t *testing.T) {
 
 	apply(t, s, "proxies:\n"+fmt.Sprintf(rule, "kept", a, one, "first:1(close:1)")+fmt.Sprintf(rule, "new", c, two, "corrupt:0"))
 	if reply, how := proxytest.Ask(t, a); reply != "one" || how != "fin" {
-		t.Errorf("an unchanged proxy began anew: %q, %s", reply, how)
+		t.Errorf("an unchanged proxy started anew: %q, %s", reply, how)
 	}
 	if reply, _ := proxytest.Ask(t, c); reply != "uwo" {
 		t.Errorf("the new proxy: %q", reply)
 	}
 	if reply, _ := proxytest.Ask(t, added.Listen); reply != "one" {
-		t.Errorf("the one that was added: %q", reply)
+		t.Errorf("the proxy that was added: %q", reply)
 	}
 	if proxytest.ListensAt(b) {
-		t.Error("a proxy that is gone from the rules listens")
+		t.Error("a proxy that is not in the rules any more listens")
 	}
 	io.WriteString(open, "ng")
 	if reply, how := proxytest.HowItEnds(t, open); reply != "one" || how != "fin" {
@@ -127,12 +128,12 @@ func TestReload(t *testing.T) {
 	}
 	apply(t, s, "proxies: []")
 	if proxytest.ListensAt(a) || len(s.Proxies()) != 1 {
-		t.Error("no rules, and proxies of rules")
+		t.Error("there are proxies without rules")
 	}
 }
 
-// A file with a mistake changes nothing, and leaves no listener behind.
-func TestRefusedFileChangesNothing(t *testing.T) {
+// A file with a mistake changes nothing, and no listener stays open.
+func TestRejectedFileChangesNothing(t *testing.T) {
 	s, _ := set(t)
 	kept, fresh := proxytest.FreeAddress(t), proxytest.FreeAddress(t)
 	to := proxytest.Target(t, proxytest.Answers("pong", 4))
@@ -169,8 +170,8 @@ func TestRefusedFileChangesNothing(t *testing.T) {
 	}
 }
 
-// A proxy that the file gives another address may be in its own way: from loopback to
-// every address, at the same port.
+// A new listen address may be in use by the proxy itself: from loopback to every address,
+// at the same port.
 func TestReloadTakesAnAddressFromWhatIsGone(t *testing.T) {
 	for _, fault := range []string{"", "refuse"} {
 		s, _ := set(t)
@@ -201,7 +202,7 @@ func TestReloadTakesAnAddressFromWhatIsGone(t *testing.T) {
 	}
 }
 
-// Where somebody else has the address too, what stopped for it listens again.
+// If another program has the address too, the proxy that stopped for it listens again.
 func TestReloadGivesAnAddressBack(t *testing.T) {
 	s, _ := set(t)
 	narrow := proxytest.FreeAddress(t)
@@ -229,7 +230,7 @@ func TestReloadGivesAnAddressBack(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if proxytest.ListensAt(r.Specs[1].Listen) {
-		t.Error("a listener of the refused rules stayed open")
+		t.Error("a listener of the rejected rules stayed open")
 	}
 }
 
