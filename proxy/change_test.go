@@ -217,26 +217,33 @@ func TestConnectFaultOfADisabledProxy(t *testing.T) {
 // A fault that strikes by time ends a connection on which nothing is sent, also one that
 // was open before, and one of whose directions has ended.
 func TestTimedFaults(t *testing.T) {
+	const target, client = "target", "client"
 	for _, c := range []struct {
 		on        Direction
 		fault     string
-		early     bool // set before the connection
-		finished  bool // the target has sent its FIN before
+		early     bool   // set before the connection
+		finished  string // which side has sent its FIN before
 		how, ends string
 	}{
-		{Replies, "reset@20ms", true, false, "reset", "reset"},
-		{Replies, "reset@20ms", false, false, "reset", "reset"},
-		{Requests, "reset@20ms", false, false, "reset", "reset"},
-		{Requests, "close@20ms", false, false, "fin", "fin"},
-		{Replies, "close@20ms", true, false, "fin", "fin"},
-		{Requests, "reset@20ms", false, true, "fin", "reset"},
+		{Replies, "reset@20ms", true, "", "reset", "reset"},
+		{Replies, "reset@20ms", false, "", "reset", "reset"},
+		{Requests, "reset@20ms", false, "", "reset", "reset"},
+		{Requests, "close@20ms", false, "", "fin", "fin"},
+		{Replies, "close@20ms", true, "", "fin", "fin"},
+		{Requests, "reset@20ms", false, target, "fin", "reset"},
+		{Replies, "reset@20ms", false, target, "fin", "reset"},
+		{Replies, "reset@20ms", false, client, "reset", "reset"},
 	} {
-		ends := make(chan string, 1)
+		ends, read := make(chan string, 1), make(chan struct{})
 		p := launch(t, &Proxy{Target: proxytest.Target(t, func(conn *net.TCPConn) {
-			if c.finished {
+			if c.finished == target {
 				conn.CloseWrite()
 			}
 			_, how := proxytest.HowItEnds(t, conn)
+			close(read)
+			if c.finished == client && newPeerConn(conn).awaitGone() {
+				how = "reset"
+			}
 			ends <- how
 		})})
 		if c.early {
@@ -246,8 +253,12 @@ func TestTimedFaults(t *testing.T) {
 		}
 		conn := p.dial()
 		awaitOpen(p)
-		if c.finished {
+		switch c.finished {
+		case target:
 			conn.Read(make([]byte, 1))
+		case client:
+			conn.CloseWrite()
+			<-read
 		}
 		if !c.early {
 			if err := p.SetFault(c.on, parse(t, c.fault)); err != nil {
@@ -262,5 +273,49 @@ func TestTimedFaults(t *testing.T) {
 		}
 		conn.Close()
 		p.want(EndedFault, 0, 0, string(c.on)+" "+c.fault)
+	}
+}
+
+// Octets that were read before the direction noticed a fault pass it nevertheless.
+func TestFaultIsNoticedAfterARead(t *testing.T) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, echo)})
+	c := p.dial()
+	exchange(c, "ping")
+	p.replies.Set(fault.Corrupt(0)) // as SetFault, but without waking the direction
+	if got, err := exchange(c, "ping"); got != "qing" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A client that waits for a delay on connecting meets the fault that is set meanwhile.
+func TestConnectFaultDuringADelay(t *testing.T) {
+	for f, want := range map[string]string{"": "fin", "refuse": "reset"} {
+		p := launch(t, &Proxy{Connect: fault.Delay(time.Hour), Target: proxytest.Target(t, proxytest.Answers("ok", 1))})
+		c := p.dial()
+		awaitOpen(p)
+		if err := p.SetFault(Connect, parse(t, f)); err != nil {
+			t.Fatal(err)
+		}
+		if f == "" {
+			io.WriteString(c, "x")
+		}
+		if _, how := proxytest.HowItEnds(t, c); how != want {
+			t.Errorf("%q: %s, want %s", f, how, want)
+		}
+		c.Close()
+		if got := p.next(); f == "refuse" && got.Ended != EndedFault || f == "" && got.Ended != EndedFIN {
+			t.Errorf("%q: %+v", f, got)
+		}
+	}
+}
+
+// A fault that is set before Serve is in force from the first connection.
+func TestSetFaultBeforeServe(t *testing.T) {
+	p := &Proxy{Target: proxytest.Target(t, echo)}
+	if err := p.SetFault(Replies, fault.Corrupt(0)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := exchange(launch(t, p).dial(), "ping"); got != "qing" || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }

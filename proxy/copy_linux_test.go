@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"github.com/bothends/bothends/fault"
 	"github.com/bothends/bothends/internal/proxytest"
 	"io"
 	"net"
@@ -77,5 +78,27 @@ func TestDescriptors(t *testing.T) {
 	}
 	for range clients {
 		p.next()
+	}
+}
+
+// Octets that are in the pipe of a transfer when a fault is set pass it.
+func TestPipeIsDrainedThroughFaults(t *testing.T) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, echo), Replies: fault.Corrupt(0)})
+	c := p.dial()
+	awaitOpen(p)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	w.WriteString("ping")
+	s := p.openSessions()[0]
+	if err := s.drainThroughFaults(&s.replies, int(r.Fd()), 4); err != errChanged {
+		t.Error(err)
+	}
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(c, got); string(got) != "qing" {
+		t.Errorf("%q, %v", got, err)
 	}
 }
