@@ -31,9 +31,6 @@ func awaitFiles(t *testing.T, when string, want int) {
 	}
 }
 
-// echo does not use a pipe, as io.Copy does.
-func echo(c *net.TCPConn) { io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
-
 // A connection has two descriptors, four during a transfer, and none after its end.
 func TestDescriptors(t *testing.T) {
 	const connections, much = 20, 16 << 20
