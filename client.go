@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bothends/bothends/internal/errno"
+	"github.com/bothends/bothends/internal/tcpconn"
 )
 
 // A Client makes exchanges, each on a connection of its own. The zero value
@@ -224,7 +225,7 @@ func (r *resolving) stop() (start time.Time) {
 // connection.
 func (c *Conn) secure(ctx context.Context, addr string) error {
 	below := c.conn
-	secured := tlsConn(below)
+	secured, _ := tcpconn.Find[*tls.Conn](below)
 	if config := c.client.TLS; config != nil {
 		if config.ServerName == "" {
 			config = config.Clone()

@@ -30,20 +30,6 @@ func wakeAtEnd(ctx context.Context, conn net.Conn) (stop func()) {
 	}
 }
 
-// tlsConn returns the TLS connection that conn is or wraps, and nil if there is none.
-func tlsConn(conn net.Conn) *tls.Conn {
-	for {
-		switch c := conn.(type) {
-		case *tls.Conn:
-			return c
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return nil
-		}
-	}
-}
-
 // selfConnected reports whether a TCP connection leads from a port to itself, as TCP
 // allows (RFC 9293, section 3.5, simultaneous open). Then there is no server. Networks
 // other than TCP may have one address for both ends.
@@ -88,16 +74,4 @@ func cork(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		corkTCP(tcp)
 	}
-}
-
-// closeWrite sends the FIN, below TLS too.
-func closeWrite(conn net.Conn) bool {
-	half, ok := conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return false
-	}
-	if secured, ok := conn.(*tls.Conn); ok {
-		return closeWrite(secured.NetConn())
-	}
-	return true
 }

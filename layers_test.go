@@ -22,10 +22,10 @@ explain            -> transcript bothends internal/errno internal/socktable inte
 transcript         -> bothends internal/tcpinfo
 load               -> x/sys/unix
 report             -> load
-bothends           -> internal/errno internal/serve
+bothends           -> internal/errno internal/serve internal/tcpconn
 proxy              -> fault internal/errno internal/serve internal/tcpinfo  x/sys/unix
 proxy/admin        -> proxy internal/adminhttp internal/errno  yaml
-fault              -> memnet internal/tcpinfo x/sys/unix
+fault              -> memnet internal/tcpconn internal/tcpinfo x/sys/unix
 internal/adminhttp ->
 internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
 internal/errno     ->
@@ -35,7 +35,8 @@ internal/procgroup -> x/sys/unix
 internal/proxytest -> internal/errno
 internal/serve     -> internal/errno
 internal/socktable -> internal/tcpinfo x/sys/unix
-internal/tcpinfo   -> x/sys/unix
+internal/tcpconn   ->
+internal/tcpinfo   -> internal/tcpconn x/sys/unix
 `
 
 var modules = map[string]string{

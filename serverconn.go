@@ -8,6 +8,8 @@ import (
 	"net"
 	"runtime/debug"
 	"time"
+
+	"github.com/bothends/bothends/internal/tcpconn"
 )
 
 // How long a server that has sent its reply and its FIN waits for the peer's.
@@ -164,8 +166,8 @@ func (c *serverConn) begun() {
 }
 
 func (c *serverConn) handshake() error {
-	c.secured = tlsConn(c.conn)
-	if c.secured == nil {
+	var secured bool
+	if c.secured, secured = tcpconn.Find[*tls.Conn](c.conn); !secured {
 		return nil
 	}
 	err := handshake(c.server.base, c.secured, func(h Handshake) {
@@ -285,20 +287,28 @@ func (c *serverConn) linger(conn net.Conn) {
 	if !c.fin(conn) || !c.waitUntil(time.Now().Add(lingerTime)) {
 		return
 	}
-	var surplus [512]byte
-	for err := error(nil); err == nil; {
-		start := now(c.trace.Received)
-		var n int
-		n, err = conn.Read(surplus[:])
-		c.moved.in += int64(n)
-		tell(c.trace.Received, Transfer{Start: start, End: now(c.trace.Received), Asked: len(surplus), N: n, Err: err})
-	}
+	tcpconn.Drain(surplus{c, conn})
+}
+
+// A surplus is what a connection receives after the last message.
+type surplus struct {
+	conn *serverConn
+	from net.Conn
+}
+
+func (s surplus) Read(p []byte) (int, error) {
+	trace := s.conn.trace
+	start := now(trace.Received)
+	n, err := s.from.Read(p)
+	s.conn.moved.in += int64(n)
+	tell(trace.Received, Transfer{Start: start, End: now(trace.Received), Asked: len(p), N: n, Err: err})
+	return n, err
 }
 
 // fin closes this end's half, once.
 func (c *serverConn) fin(conn net.Conn) bool {
 	if !c.finSent {
-		c.finSent = closeWrite(conn)
+		c.finSent = tcpconn.CloseWrite(conn) == nil
 	}
 	return c.finSent
 }

@@ -18,8 +18,8 @@ var errReplaced = errors.New("fault: replaced")
 // faults, and before those of the next chain.
 type chain struct {
 	conn     *conn
-	faults   []*striker // the first is nearest to the program
-	lines    []*line    // those of the faults that are delays, in the same order
+	faults   []*effect // the first is nearest to the program
+	lines    []*line   // those of the faults that are delays, in the same order
 	write    func([]byte) (int, error)
 	stalled  atomic.Bool
 	replaced chan struct{} // closed when another chain takes its place
@@ -35,7 +35,7 @@ func newChain(c *conn, parts []Part, seed uint64) *chain {
 	ch := &chain{conn: c, replaced: make(chan struct{}), drained: make(chan struct{})}
 	next := ch.writeBelow
 	for i, p := range slices.Backward(parts) {
-		s := &striker{Part: p, conn: c, chain: ch, next: next}
+		s := &effect{Part: p, conn: c, chain: ch, next: next}
 		if p.Spread > 0 || p.Jitter > 0 {
 			s.random = rand.New(rand.NewPCG(seed, uint64(i)))
 		}
@@ -58,15 +58,13 @@ func newChain(c *conn, parts []Part, seed uint64) *chain {
 	return ch
 }
 
-// begin does what strikes before the first Write.
+// begin does what strikes before the first Write, and starts the timers.
 func (ch *chain) begin() {
 	for _, s := range ch.faults {
 		switch {
-		case isDone(ch.replaced):
-			return
 		case s.Timed:
 			ch.after(s.Time, s.strikeNow)
-		case s.Kind == KindRefuse:
+		case s.Kind == KindRefuse && !ch.stalled.Load():
 			s.end()
 			return
 		case s.Kind == KindHang, s.Count == 0 && (s.Kind == KindStall || s.Kind == KindDiscard):

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bothends/bothends/internal/tcpconn"
 )
 
 // A conn is a connection with the faults that strike it.
@@ -22,23 +24,24 @@ type conn struct {
 	forget   func(*conn)   // called when what is below is closed; nil without a Switch
 	onEnd    func(*Error)  // called when a fault has ended what this end sends; may be nil
 
-	// writing serializes the Writes. It is not a Mutex, because one in a synctest
-	// bubble would stop the clock that ends the pause under it.
-	writing chan struct{}
+	// writing serializes the Writes, and readers the Reads. They are not Mutexes, because
+	// one in a synctest bubble would stop the clock that ends the pause under it.
+	writing, readers chan struct{}
 
-	mu     sync.Mutex
-	chain  *chain        // what Writes go through
-	older  []*chain      // those before it that still hold octets, the oldest first
-	past   []Fault       // the faults of replaced chains that have struck, each once
-	in     *incoming     // what is received, if there are or were faults on it
-	ended  error         // what Writes return from now on
-	over   chan struct{} // closed when there is such an error
-	broken chan struct{} // the same, and closed by Close
+	changing sync.Mutex // held by begin, and while other faults take their place
+	first    drawn      // what it begins with
+	changed  bool       // other faults have taken their place; guarded by changing
 
-	first        drawn         // what it begins with
-	readers      chan struct{} // serializes the Reads, as writing does the Writes
-	reading      bool          // a Read is in the connection below; guarded by mu
-	readDeadline time.Time     // the program's; guarded by mu
+	mu           sync.Mutex    // guards the rest of this group
+	chain        *chain        // what Writes go through
+	older        []*chain      // those before it that still hold octets, the oldest first
+	past         []Fault       // the faults of replaced chains that have struck, each once
+	in           *incoming     // what is received, if there are or were faults on it
+	reading      bool          // a Read is in the connection below
+	readDeadline time.Time     // the program's
+	ended        error         // what Writes return from now on
+	over         chan struct{} // closed when there is such an error
+	broken       chan struct{} // the same, and closed by Close
 
 	ending   sync.Mutex // held while a fault ends the connection: Close lets it finish
 	isClosed bool       // what is below; guarded by ending
@@ -48,24 +51,32 @@ type conn struct {
 // newConn returns c with the faults. The caller calls begin.
 func newConn(inner net.Conn, drawn drawn) *conn {
 	c := &conn{
-		Conn: inner, closed: make(chan struct{}), aborted: make(chan struct{}), broken: make(chan struct{}),
-		over:    make(chan struct{}),
+		Conn: inner, first: drawn,
+		closed: make(chan struct{}), aborted: make(chan struct{}), over: make(chan struct{}), broken: make(chan struct{}),
 		writing: make(chan struct{}, 1), readers: make(chan struct{}, 1),
 	}
 	c.deadline.changed = make(chan struct{})
-	c.chain, c.first = newChain(c, drawn.sends, drawn.seed), drawn
+	c.chain = newChain(c, drawn.sends, drawn.seed)
 	return c
 }
 
-// begin does what strikes before the first Write.
+// begin does what strikes before the first Write, unless a Switch has replaced the faults
+// already.
 func (c *conn) begin() *conn {
-	c.current().begin()
-	c.receive(c.first)
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if !c.changed {
+		c.current().begin()
+		c.receive(c.first)
+	}
 	return c
 }
 
 // replace lets other faults take the place of those before.
 func (c *conn) replace(drawn drawn) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.changed = true
 	next := newChain(c, drawn.sends, drawn.seed)
 	c.mu.Lock()
 	old := c.chain
@@ -285,10 +296,7 @@ func (c *conn) closeNow() error {
 // connection.
 func (c *conn) SetLinger(seconds int) error {
 	c.abort.Store(seconds == 0)
-	if below, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
-		return below.SetLinger(seconds)
-	}
-	if below, ok := lowest(c).(interface{ SetLinger(int) error }); ok {
+	if below, ok := tcpconn.Find[interface{ SetLinger(int) error }](c.Conn); ok {
 		return below.SetLinger(seconds)
 	}
 	return nil
@@ -393,7 +401,7 @@ func (c *conn) overWith(replaced <-chan struct{}) <-chan struct{} {
 	return c.over
 }
 
-// A deadline is the time of SetWriteDeadline. It owns no timer: who waits has one.
+// A deadline is the time of SetWriteDeadline. It has no timer: each wait has its own.
 type deadline struct {
 	mu      sync.Mutex
 	at      time.Time
@@ -467,8 +475,8 @@ func (c *conn) waitDetached(until time.Time, done, replaced <-chan struct{}) err
 }
 
 // Flush waits until all that was written to c has been passed to the connection below,
-// FIN included. It waits for a delay, and for a stall after one. It returns the error that has ended what
-// this end sends, if there is one, and nil if c has no faults.
+// FIN included. It waits for a delay, and for a stall after one. It returns the error that
+// has ended what this end sends, if there is one, and nil if c has no faults.
 func Flush(c net.Conn) error {
 	faulty, ok := c.(*conn)
 	if !ok {
@@ -493,7 +501,8 @@ func Drop(c net.Conn) error {
 }
 
 // Broken returns a channel that is closed when a fault or an error has ended what c
-// sends, and by Close; nil if c has no faults. With a delay that is not in a Write.
+// sends, and by Close. If c has no faults, it returns nil. After a delay, a fault strikes
+// between the program's Writes, and no Write returns its error at that time.
 func Broken(c net.Conn) <-chan struct{} {
 	if faulty, ok := c.(*conn); ok {
 		return faulty.broken
@@ -506,16 +515,12 @@ func Broken(c net.Conn) <-chan struct{} {
 // delay, drip or rate has struck when it made a Write wait. Faults that a [Switch] has
 // replaced come first, each once.
 func Struck(c net.Conn) (struck []Fault) {
-	for {
-		if faulty, ok := c.(*conn); ok {
+	for layer := c; layer != nil; layer = tcpconn.Below(layer) {
+		if faulty, ok := layer.(*conn); ok {
 			struck = append(struck, faulty.struck()...)
 		}
-		wrapped, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			return struck
-		}
-		c = wrapped.NetConn()
 	}
+	return struck
 }
 
 func (c *conn) struck() []Fault {

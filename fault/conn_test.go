@@ -428,7 +428,7 @@ func TestTimedFaults(t *testing.T) {
 		{"halfclose@2s", "2s EOF", "0s ab, 1.5s cd, 2s EOF", syscall.EPIPE},
 		{"stall@2s", "1m0s error", "0s ab, 1.5s cd, 1m0s error", os.ErrDeadlineExceeded},
 		{"discard@2s", "1m0s error", "0s ab, 1.5s cd, 1m0s error", nil},
-		{"close@2s+delay:1s", "3s EOF", "1s ab, 2.5s cd, 3s EOF", net.ErrClosed},
+		{"close@2s+delay:1200ms", "3.2s EOF", "1.2s ab, 2.7s cd, 3.2s EOF", net.ErrClosed},
 		{"reset@2s+delay:1s", "2s error", "1s ab, 2s error", syscall.ECONNRESET},
 		{"discard+close@2s", "2s EOF", "2s EOF", net.ErrClosed}, // toxiproxy's timeout
 	} {
@@ -458,6 +458,21 @@ func TestTimedFaults(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A Write that is under way ends with the fault, also if the peer does not close.
+func TestTimedFaultEndsAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		faulty := Conn(near, parse(t, "drip:2/1500ms+close@1s"))
+		start := time.Now()
+		n, err := faulty.Write([]byte("abcd"))
+		if own := (*Error)(nil); n != 2 || !errors.As(err, &own) || time.Since(start) != time.Second {
+			t.Errorf("%d, %v after %v", n, err, time.Since(start))
+		}
+		faulty.Close()
+		far.Close()
+	})
 }
 
 // A timer of a fault ends with the connection and with the setting.
@@ -531,5 +546,21 @@ func TestDripVaries(t *testing.T) {
 		if n < 1 || n > 7 || len(sizes) < 7 {
 			t.Fatalf("pieces of %v", sizes)
 		}
+	}
+}
+
+// Of Refuse and Hang the leftmost acts.
+func TestLeftmostRejectionActs(t *testing.T) {
+	for text, want := range map[string]error{"hang+refuse": os.ErrDeadlineExceeded, "refuse+hang": syscall.ECONNRESET} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := memnet.Pipe()
+			c := Conn(near, parse(t, text))
+			far.SetReadDeadline(time.Now().Add(time.Minute))
+			if _, err := far.Read(make([]byte, 1)); !errors.Is(err, want) {
+				t.Errorf("%s: %v", text, err)
+			}
+			c.Close()
+			far.Close()
+		})
 	}
 }

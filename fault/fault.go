@@ -47,11 +47,12 @@ type Fault struct{ parts []Part }
 func Delay(d time.Duration) Fault { return Jitter(d, 0) }
 
 // Jitter is [Delay] with a latency that varies: each Write has one between d-spread and
-// d+spread, evenly distributed and decided by the seed. Octets stay in order, so a Write
-// is never sent before an earlier one. If d is zero or less, there is no fault. A spread
-// below zero is zero.
+// d+spread, evenly distributed and decided by the seed, and zero if that is negative.
+// Octets stay in order, so a Write is never sent before an earlier one. A spread below zero
+// is zero. If d is negative, or both are zero, there is no fault.
 func Jitter(d, spread time.Duration) Fault {
-	return one(Part{Kind: KindDelay, Time: d, Jitter: max(0, spread)}, d > 0)
+	spread = max(0, spread)
+	return one(Part{Kind: KindDelay, Time: d, Jitter: spread}, d > 0 || d == 0 && spread > 0)
 }
 
 // Drip sends in pieces of n octets, with a pause between a piece and the next, also if

@@ -41,7 +41,7 @@ func TestString(t *testing.T) {
 	}
 }
 
-// What can strike nobody is no fault; what strikes all is no condition.
+// What cannot strike a connection is no fault, and what strikes all is not a condition.
 func TestNoFault(t *testing.T) {
 	for i, f := range []Fault{
 		Delay(0), Delay(-1), Drip(0, time.Second), Rate(0), Rate(-1), Stall(-1), Close(-1), HalfClose(-1), Reset(-1),

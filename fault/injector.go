@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// An Injector decides connection by connection which faults strike. It holds the
-// clock for [For], the count for [FailFirst], the seed for [Sometimes]; several
-// listeners and connections may share it. Connections are numbered from 0, in the
-// order in which they are given to Conn or accepted.
+// An Injector decides for each connection which faults strike it. It has the clock for
+// [For], the count for [FailFirst] and the seed for [Sometimes]. Several listeners and
+// connections can share it. Connections are numbered from 0, in the order in which they
+// are given to Conn or accepted.
 //
-// What Sometimes decides for a connection depends on the seed, the connection's
-// number and the place of the Sometimes in the fault, and on nothing else: a seed
-// repeats a run exactly.
+// The result of Sometimes for a connection depends only on the seed, the connection's
+// number and the position of the Sometimes in the fault. So does what [Jitter] and
+// [DripVaried] choose. The same seed repeats a run exactly.
 type Injector struct {
 	fault Fault
 	seed  uint64
@@ -21,19 +21,19 @@ type Injector struct {
 	count atomic.Uint64
 }
 
-// New returns an Injector of f. Its clock starts now. Any seed is as good as any
-// other, 0 included.
+// New returns an Injector of f. Its clock starts now. Every seed is valid, also 0.
 func New(f Fault, seed uint64) *Injector {
 	return &Injector{fault: f, seed: seed, start: time.Now()}
 }
 
-// Conn makes c the next connection: it returns c with the faults that are to strike
-// it, or c itself if there are none. A refused one is reset before Conn returns.
+// Conn makes c the next connection: it returns c with the faults that strike it, or c
+// itself if there are none. A refused connection is reset before Conn returns.
 //
-// What it returns keeps [net.Conn]'s rules for deadlines and Close, and has NetConn,
-// for c, SetLinger and CloseWrite. CloseWrite is c's, but does nothing after a fault has
-// ended what this end sends; if c has none, it returns [errors.ErrUnsupported]. Once a
-// fault has ended it, Write returns an [*Error]. See [Delay] for what differs with one.
+// The returned connection follows the rules of [net.Conn] for deadlines and Close. It has
+// NetConn, which returns c, SetLinger and CloseWrite. CloseWrite does nothing after a fault
+// has ended what this end sends, and returns [errors.ErrUnsupported] if c has no
+// CloseWrite. When a fault has ended what this end sends, Write returns an error with an
+// [*Error] in it. See [Delay] for how Write and Close differ under a delay.
 func (i *Injector) Conn(c net.Conn) net.Conn {
 	if drawn := i.next(); !drawn.isZero() {
 		return newConn(c, drawn).begin()
@@ -41,15 +41,15 @@ func (i *Injector) Conn(c net.Conn) net.Conn {
 	return c
 }
 
-// Listen returns ln with the faults. A [Refuse] or [Hang] that is to strike at once
-// does so before Listen returns. Closing it closes ln; what [Hang] holds is closed
-// then, and no goroutine is left.
+// Listen returns ln with the faults. A [Refuse] or [Hang] that strikes from the start does
+// so before Listen returns. Closing the listener closes ln and what [Hang] holds, and
+// leaves no goroutine.
 func (i *Injector) Listen(ln net.Listener) net.Listener { return newListener(ln, i) }
 
-// Listen returns ln with f, by an [Injector] of its own with seed 0.
+// Listen returns ln with f, by a new [Injector] with seed 0.
 func Listen(ln net.Listener, f Fault) net.Listener { return New(f, 0).Listen(ln) }
 
-// Conn returns c with f, by an [Injector] of its own with seed 0.
+// Conn returns c with f, by a new [Injector] with seed 0.
 func Conn(c net.Conn, f Fault) net.Conn { return New(f, 0).Conn(c) }
 
 func (i *Injector) present() *Injector { return i }

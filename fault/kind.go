@@ -62,7 +62,8 @@ func (k Kind) IsCondition() bool {
 	return k == KindFirst || k == KindFor || k == KindSometimes
 }
 
-// A Part is one fault, or a condition or direction with the faults under it.
+// A Part is one fault, or a condition or direction with the faults under it. The functions
+// of this package make valid ones.
 type Part struct {
 	Kind Kind
 

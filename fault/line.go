@@ -17,19 +17,18 @@ const (
 	parcelCost = 64
 )
 
-// A line is a Delay or SlowClose on one connection. What is put in comes out later, in order. It has
-// a goroutine while there is something in it.
+// A line is a Delay or SlowClose on one connection. What is put in comes out later, in
+// order. It has a goroutine while there is something in it.
 type line struct {
-	*striker
+	*effect
 
 	mu      sync.Mutex
 	parcels []parcel // the first may be on its way out
 	size    int
-	latest  time.Time     // when the last one is due
 	changed chan struct{} // closed and replaced when parcels leave
 	closed  bool          // nothing is accepted after a closing parcel
 	err     error         // nothing is accepted or sent after an error
-	free    bool          // released: nothing is accepted, and what is held is sent at once
+	freed   bool          // nothing is accepted, and what is held is sent at once
 }
 
 // A parcel is what one call of the program put into a line.
@@ -48,7 +47,7 @@ const (
 	closeParcel             // Close
 )
 
-func newLine(s *striker) *line { return &line{striker: s, changed: make(chan struct{})} }
+func newLine(s *effect) *line { return &line{effect: s, changed: make(chan struct{})} }
 
 // write puts p into the line, and waits for room.
 func (l *line) write(p []byte) (done int, err error) {
@@ -82,7 +81,7 @@ func (l *line) put(kind parcelKind, octets []byte) (n int, full <-chan struct{},
 	switch {
 	case l.err != nil:
 		return 0, nil, l.err
-	case l.free:
+	case l.freed:
 		return 0, nil, errReplaced
 	case l.closed:
 		return 0, nil, l.conn.opError("write", net.ErrClosed)
@@ -101,8 +100,8 @@ func (l *line) put(kind parcelKind, octets []byte) (n int, full <-chan struct{},
 	return len(octets), full, nil
 }
 
-// dueTime returns when a parcel that is put in now leaves: not before an earlier one. The
-// caller holds mu.
+// dueTime returns when a parcel that is put in now leaves, if those before it have left by
+// then. The caller holds mu.
 func (l *line) dueTime(kind parcelKind) time.Time {
 	due := time.Now()
 	switch {
@@ -112,10 +111,6 @@ func (l *line) dueTime(kind parcelKind) time.Time {
 		due = due.Add(l.Time)
 		l.struck.Store(true)
 	}
-	if due.Before(l.latest) {
-		due = l.latest
-	}
-	l.latest = due
 	return due
 }
 
@@ -155,7 +150,7 @@ func (l *line) pass(p parcel) (n int, err error) {
 func (l *line) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.free = true
+	l.freed = true
 }
 
 // took removes a parcel that was passed on, or after an error all. It returns true when

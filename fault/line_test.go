@@ -228,7 +228,7 @@ func TestHeldWriteNoticesItsPeer(t *testing.T) {
 	}
 }
 
-// The kernel tells a reset by the state of the connection, and no more than the FIN of
+// The kernel shows a reset in the state of the connection, and only the FIN of
 // a peer that has closed.
 func TestHeldWriteNoticesARST(t *testing.T) {
 	client, faulty := pair(t, Stall(2))

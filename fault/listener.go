@@ -6,26 +6,28 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/bothends/bothends/internal/tcpconn"
 )
 
-// A listener gives its connections faults. A Refuse or Hang that strikes all of them
-// is the door's: they do not get as far as Accept.
+// A listener gives its connections faults. A Refuse or Hang that strikes all of them acts
+// in the kernel (see admission): the connections do not reach Accept.
 type listener struct {
 	net.Listener
-	source source
-	door   door
-	closed chan struct{}
+	source    source
+	admission admission
+	closed    chan struct{}
 
-	mu       sync.Mutex
-	isClosed bool
-	closeErr error
-	state    state
-	turned   chan struct{} // closed and replaced when state changes
-	doorErr  error         // why it could not be opened again
-	timer    *time.Timer   // for the next change; nil for none
-	noDoor   bool          // the kernel cannot refuse for this listener
-	held     []*held       // the longest held first
-	holding  sync.WaitGroup
+	mu           sync.Mutex
+	isClosed     bool
+	closeErr     error
+	state        state
+	changed      chan struct{} // closed and replaced when state changes
+	admissionErr error         // why the socket could not listen again
+	timer        *time.Timer   // for the next change; nil for none
+	cannotRefuse bool          // the kernel cannot refuse for this listener
+	held         []*held       // the longest held first
+	holding      sync.WaitGroup
 }
 
 // A source has the faults of a listener: an Injector, or a Switch.
@@ -49,15 +51,15 @@ type held struct {
 func (h *held) close() { h.ended.Do(func() { h.end(h.Conn) }) }
 
 const (
-	// holdLimit is how many connections a listener holds. For a further one it closes
-	// that which it has held longest: they must not use up the descriptors.
+	// holdLimit is the maximum number of connections that a listener holds. For another,
+	// it closes the oldest, so that they do not use up the descriptors.
 	holdLimit = 1000
 
 	// seenTime is the time limit for a client to see that its connection was accepted.
 	seenTime = 250 * time.Millisecond
 )
 
-// A state is what becomes of a client's SYN.
+// A state is how a client's SYN is answered.
 type state uint8
 
 const (
@@ -67,18 +69,18 @@ const (
 )
 
 func newListener(ln net.Listener, from source) *listener {
-	l := &listener{Listener: ln, source: from, closed: make(chan struct{}), turned: make(chan struct{})}
-	l.turn()
+	l := &listener{Listener: ln, source: from, closed: make(chan struct{}), changed: make(chan struct{})}
+	l.updateAdmission()
 	return l
 }
 
-// door is what the faults without a condition but For want of the kernel now, and
-// until when after the Injector's start; 0 is for ever.
-func (i *Injector) door() (state, time.Duration) {
-	return doorOf(i.fault.parts, 0, time.Since(i.start))
+// admission returns the state that the faults have at present, those under FailFirst and
+// Sometimes excepted, and its end, from the Injector's start. An end of 0 is none.
+func (i *Injector) admission() (state, time.Duration) {
+	return admissionOf(i.fault.parts, 0, time.Since(i.start))
 }
 
-func doorOf(parts []Part, until, now time.Duration) (state, time.Duration) {
+func admissionOf(parts []Part, until, now time.Duration) (state, time.Duration) {
 	for _, p := range parts {
 		switch p.Kind {
 		case KindRefuse:
@@ -93,7 +95,7 @@ func doorOf(parts []Part, until, now time.Duration) (state, time.Duration) {
 			if until > 0 {
 				end = min(end, until)
 			}
-			if s, until := doorOf(p.Under.parts, end, now); s != open {
+			if s, until := admissionOf(p.Under.parts, end, now); s != open {
 				return s, until
 			}
 		}
@@ -101,9 +103,10 @@ func doorOf(parts []Part, until, now time.Duration) (state, time.Duration) {
 	return open, 0
 }
 
-// turn brings the door into the state of this time. If the kernel cannot refuse for the
-// listener, the door stays open, and each connection is decided on as it is accepted.
-func (l *listener) turn() {
+// updateAdmission sets the state that the faults have at present. If the kernel cannot
+// refuse for the listener, it stays open, and each connection is decided on as it is
+// accepted.
+func (l *listener) updateAdmission() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isClosed {
@@ -114,46 +117,46 @@ func (l *listener) turn() {
 		l.timer = nil
 	}
 	injector := l.source.present()
-	next, until := injector.door()
-	if next != l.state && !l.canTurn() {
+	next, until := injector.admission()
+	if next != l.state && !l.canRefuse() {
 		next, until = open, 0
 	}
 	if next != l.state {
-		if err := l.door.turn(next); err == nil {
+		if err := l.admission.set(next); err == nil {
 			l.state = next
-		} else if l.door.shut { // half done: the socket does not listen any more
-			l.doorErr = l.doorError(err)
+		} else if l.admission.shut { // half done: the socket does not listen any more
+			l.admissionErr = l.admissionError(err)
 		}
-		close(l.turned)
-		l.turned = make(chan struct{})
+		close(l.changed)
+		l.changed = make(chan struct{})
 	}
 	if until > 0 {
-		l.timer = time.AfterFunc(time.Until(injector.start.Add(until)), l.turn)
+		l.timer = time.AfterFunc(time.Until(injector.start.Add(until)), l.updateAdmission)
 	}
 }
 
-// canTurn reports whether the listener has a door. The caller holds mu.
-func (l *listener) canTurn() bool {
-	if l.door.raw == nil && !l.noDoor {
-		l.noDoor = l.door.find(l.Listener) != nil
+// canRefuse reports whether the kernel can refuse for the listener. The caller holds mu.
+func (l *listener) canRefuse() bool {
+	if l.admission.raw == nil && !l.cannotRefuse {
+		l.cannotRefuse = l.admission.find(l.Listener) != nil
 	}
-	return !l.noDoor
+	return !l.cannotRefuse
 }
 
-func (l *listener) doorError(err error) error {
+func (l *listener) admissionError(err error) error {
 	return fmt.Errorf("fault: hold and listen again on %s: %w", l.Addr(), err)
 }
 
 // Accept returns the next connection that is neither refused nor held.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		turned, err := l.awaitOpen()
+		changed, err := l.awaitOpen()
 		if err != nil {
 			return nil, err
 		}
 		c, err := l.Listener.Accept()
-		if err != nil && l.hasTurned(turned) {
-			continue // by a door that was shut meanwhile
+		if err != nil && l.hasChanged(changed) {
+			continue // the socket has stopped listening meanwhile
 		}
 		if err != nil {
 			return nil, err
@@ -164,26 +167,26 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// hasTurned reports whether the door has changed since turned was the channel for that,
-// and the listener is open.
-func (l *listener) hasTurned(turned <-chan struct{}) bool {
+// hasChanged reports whether the state has changed since changed was the channel for that,
+// and the listener is not closed.
+func (l *listener) hasChanged(changed <-chan struct{}) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.isClosed && isDone(turned)
+	return !l.isClosed && isDone(changed)
 }
 
-// awaitOpen waits until the door is open, and returns an error if it never will be, and
-// otherwise what is closed when it turns.
+// awaitOpen waits until the state is open. It returns a channel that is closed when the
+// state changes, or an error if the state cannot become open.
 func (l *listener) awaitOpen() (<-chan struct{}, error) {
 	for {
 		l.mu.Lock()
-		state, turned, err := l.state, l.turned, l.doorErr
+		state, changed, err := l.state, l.changed, l.admissionErr
 		l.mu.Unlock()
 		if err != nil || state == open {
-			return turned, err
+			return changed, err
 		}
 		select {
-		case <-turned:
+		case <-changed:
 		case <-l.closed:
 			return nil, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
 		}
@@ -197,10 +200,10 @@ func (l *listener) admit(c net.Conn) net.Conn {
 	switch {
 	case rejected == KindRefuse:
 		// An RST that comes before connect has returned makes it fail, now and then.
-		l.hold(c, sendRST, func() { awaitSeen(lowest(c), l.closed, time.Now().Add(seenTime)) })
+		l.hold(c, tcpconn.Abort, func() { awaitSeen(tcpconn.Lowest(c), l.closed, time.Now().Add(seenTime)) })
 		return nil
 	case rejected == KindHang:
-		l.hold(c, net.Conn.Close, func() { awaitPeerClosed(lowest(c), l.closed) })
+		l.hold(c, net.Conn.Close, func() { awaitPeerClosed(tcpconn.Lowest(c), l.closed) })
 		return nil
 	case with == nil:
 		return c
@@ -241,7 +244,7 @@ func (l *listener) hold(c net.Conn, end func(net.Conn) error, wait func()) {
 	})
 }
 
-// awaitTime returns at the given time, or when closed is.
+// awaitTime returns at the given time, or when closed is closed.
 func awaitTime(closed <-chan struct{}, until time.Time) {
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
@@ -262,7 +265,7 @@ func (l *listener) Close() error {
 		close(l.closed)
 		l.source.gone(l)
 		l.closeErr = l.Listener.Close()
-		l.door.close()
+		l.admission.close()
 		for _, h := range l.held {
 			h.close() // wakes its goroutine
 		}

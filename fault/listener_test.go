@@ -180,7 +180,7 @@ func TestInjectorOfSeveralListeners(t *testing.T) {
 	}
 }
 
-func TestDoorOf(t *testing.T) {
+func TestAdmissionOf(t *testing.T) {
 	const s = time.Second
 	for _, c := range []struct {
 		fault string
@@ -200,7 +200,7 @@ func TestDoorOf(t *testing.T) {
 		{"for:2s(for:5s(hang))", 2 * s, open, 0},
 		{"for:2s(close:8)+hang", 0, silent, 0},
 	} {
-		if state, until := doorOf(parse(t, c.fault).parts, 0, c.now); state != c.state || until != c.until {
+		if state, until := admissionOf(parse(t, c.fault).parts, 0, c.now); state != c.state || until != c.until {
 			t.Errorf("%s after %v: %d until %v, want %d until %v", c.fault, c.now, state, until, c.state, c.until)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bothends/bothends/internal/tcpconn"
 	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
@@ -19,11 +20,11 @@ const (
 // peer has reset the connection, or closed it and the connection knows that. finished
 // reports whether the peer has sent FIN: it may have closed, or may still read.
 func peerOf(c net.Conn) (finished bool, err error) {
-	below := lowest(c)
+	below := tcpconn.Lowest(c)
 	if known, ok := below.(interface{ Peer() (bool, error) }); ok {
 		return known.Peer()
 	}
-	if !hasKernel(below) {
+	if !tcpconn.HasSocket(below) {
 		return false, nil
 	}
 	info, err := tcpinfo.Read(below)

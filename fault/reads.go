@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bothends/bothends/internal/tcpconn"
 	"github.com/bothends/bothends/memnet"
 )
 
@@ -69,7 +70,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 			in.start(p[:n], err)
 		}
 	}
-	if in != nil && (err == nil || n > 0) {
+	if in != nil && !isTimeout(err) {
 		n, err = in.read(p)
 	}
 	if err != nil && isDone(c.closed) {
@@ -97,11 +98,15 @@ func (in *incoming) start(octets []byte, err error) {
 	if isDone(c.closed) {
 		c.Conn.SetReadDeadline(longAgo)
 	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if isTimeout(err) {
 		err = nil // of the program's Read alone
 	}
 	go in.pump(append([]byte(nil), octets...), err)
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // pump passes on what is received until the connection or a fault ends it.
@@ -169,7 +174,7 @@ func (in *incoming) ended(failed *Error) {
 		c.fail(c.opError("write", failed))
 		c.ending.Lock()
 		defer c.ending.Unlock()
-		c.closeBelow(func() error { return sendRST(c.Conn) })
+		c.closeBelow(func() error { return tcpconn.Abort(c.Conn) })
 	default: // as after the FIN of a peer that has closed
 		failed.Err = syscall.EPIPE
 		c.fail(c.opError("write", failed))

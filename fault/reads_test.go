@@ -102,6 +102,22 @@ func TestErrorsOfReads(t *testing.T) {
 	}
 }
 
+// What ends the connection below comes after the octets, through the faults.
+func TestReadsPassErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		c := Conn(near, Reads(Delay(time.Second)))
+		start := time.Now()
+		far.Write([]byte("abc"))
+		far.Reset()
+		got, err := io.ReadAll(c)
+		if own := (*Error)(nil); string(got) != "abc" || !errors.Is(err, syscall.ECONNRESET) || errors.As(err, &own) || time.Since(start) != time.Second {
+			t.Errorf("%q, %v after %v", got, err, time.Since(start))
+		}
+		c.Close()
+	})
+}
+
 // A fault on what is received can be set while a Read waits, and taken away, and no octet
 // is lost.
 func TestSwitchOfReads(t *testing.T) {
@@ -112,7 +128,7 @@ func TestSwitchOfReads(t *testing.T) {
 		got := make(chan string)
 		go func() { got <- arrivals(c) }()
 		far.Write([]byte("a"))
-		synctest.Wait()
+		synctest.Wait() // the Read waits
 		s.Set(Reads(Delay(time.Second)))
 		far.Write([]byte("b"))
 		time.Sleep(2 * time.Second)
@@ -122,6 +138,24 @@ func TestSwitchOfReads(t *testing.T) {
 		time.Sleep(time.Second)
 		s.Set(Fault{})
 		if text := <-got; text != "0s a, 1s b, 2s c, 3s de, 3s EOF" {
+			t.Error(text)
+		}
+		c.Close()
+	})
+}
+
+// The fault also acts on the FIN that ends a Read which was under way when it was set.
+func TestSwitchOfReadsBeforeFIN(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe()
+		s := NewSwitch(Fault{}, 0)
+		c := s.Conn(near)
+		got := make(chan string)
+		go func() { got <- arrivals(c) }()
+		synctest.Wait()
+		s.Set(Reads(SlowClose(time.Second)))
+		far.CloseWrite()
+		if text := <-got; text != "1s EOF" {
 			t.Error(text)
 		}
 		c.Close()

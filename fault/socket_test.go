@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/bothends/bothends/internal/errno"
+	"github.com/bothends/bothends/internal/tcpconn"
 )
 
 func loopback(t testing.TB) net.Listener {
@@ -67,7 +68,7 @@ func TestResetAfterTenEveryTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tcp := lowest(c).(*net.TCPConn)
+		tcp := tcpconn.Lowest(c).(*net.TCPConn)
 		switch run % 3 {
 		case 1:
 			tcp.SetNoDelay(false)
@@ -93,7 +94,7 @@ func TestResetAfterTenEveryTime(t *testing.T) {
 func stuckReset(t *testing.T) (client *net.TCPConn, faulty net.Conn, written chan error) {
 	t.Helper()
 	client, faulty = pair(t, Reset(windowful))
-	lowest(faulty).(*net.TCPConn).SetWriteBuffer(1 << 20)
+	tcpconn.Lowest(faulty).(*net.TCPConn).SetWriteBuffer(1 << 20)
 	written = make(chan error, 1)
 	go func() {
 		_, err := faulty.Write(make([]byte, windowful+1))
@@ -138,7 +139,7 @@ func TestCloseWhileResetting(t *testing.T) {
 // Unread input makes the kernel answer close with RST, which could destroy the octets.
 func TestCloseIsNoReset(t *testing.T) {
 	client, faulty := pair(t, Close(8))
-	client.Write(make([]byte, 1000)) // nobody reads it
+	client.Write(make([]byte, 1000)) // it is not read
 	client.CloseWrite()
 	n, err := faulty.Write([]byte(sixteen))
 	if n != 8 || !errors.Is(err, net.ErrClosed) {
@@ -172,7 +173,7 @@ func TestHalfCloseIsAFIN(t *testing.T) {
 
 func TestStallSendsWhatItCounted(t *testing.T) {
 	client, faulty := pair(t, Stall(4))
-	cork(t, lowest(faulty).(*net.TCPConn)) // would keep them for 200 ms
+	cork(t, tcpconn.Lowest(faulty).(*net.TCPConn)) // would keep them for 200 ms
 	start := time.Now()
 	faulty.Write([]byte("Fare"))
 	if _, err := io.ReadFull(client, make([]byte, 4)); err != nil || time.Since(start) > 150*time.Millisecond {
@@ -183,7 +184,7 @@ func TestStallSendsWhatItCounted(t *testing.T) {
 // Each piece leaves by itself, however the socket keeps its octets back.
 func TestDripIsSegments(t *testing.T) {
 	client, faulty := pair(t, Drip(4, 40*time.Millisecond))
-	cork(t, lowest(faulty).(*net.TCPConn)) // would keep them for 200 ms
+	cork(t, tcpconn.Lowest(faulty).(*net.TCPConn)) // would keep them for 200 ms
 	var writes sync.WaitGroup
 	writes.Go(func() { faulty.Write([]byte("Farewell, client")) })
 	defer writes.Wait()
@@ -244,7 +245,7 @@ func overTLS(t *testing.T, ln net.Listener) (s seen) {
 		p, s.read = io.ReadAll(client)
 		s.got = string(p)
 	}
-	lowest(client).Close()
+	tcpconn.Lowest(client).Close()
 	<-served
 	return s
 }
@@ -280,7 +281,7 @@ func TestDripUnderTLS(t *testing.T) {
 	}
 }
 
-// A FIN of a fault over TLS is TLS's goodbye, and TCP's FIN behind it.
+// The FIN of a fault over TLS is the close_notify of TLS, and then the FIN of TCP.
 func TestFINOverTLS(t *testing.T) {
 	ln := Listen(tls.NewListener(loopback(t), certificate(t)), HalfClose(8))
 	checked, served := make(chan struct{}), make(chan struct{})
@@ -300,10 +301,10 @@ func TestFINOverTLS(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	client.SetReadDeadline(time.Now().Add(5 * time.Second))
-	if _, err := lowest(client).Read(make([]byte, 1)); err != io.EOF {
+	if _, err := tcpconn.Lowest(client).Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("below TLS: %v", err)
 	}
 	close(checked)
 	<-served
-	lowest(client).Close()
+	tcpconn.Lowest(client).Close()
 }

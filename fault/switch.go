@@ -9,8 +9,8 @@ import (
 )
 
 // A Switch gives connections and listeners a fault that can be replaced while they are
-// open, also in the middle of a Write. Use NewSwitch to make one. Its methods may be
-// called by several goroutines.
+// open, also in the middle of a Write. The zero value has no fault, and seed 0. Its methods
+// may be called by several goroutines.
 //
 // No octet is lost, doubled or reordered when the fault is replaced:
 //
@@ -35,6 +35,7 @@ type Switch struct {
 
 	mu        sync.Mutex
 	settings  uint64    // since the seed was set
+	reseeded  bool      // by SetSeed, after the last setting
 	injector  *Injector // of the present setting
 	count     uint64
 	conns     map[*conn]uint64 // the open ones, by the order in which they came
@@ -43,15 +44,23 @@ type Switch struct {
 
 // NewSwitch returns a Switch that starts with f. The seed is that of [New].
 func NewSwitch(f Fault, seed uint64) *Switch {
-	return &Switch{
-		seed: seed, injector: New(f, seed), settings: 1,
-		conns: make(map[*conn]uint64), listeners: make(map[*listener]bool),
+	return &Switch{seed: seed, injector: New(f, seed)}
+}
+
+// lock makes the zero value ready for use, too.
+func (s *Switch) lock() {
+	s.mu.Lock()
+	if s.injector == nil {
+		s.injector = New(Fault{}, s.seed)
+	}
+	if s.conns == nil {
+		s.conns, s.listeners = make(map[*conn]uint64), make(map[*listener]bool)
 	}
 }
 
 // Fault returns the fault that new connections get.
 func (s *Switch) Fault() Fault {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	return s.injector.fault
 }
@@ -60,7 +69,7 @@ func (s *Switch) Fault() Fault {
 // is as that of [Injector.Conn], but never c itself. The Switch refers to it until it is
 // closed, by the program or a fault.
 func (s *Switch) Conn(c net.Conn) net.Conn {
-	s.mu.Lock()
+	s.lock()
 	with := s.add(c, s.injector.next())
 	s.mu.Unlock()
 	return with.begin()
@@ -73,7 +82,7 @@ func (s *Switch) Listen(ln net.Listener) net.Listener {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	l := newListener(ln, s)
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	s.listeners[l] = true
 	return l
@@ -82,9 +91,9 @@ func (s *Switch) Listen(ln net.Listener) net.Listener {
 // SetSeed sets the seed for the settings that follow. The next one decides as that of
 // NewSwitch with the seed.
 func (s *Switch) SetSeed(seed uint64) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
-	s.seed, s.settings = seed, 0
+	s.seed, s.settings, s.reseeded = seed, 0, true
 }
 
 // Set replaces the fault, for the connections that are open and for new ones. When it
@@ -105,13 +114,14 @@ func (s *Switch) set(f Fault, all bool) {
 
 // change makes f the present fault, and returns what is still to be done, without mu.
 func (s *Switch) change(f Fault, all bool) (changes []func()) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	seed := s.seed
-	if s.settings > 0 {
+	if !s.reseeded {
+		s.settings++
 		seed = mix(seed, s.settings)
 	}
-	s.settings++
+	s.reseeded = false
 	s.injector = New(f, seed)
 	if all {
 		open := slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(s.conns[a], s.conns[b]) })
@@ -121,7 +131,7 @@ func (s *Switch) change(f Fault, all bool) (changes []func()) {
 		}
 	}
 	for l := range s.listeners {
-		changes = append(changes, l.turn)
+		changes = append(changes, l.updateAdmission)
 	}
 	return changes
 }
@@ -136,14 +146,14 @@ func (s *Switch) add(c net.Conn, drawn drawn) *conn {
 }
 
 func (s *Switch) forget(c *conn) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 }
 
 // present returns the Injector of the present setting.
 func (s *Switch) present() *Injector {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	return s.injector
 }
@@ -151,7 +161,7 @@ func (s *Switch) present() *Injector {
 // accepted gives a listener's connection its faults. It makes no connection for one that
 // the program is not to get.
 func (s *Switch) accepted(c net.Conn) (with *conn, rejected Kind) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	drawn := s.injector.next()
 	if k := rejection(drawn.sends); k != 0 {
@@ -161,7 +171,7 @@ func (s *Switch) accepted(c net.Conn) (with *conn, rejected Kind) {
 }
 
 func (s *Switch) gone(l *listener) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
 }

@@ -84,10 +84,15 @@ func TestSwitchInMidWrite(t *testing.T) {
 
 // The FIN that a stall has kept back comes after the octets that it holds.
 func TestSwitchPaysTheFIN(t *testing.T) {
-	for _, text := range []string{"ab", "abcdef"} { // all sent, and a Write that is blocked
+	for _, c := range []struct{ fault, text string }{
+		{"stall:2", "ab"},           // all is sent
+		{"stall:2", "abcdef"},       // a Write is blocked
+		{"delay:1ms+stall:2", "ab"}, // the stall is met later
+	} {
 		synctest.Test(t, func(t *testing.T) {
+			text := c.text
 			near, far := memnet.Pipe()
-			s := NewSwitch(Stall(2), 0)
+			s := NewSwitch(parse(t, c.fault), 0)
 			faulty := s.Conn(near)
 			var writing sync.WaitGroup
 			writing.Go(func() {
@@ -237,6 +242,55 @@ func TestSwitchConditions(t *testing.T) {
 	}
 }
 
+// A fault that is set before a connection has started to have its first one stays.
+func TestSwitchBeforeTheStart(t *testing.T) {
+	s := NewSwitch(Join(Refuse(), Reads(Reset(0))), 0)
+	near, far := memnet.Pipe()
+	s.lock()
+	c := s.add(near, s.injector.next())
+	s.mu.Unlock()
+	s.Set(Fault{})
+	c.begin()
+	if n, err := c.Write([]byte("abc")); n != 3 || err != nil {
+		t.Errorf("Write = %d, %v", n, err)
+	}
+	far.Write([]byte("d"))
+	if n, err := c.Read(make([]byte, 1)); n != 1 || err != nil {
+		t.Errorf("Read = %d, %v", n, err)
+	}
+	c.Close()
+	far.Close()
+}
+
+// What comes to a delay while it is replaced goes on to the next fault.
+func TestReleasedLineTakesNothing(t *testing.T) {
+	near, far := memnet.Pipe()
+	c := newConn(near, drawn{sends: Delay(time.Hour).parts})
+	old := c.chain
+	c.replace(drawn{})
+	if n, _, err := old.lines[0].put(octetsParcel, []byte("a")); n != 0 || err != errReplaced {
+		t.Errorf("%d, %v", n, err)
+	}
+	c.Close()
+	far.Close()
+}
+
+func TestZeroSwitch(t *testing.T) {
+	var s Switch
+	if f := s.Fault(); !f.IsZero() {
+		t.Errorf("%s", f)
+	}
+	near, far := memnet.Pipe()
+	c := s.Conn(near)
+	s.Set(HalfClose(1))
+	c.Write([]byte("abc"))
+	if got, err := io.ReadAll(far); string(got) != "a" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	var other Switch
+	other.Listen(memnet.Listen()).Close()
+}
+
 func TestSwitchStruckRemembers(t *testing.T) {
 	near, far := memnet.Pipe()
 	go io.Copy(io.Discard, far)
@@ -251,6 +305,21 @@ func TestSwitchStruckRemembers(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	c.Close()
+}
+
+// sumSlowly reads to the end, with pauses, so that the Writes below have to wait.
+func sumSlowly(from io.Reader, seed uint64) [32]byte {
+	h, p, naps := sha256.New(), make([]byte, 9000), rand.New(rand.NewPCG(seed, 2))
+	for {
+		n, err := from.Read(p)
+		h.Write(p[:n])
+		if err != nil {
+			return [32]byte(h.Sum(nil))
+		}
+		if naps.IntN(10) == 0 {
+			time.Sleep(3 * time.Millisecond)
+		}
+	}
 }
 
 // Every kind of fault that does not take or change octets, a thousand times in a
@@ -268,18 +337,7 @@ func TestSwitchKeepsEveryOctet(t *testing.T) {
 			c := s.Conn(near)
 			sum := make(chan [32]byte)
 			go func() {
-				h, p, naps := sha256.New(), make([]byte, 9000), rand.New(rand.NewPCG(seed, 2))
-				for {
-					n, err := far.Read(p)
-					h.Write(p[:n])
-					if err != nil {
-						break
-					}
-					if naps.IntN(10) == 0 { // the Writes below have to wait
-						time.Sleep(3 * time.Millisecond)
-					}
-				}
-				sum <- [32]byte(h.Sum(nil))
+				sum <- sumSlowly(far, seed)
 			}()
 			stop, stopped := make(chan struct{}), make(chan struct{})
 			go func() {

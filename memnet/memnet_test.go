@@ -1,11 +1,14 @@
 package memnet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
+	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -102,4 +105,108 @@ func TestListener(t *testing.T) {
 	if _, err := l.Dial(context.Background(), "tcp", ""); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("dial after close: %v", err)
 	}
+}
+
+// What the kernel and package net do after Close.
+func TestAfterClose(t *testing.T) {
+	a, b := Pipe()
+	a.Close()
+	for op, err := range map[string]error{
+		"Close": a.Close(), "Reset": a.Reset(), "CloseWrite": a.CloseWrite(), "SetLinger": a.SetLinger(0),
+		"SetDeadline": a.SetDeadline(time.Time{}), "SetReadDeadline": a.SetReadDeadline(time.Time{}),
+	} {
+		if failed, ok := err.(*net.OpError); !ok || !errors.Is(err, net.ErrClosed) || failed.Addr != a.RemoteAddr() {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+	for _, p := range [][]byte{nil, []byte("x")} {
+		if n, err := a.Write(p); n != 0 || !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Write = %d, %v", n, err)
+		}
+	}
+	if _, err := a.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Read: %v", err)
+	}
+	b.Close()
+}
+
+func TestHalfClose(t *testing.T) {
+	a, b := Pipe()
+	a.CloseWrite()
+	if _, err := a.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("Write after CloseWrite: %v", err)
+	}
+	if finished, err := b.Peer(); !finished || err != nil {
+		t.Errorf("Peer = %v, %v", finished, err)
+	}
+	b.Write([]byte("reply"))
+	read(t, a, "reply", nil)
+	if finished, err := a.Peer(); finished || err != nil {
+		t.Errorf("Peer = %v, %v", finished, err)
+	}
+	a.Reset() // counts more than the FIN
+	read(t, b, "", syscall.ECONNRESET)
+	if finished, err := b.Peer(); !finished || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("Peer = %v, %v", finished, err)
+	}
+}
+
+func TestLingerOfZero(t *testing.T) {
+	a, b := Pipe()
+	a.Write([]byte("abc"))
+	a.SetLinger(0)
+	a.Close()
+	read(t, b, "abc", nil)
+	read(t, b, "", syscall.ECONNRESET)
+}
+
+// Reading nothing does not wait, and says nothing of the end.
+func TestReadOfNothing(t *testing.T) {
+	a, b := Pipe()
+	if n, err := a.Read(nil); n != 0 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	b.Close()
+}
+
+// Two Writes that wait for room do not mix.
+func TestConcurrentWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := Pipe()
+		var writes sync.WaitGroup
+		for _, c := range "xyz" {
+			writes.Go(func() { a.Write(bytes.Repeat([]byte{byte(c)}, 2*sendBuffer)) })
+		}
+		synctest.Wait()
+		go func() { writes.Wait(); a.Close() }()
+		got, err := io.ReadAll(b)
+		if len(got) != 6*sendBuffer || err != nil || len(slices.Compact(got)) != 3 {
+			t.Errorf("%d octets, %v", len(got), err)
+		}
+	})
+}
+
+func TestDialEndsWithContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := Listen()
+		for range cap(l.queue) {
+			l.Dial(context.Background(), "tcp", "")
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		var timeout net.Error
+		if _, err := l.Dial(ctx, "tcp", ""); !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Errorf("a full queue: %v", err)
+		}
+		if _, err := l.Dial(ctx, "tcp", ""); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a context that has ended: %v", err)
+		}
+		ended := make(chan error)
+		go func() { _, err := l.Dial(context.Background(), "tcp", ""); ended <- err }()
+		synctest.Wait()
+		l.Close()
+		if err := <-ended; err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("a closed listener: %v", err)
+		}
+	})
 }

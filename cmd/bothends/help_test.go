@@ -11,7 +11,7 @@ import (
 // The pages of docs are part of the program, as text of 80 columns.
 func TestHelpPages(t *testing.T) {
 	for command, want := range map[string]string{
-		"help faults":                 "\n  reset:10     10 octets, acknowledged, then RST\n",
+		"help faults":                 "\n  reset:10        sends 10 octets, and RST when they are acknowledged\n",
 		"help load-record":            "\n    # Python: pip install hdrhistogram\n",
 		"help check":                  "\n  reset          RST in the request, and right after it\n",
 		"check --explain octets":      "\nWhy it matters\n",

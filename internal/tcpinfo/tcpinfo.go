@@ -6,6 +6,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/bothends/bothends/internal/tcpconn"
 )
 
 // ErrNotAvailable says that this system, or this connection, does not tell.
@@ -29,22 +31,17 @@ type Info struct {
 
 // Read asks about conn, or the TCP connection below it (NetConn). It must be open.
 func Read(conn net.Conn) (Info, error) {
-	for {
-		if c, ok := conn.(syscall.Conn); ok {
-			raw, err := c.SyscallConn()
-			if err != nil {
-				return Info{}, err
-			}
-			var info Info
-			if ctlErr := raw.Control(func(fd uintptr) { info, err = read(int(fd)) }); ctlErr != nil {
-				err = ctlErr
-			}
-			return info, err
-		}
-		wrapped, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			return Info{}, ErrNotAvailable
-		}
-		conn = wrapped.NetConn()
+	c, ok := tcpconn.Find[syscall.Conn](conn)
+	if !ok {
+		return Info{}, ErrNotAvailable
 	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return Info{}, err
+	}
+	var info Info
+	if ctlErr := raw.Control(func(fd uintptr) { info, err = read(int(fd)) }); ctlErr != nil {
+		err = ctlErr
+	}
+	return info, err
 }

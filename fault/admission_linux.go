@@ -10,14 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A door is a listening TCP socket that can stop listening and start again, while
-// its descriptor, which may be another process' too, stays what it is.
+// An admission decides how the kernel answers clients of a listening TCP socket. The
+// socket can stop listening and start again, and keeps its descriptor, which other
+// processes may share.
 //
-// While it does not listen, a stand-in is bound to the same address: it keeps the
-// address from others, and for silence it listens, with a filter that drops every
-// segment. The filter cannot be the socket's own: an MPTCP socket, which net.Listen
-// makes, takes none.
-type door struct {
+// While it does not listen, a second socket, the stand-in, is bound to the same address.
+// It keeps the address in use. For the state silent it listens, with a filter that drops
+// every segment. The socket itself cannot have the filter, because net.Listen makes an
+// MPTCP socket, which does not accept one.
+type admission struct {
 	raw       syscall.RawConn
 	address   unix.Sockaddr
 	shut      bool
@@ -26,88 +27,88 @@ type door struct {
 }
 
 // find looks for the socket of ln.
-func (d *door) find(ln net.Listener) error {
+func (a *admission) find(ln net.Listener) error {
 	socket, ok := ln.(syscall.Conn)
 	if _, tcp := ln.Addr().(*net.TCPAddr); !ok || !tcp {
 		return errors.ErrUnsupported
 	}
 	raw, err := socket.SyscallConn()
-	d.raw = raw
+	a.raw = raw
 	return err
 }
 
-func (d *door) turn(to state) (err error) {
-	ctlErr := d.raw.Control(func(fd uintptr) {
+func (a *admission) set(to state) (err error) {
+	ctlErr := a.raw.Control(func(fd uintptr) {
 		switch to {
 		case open:
-			err = d.open(int(fd))
+			err = a.open(int(fd))
 		case refused:
-			err = d.refuse(int(fd))
+			err = a.refuse(int(fd))
 		case silent:
-			err = d.silence(int(fd))
+			err = a.silence(int(fd))
 		}
 	})
 	return errors.Join(ctlErr, err)
 }
 
-// open listens on the socket before the stand-in stops, so that nobody is refused in
+// open listens on the socket before the stand-in stops, so that no client is refused in
 // between. The kernel caps the backlog at net.core.somaxconn, Go's own choice.
-func (d *door) open(fd int) error {
+func (a *admission) open(fd int) error {
 	if err := unix.Listen(fd, 1<<16-1); err != nil {
 		return os.NewSyscallError("listen", err)
 	}
-	d.shut = false
-	d.close()
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, d.reusePort)
+	a.shut = false
+	a.close()
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, a.reusePort)
 }
 
-// refuse leaves the stand-in bound, and listening no more.
-func (d *door) refuse(fd int) error {
-	if d.shut {
-		return os.NewSyscallError("shutdown", unix.Shutdown(d.standIn, unix.SHUT_RD))
+// refuse leaves the stand-in bound, without listening.
+func (a *admission) refuse(fd int) error {
+	if a.shut {
+		return os.NewSyscallError("shutdown", unix.Shutdown(a.standIn, unix.SHUT_RD))
 	}
-	if err := d.replace(fd); err != nil {
+	if err := a.replace(fd); err != nil {
 		return err
 	}
-	return d.shutOut(fd)
+	return a.shutOut(fd)
 }
 
-// silence lets the stand-in listen before the socket stops.
-func (d *door) silence(fd int) error {
-	if !d.shut {
-		if err := d.replace(fd); err != nil {
+// silence starts the stand-in before the socket stops.
+func (a *admission) silence(fd int) error {
+	if !a.shut {
+		if err := a.replace(fd); err != nil {
 			return err
 		}
 	}
-	if err := unix.Listen(d.standIn, 1); err != nil {
-		if !d.shut {
-			d.close()
+	if err := unix.Listen(a.standIn, 1); err != nil {
+		if !a.shut {
+			a.close()
 		}
 		return os.NewSyscallError("listen", err)
 	}
-	if d.shut {
+	if a.shut {
 		return nil
 	}
-	return d.shutOut(fd)
+	return a.shutOut(fd)
 }
 
-// shutOut makes the socket stop listening and resets what is in its queue. The
-// kernel frees a port that it chose itself: it is bound again.
-func (d *door) shutOut(fd int) error {
+// shutOut makes the socket stop listening and resets what is in its queue. If the kernel
+// has chosen the port, it frees it then, so the port is bound again.
+func (a *admission) shutOut(fd int) error {
 	if err := unix.Shutdown(fd, unix.SHUT_RD); err != nil {
-		d.close()
+		a.close()
 		return os.NewSyscallError("shutdown", err)
 	}
-	d.shut = true
-	if err := unix.Bind(fd, d.address); err != nil && err != unix.EINVAL { // EINVAL: still bound
+	a.shut = true
+	if err := unix.Bind(fd, a.address); err != nil && err != unix.EINVAL { // EINVAL: still bound
 		return os.NewSyscallError("bind", err)
 	}
 	return nil
 }
 
 // replace makes the stand-in.
-func (d *door) replace(fd int) (err error) {
-	if d.address, err = unix.Getsockname(fd); err != nil {
+func (a *admission) replace(fd int) (err error) {
+	if a.address, err = unix.Getsockname(fd); err != nil {
 		return os.NewSyscallError("getsockname", err)
 	}
 	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
@@ -123,19 +124,19 @@ func (d *door) replace(fd int) (err error) {
 			unix.SetsockoptInt(standIn, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only6)
 		}
 	}
-	if err := d.bind(fd, standIn); err != nil {
+	if err := a.bind(fd, standIn); err != nil {
 		unix.Close(standIn)
 		return err
 	}
-	d.standIn = standIn
+	a.standIn = standIn
 	return nil
 }
 
-// bind gives the stand-in its filter, and then the address. SO_REUSEPORT allows that
-// beside the listening socket; SO_REUSEADDR beside its connections, but lets others
-// in too, so it is the second choice (socket(7)).
-func (d *door) bind(fd, standIn int) (err error) {
-	if d.reusePort, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT); err != nil {
+// bind gives the stand-in its filter, and then the address. SO_REUSEPORT allows a second
+// listening socket at the address. SO_REUSEADDR allows one while connections have it, but
+// other processes can then bind it too, so it is the second choice (socket(7)).
+func (a *admission) bind(fd, standIn int) (err error) {
+	if a.reusePort, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT); err != nil {
 		return os.NewSyscallError("getsockopt", err)
 	}
 	dropAll := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
@@ -146,21 +147,21 @@ func (d *door) bind(fd, standIn int) (err error) {
 	); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
-	if err = unix.Bind(standIn, d.address); err == unix.EADDRINUSE {
+	if err = unix.Bind(standIn, a.address); err == unix.EADDRINUSE {
 		unix.SetsockoptInt(standIn, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-		err = unix.Bind(standIn, d.address)
+		err = unix.Bind(standIn, a.address)
 	}
 	if err != nil {
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, d.reusePort)
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, a.reusePort)
 	}
 	return os.NewSyscallError("bind", err)
 }
 
 // close closes the stand-in.
-func (d *door) close() {
-	if d.standIn != 0 {
-		unix.Close(d.standIn)
-		d.standIn = 0
+func (a *admission) close() {
+	if a.standIn != 0 {
+		unix.Close(a.standIn)
+		a.standIn = 0
 	}
 }
 

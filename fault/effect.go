@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bothends/bothends/internal/tcpconn"
 	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
@@ -20,10 +21,10 @@ const (
 	blindTime = 100 * time.Millisecond // instead of ackTime, if the send queue is not known
 )
 
-// A striker is one fault on one connection: it stands between the program's Write,
+// An effect is one fault on one connection: it stands between the program's Write,
 // or the fault that is nearer to it, and next. All but sent, struck and due is guarded by
 // the connection's writing.
-type striker struct {
+type effect struct {
 	Part
 	conn     *conn
 	chain    *chain
@@ -37,7 +38,7 @@ type striker struct {
 }
 
 // write is that of every fault but a delay, which is a line.
-func (s *striker) write(p []byte) (int, error) {
+func (s *effect) write(p []byte) (int, error) {
 	switch s.Kind {
 	case KindDrip:
 		return s.pieces(p, s.dripSize, s.dripTime)
@@ -50,14 +51,14 @@ func (s *striker) write(p []byte) (int, error) {
 }
 
 // vary returns a number between -spread and spread.
-func (s *striker) vary(spread int64) int64 {
+func (s *effect) vary(spread int64) int64 {
 	if spread <= 0 {
 		return 0
 	}
 	return int64(s.random.Uint64N(2*uint64(spread)+1)) - spread
 }
 
-func (s *striker) wait(until time.Time) error {
+func (s *effect) wait(until time.Time) error {
 	if time.Now().Before(until) {
 		s.struck.Store(true)
 	}
@@ -67,7 +68,7 @@ func (s *striker) wait(until time.Time) error {
 // hold keeps octets until then, or until done is closed; the zero time is never. It
 // looks for the peer from time to time, and returns an error like the kernel's if the
 // peer has closed: nothing is sent that would show it to the kernel.
-func (s *striker) hold(until time.Time, done <-chan struct{}) error {
+func (s *effect) hold(until time.Time, done <-chan struct{}) error {
 	var finished time.Time // when the peer's FIN was seen
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		at := time.Now().Add(look)
@@ -96,7 +97,7 @@ func (s *striker) hold(until time.Time, done <-chan struct{}) error {
 type waiter func(until time.Time, done <-chan struct{}) error
 
 // sleep is the connection's wait for this fault.
-func (s *striker) sleep(until time.Time, done, replaced <-chan struct{}) error {
+func (s *effect) sleep(until time.Time, done, replaced <-chan struct{}) error {
 	if s.detached || s.delays() && done == nil {
 		return s.conn.waitDetached(until, done, replaced)
 	}
@@ -105,7 +106,7 @@ func (s *striker) sleep(until time.Time, done, replaced <-chan struct{}) error {
 
 // finish is the wait of a fault that has started to strike. It strikes, also if it is
 // replaced meanwhile.
-func (s *striker) finish(until time.Time, done <-chan struct{}) error {
+func (s *effect) finish(until time.Time, done <-chan struct{}) error {
 	if s.Timed {
 		return s.conn.waitDetached(until, done, nil)
 	}
@@ -113,7 +114,7 @@ func (s *striker) finish(until time.Time, done <-chan struct{}) error {
 }
 
 // pieces sends p in pieces of a size, each at the time for its length.
-func (s *striker) pieces(p []byte, size func() int, when func(int) time.Time) (done int, err error) {
+func (s *effect) pieces(p []byte, size func() int, when func(int) time.Time) (done int, err error) {
 	for done < len(p) {
 		piece := p[done:]
 		piece = piece[:min(size(), len(piece))]
@@ -126,26 +127,26 @@ func (s *striker) pieces(p []byte, size func() int, when func(int) time.Time) (d
 			return done, err
 		}
 		if s.Kind == KindDrip {
-			push(s.conn.Conn)
+			tcpconn.Push(s.conn.Conn)
 			s.free = time.Now().Add(s.Time)
 		}
 	}
 	return done, nil
 }
 
-func (s *striker) dripSize() int { return max(1, s.Count+int(s.vary(int64(s.Spread)))) }
+func (s *effect) dripSize() int { return max(1, s.Count+int(s.vary(int64(s.Spread)))) }
 
-func (s *striker) dripTime(int) time.Time {
+func (s *effect) dripTime(int) time.Time {
 	if s.free.IsZero() { // the first piece: no pause before it
 		return time.Now()
 	}
 	return s.free
 }
 
-func (s *striker) rateSize() int { return max(1, s.Count/100) }
+func (s *effect) rateSize() int { return max(1, s.Count/100) }
 
 // rateTime is when the last of n octets leaves the line.
-func (s *striker) rateTime(n int) time.Time {
+func (s *effect) rateTime(n int) time.Time {
 	if now := time.Now(); now.Sub(s.free) > lateTime {
 		s.free = now
 	}
@@ -154,7 +155,7 @@ func (s *striker) rateTime(n int) time.Time {
 }
 
 // flip sends a copy with the octet changed: a Writer must not change p.
-func (s *striker) flip(p []byte) (int, error) {
+func (s *effect) flip(p []byte) (int, error) {
 	at := s.Count - int(s.sent.Load())
 	if at >= 0 && at < len(p) {
 		p = append([]byte(nil), p...)
@@ -169,7 +170,7 @@ func (s *striker) flip(p []byte) (int, error) {
 }
 
 // until sends what is left of the fault's octets. After the last of them it strikes.
-func (s *striker) until(p []byte) (int, error) {
+func (s *effect) until(p []byte) (int, error) {
 	left := s.Count - int(s.sent.Load())
 	if s.Timed {
 		left = 0
@@ -184,7 +185,7 @@ func (s *striker) until(p []byte) (int, error) {
 		if s.sent.Add(int64(n)); err != nil || n < left {
 			return n, err
 		}
-		push(s.conn.Conn)
+		tcpconn.Push(s.conn.Conn)
 	}
 	switch s.Kind {
 	case KindStall, KindHang:
@@ -208,7 +209,7 @@ func (s *striker) until(p []byte) (int, error) {
 }
 
 // strikeNow is what a Timed fault does at its time.
-func (s *striker) strikeNow() {
+func (s *effect) strikeNow() {
 	if isDone(s.chain.replaced) || s.conn.failed() != nil {
 		return
 	}
@@ -222,10 +223,10 @@ func (s *striker) strikeNow() {
 
 // settle lets the octets pass that are in delays after this fault, for it strikes after
 // them. Whatever ends that early, the fault strikes.
-func (s *striker) settle() error {
+func (s *effect) settle() error {
 	ch := s.chain
 	after := slices.IndexFunc(ch.lines, func(l *line) bool {
-		return slices.Index(ch.faults, l.striker) > slices.Index(ch.faults, s)
+		return slices.Index(ch.faults, l.effect) > slices.Index(ch.faults, s)
 	})
 	if after >= 0 {
 		ch.lines[after].put(markParcel, nil) // the FIN or RST is late too, if there are no octets
@@ -236,7 +237,7 @@ func (s *striker) settle() error {
 }
 
 // end ends what this end sends, and with most faults the connection.
-func (s *striker) end() error {
+func (s *effect) end() error {
 	c := s.conn
 	atOnce := s.Kind == KindRefuse || s.Kind == KindReset && s.Timed // drops what is on its way
 	if !atOnce {
@@ -260,9 +261,9 @@ func (s *striker) end() error {
 	}
 	switch s.Kind {
 	case KindHalfClose:
-		sendFIN(c.Conn)
+		tcpconn.CloseWrite(c.Conn)
 	case KindClose:
-		if sendFIN(c.Conn) == nil && c.onEnd == nil {
+		if tcpconn.CloseWrite(c.Conn) == nil && c.onEnd == nil {
 			c.drain(s.finish)
 		}
 		c.closeBelow(c.Conn.Close)
@@ -270,7 +271,7 @@ func (s *striker) end() error {
 		if !atOnce {
 			c.awaitAcknowledged(s.finish)
 		}
-		c.closeBelow(func() error { return sendRST(c.Conn) })
+		c.closeBelow(func() error { return tcpconn.Abort(c.Conn) })
 	}
 	c.fail(err)
 	if c.onEnd != nil {
@@ -286,10 +287,7 @@ func (c *conn) drain(wait waiter) {
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		below := lowest(c.Conn)
-		for surplus, err := make([]byte, 4096), error(nil); err == nil; {
-			_, err = below.Read(surplus)
-		}
+		tcpconn.Drain(tcpconn.Lowest(c.Conn))
 	}()
 	wait(time.Now().Add(drainTime), drained)
 	c.closeBelow(c.Conn.Close)
@@ -299,7 +297,7 @@ func (c *conn) drain(wait waiter) {
 // awaitAcknowledged waits until the send queue is empty. Whatever ends the wait
 // early, the reset follows: a fault that has started to strike strikes.
 func (c *conn) awaitAcknowledged(wait waiter) {
-	if !hasKernel(c.Conn) {
+	if !tcpconn.HasSocket(c.Conn) {
 		return
 	}
 	end := time.Now().Add(ackTime)

@@ -90,18 +90,18 @@ func TestHangForEver(t *testing.T) {
 	})
 }
 
-// turnNow lets the time of the state be over: the clock of sockets is real.
-func turnNow(t *testing.T, ln net.Listener) {
+// endStateNow ends the time of the state at once: the clock of sockets is real.
+func endStateNow(t *testing.T, ln net.Listener) {
 	t.Helper()
 	l := ln.(*listener)
 	l.mu.Lock()
 	if l.timer == nil || !l.timer.Stop() {
 		t.Error("no change was to come")
 	}
-	_, until := l.source.(*Injector).door()
+	_, until := l.source.(*Injector).admission()
 	l.source.(*Injector).start = time.Now().Add(-until)
 	l.mu.Unlock()
-	l.turn()
+	l.updateAdmission()
 }
 
 func TestRefuseEnds(t *testing.T) {
@@ -115,7 +115,7 @@ func TestRefuseEnds(t *testing.T) {
 			other.Close()
 			t.Error("another program could listen at the address")
 		}
-		turnNow(t, ln)
+		endStateNow(t, ln)
 		for range 3 {
 			mustWork(t, ln)
 		}
@@ -146,7 +146,7 @@ func TestHangEnds(t *testing.T) {
 		ln := Listen(inner, For(time.Hour, Hang()))
 		answer(t, ln)
 		mustHang(t, ln)
-		turnNow(t, ln)
+		endStateNow(t, ln)
 		for range 3 {
 			mustWork(t, ln)
 		}
@@ -158,11 +158,11 @@ func TestHangThenRefuseThenHang(t *testing.T) {
 		ln := Listen(inner, parse(t, "for:1h(hang)+for:2h(refuse)+for:3h(hang)"))
 		answer(t, ln)
 		mustHang(t, ln)
-		turnNow(t, ln)
+		endStateNow(t, ln)
 		mustRefuse(t, ln)
-		turnNow(t, ln)
+		endStateNow(t, ln)
 		mustHang(t, ln)
-		turnNow(t, ln)
+		endStateNow(t, ln)
 		mustWork(t, ln)
 	})
 }
@@ -235,7 +235,7 @@ func heldBy(ln net.Listener) int {
 	return len(l.held)
 }
 
-// await looks again and again: the kernel tells nobody.
+// await looks again and again: the kernel does not report it.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -259,7 +259,7 @@ func openFiles(t *testing.T) int {
 }
 
 // Where the address cannot be bound again, each connection is decided on instead.
-func TestWithoutADoor(t *testing.T) {
+func TestWithoutAdmission(t *testing.T) {
 	for f, wait := range map[string]time.Duration{"refuse": 10 * time.Second, "hang": 30 * time.Millisecond} {
 		ln := Listen(noSocket{loopback(t)}, parse(t, f))
 		answer(t, ln)
@@ -273,14 +273,14 @@ func TestWithoutADoor(t *testing.T) {
 type noSocket struct{ net.Listener }
 
 // A port that cannot be listened on again is told by Accept, not waited for.
-func TestDoorThatDoesNotOpen(t *testing.T) {
+func TestListenAgainFails(t *testing.T) {
 	inner := loopback(t)
 	ln := Listen(inner, For(time.Hour, Refuse()))
 	defer ln.Close()
 	ended := make(chan error)
 	go func() { _, err := ln.Accept(); ended <- err }()
 	inner.Close()
-	turnNow(t, ln)
+	endStateNow(t, ln)
 	err := <-ended
 	if err == nil || !strings.HasPrefix(err.Error(), "fault: hold and listen again on 127.0.0.1:") {
 		t.Errorf("Accept: %v", err)
