@@ -15,7 +15,7 @@ import (
 // The picture in ARCHITECTURE.md: who may import whom, besides the standard
 // library. "bothends" alone is the root package.
 const layers = `
-cmd/bothends       -> check docs explain fault load proxy report transcript bothends internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
+cmd/bothends       -> check docs explain fault load proxy proxy/admin report transcript bothends internal/adminhttp internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
 check              -> fault bothends internal/errno internal/procgroup internal/tcpinfo
 docs               ->
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
@@ -23,13 +23,16 @@ transcript         -> bothends internal/tcpinfo
 load               -> x/sys/unix
 report             -> load
 bothends           -> internal/errno internal/serve internal/tcpconn
-proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml
+proxy              -> fault internal/errno internal/serve internal/tcpinfo  x/sys/unix
+proxy/admin        -> proxy internal/adminhttp internal/errno  yaml
 fault              -> memnet internal/tcpconn internal/tcpinfo x/sys/unix
+internal/adminhttp ->
 internal/capture   -> gopacket gopacket/layers gopacket/pcapgo x/net/bpf x/sys/unix
 internal/errno     ->
 memnet             ->
 internal/need      ->
 internal/procgroup -> x/sys/unix
+internal/proxytest -> internal/errno
 internal/serve     -> internal/errno
 internal/socktable -> internal/tcpinfo x/sys/unix
 internal/tcpconn   ->

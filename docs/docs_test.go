@@ -49,14 +49,14 @@ func TestCodeFits(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	for title, page := range map[string]string{
-		"# Faults\n":                      docs.Page("faults"),
-		"# A saved load run\n":            docs.Page("load-record"),
-		"{\n  \"$schema\"":                docs.Page("load-record-schema"),
-		"# What the commands print as":    docs.Page("schema"),
-		"# What `bothends proxy --admin":  docs.Page("proxy-api"),
-		"# The cases of bothends check\n": docs.Check(),
-		"# reset\n\n*RST in the middle":   docs.CheckCase("server", "reset"),
-		"# reset\n\n*RST instead of":      docs.CheckCase("client", "reset"),
+		"# Faults\n":                           docs.Page("faults"),
+		"# A saved load run\n":                 docs.Page("load-record"),
+		"{\n  \"$schema\"":                     docs.Page("load-record-schema"),
+		"# What the commands print as":         docs.Page("schema"),
+		"# The API of `bothends proxy --admin": docs.Page("proxy-api"),
+		"# The cases of bothends check\n":      docs.Check(),
+		"# reset\n\n*RST in the middle":        docs.CheckCase("server", "reset"),
+		"# reset\n\n*RST instead of":           docs.CheckCase("client", "reset"),
 	} {
 		if !strings.HasPrefix(page, title) {
 			t.Errorf("page starts with %.40q, want %q", page, title)

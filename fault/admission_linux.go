@@ -179,8 +179,19 @@ func awaitPeerClosed(c net.Conn, closed <-chan struct{}) {
 	}
 	raw.Read(func(fd uintptr) (done bool) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == unix.EOPNOTSUPP {
+			return hasHungUp(int(fd))
+		}
 		return err != nil || info.State != unix.BPF_TCP_ESTABLISHED
 	})
+}
+
+// hasHungUp reports whether the peer of a unix socket has closed, or sends no more: then
+// poll(2) reports POLLHUP or POLLRDHUP.
+func hasHungUp(fd int) bool {
+	polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	_, err := unix.Poll(polled, 0)
+	return err != unix.EINTR && polled[0].Revents != 0
 }
 
 // awaitSeen returns when the peer has sent something, which it does after connect has

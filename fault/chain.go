@@ -187,6 +187,9 @@ func (ch *chain) finishAfter(l *line) error {
 	}
 	if ch.stalled.Load() {
 		c.owed.Store(true)
+		if isDone(ch.replaced) && c.owed.CompareAndSwap(true, false) { // what replaced the stall did not see it
+			return ch.replacedAt(l)
+		}
 		return nil
 	}
 	half, ok := c.Conn.(interface{ CloseWrite() error })
@@ -197,15 +200,21 @@ func (ch *chain) finishAfter(l *line) error {
 		if _, _, err := next.put(finParcel, nil); err != errReplaced {
 			return err
 		}
-		if l != nil {
-			return errReplaced
-		}
-		return c.current().finishAfter(nil)
+		return ch.replacedAt(l)
 	}
 	if err := ch.awaitTurn(); err != nil {
 		return err
 	}
 	return half.CloseWrite()
+}
+
+// replacedAt lets the FIN of a replaced chain go on: that of a line past its other faults,
+// and that of the program through the chain in its place.
+func (ch *chain) replacedAt(l *line) error {
+	if l != nil {
+		return errReplaced
+	}
+	return ch.conn.current().finishAfter(nil)
 }
 
 // closeAfter passes the program's Close on to the line after l, or to what is below.

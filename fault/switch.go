@@ -27,13 +27,15 @@ import (
 // Each setting numbers its connections from 0: those that are open, in the order in which
 // they were given to the Switch, and then those that follow. [FailFirst] counts them,
 // [For] counts from the setting, and [Sometimes] is decided once for each connection and
-// setting, by the seed, the number of the setting and the connection's number.
+// setting, by the seed, the number of the setting since the seed was set, and the
+// connection's number.
 type Switch struct {
 	seed     uint64
 	changing sync.Mutex // held while a fault replaces another
 
 	mu        sync.Mutex
-	settings  uint64
+	settings  uint64    // since the seed was set
+	reseeded  bool      // by SetSeed, after the last setting
 	injector  *Injector // of the present setting
 	count     uint64
 	conns     map[*conn]uint64 // the open ones, by the order in which they came
@@ -86,6 +88,14 @@ func (s *Switch) Listen(ln net.Listener) net.Listener {
 	return l
 }
 
+// SetSeed sets the seed for the settings that follow. The next one decides as that of
+// NewSwitch with the seed.
+func (s *Switch) SetSeed(seed uint64) {
+	s.lock()
+	defer s.mu.Unlock()
+	s.seed, s.settings, s.reseeded = seed, 0, true
+}
+
 // Set replaces the fault, for the connections that are open and for new ones. When it
 // returns, no octet written later passes the fault of before. A Refuse resets the open
 // connections. An empty fault is none.
@@ -106,8 +116,13 @@ func (s *Switch) set(f Fault, all bool) {
 func (s *Switch) change(f Fault, all bool) (changes []func()) {
 	s.lock()
 	defer s.mu.Unlock()
-	s.settings++
-	s.injector = New(f, mix(s.seed, s.settings))
+	seed := s.seed
+	if !s.reseeded {
+		s.settings++
+		seed = mix(seed, s.settings)
+	}
+	s.reseeded = false
+	s.injector = New(f, seed)
 	if all {
 		open := slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(s.conns[a], s.conns[b]) })
 		for _, c := range open {

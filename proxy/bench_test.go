@@ -12,9 +12,9 @@ import (
 	"github.com/bothends/bothends/proxy"
 )
 
-// What stands between the benchmarks' two ends: nothing, a proxy of this process, and
-// for bench/proxy.sh another process' proxy. That one is at BENCH_PROXY, and its target
-// at BENCH_TARGET, where the benchmark listens.
+// ways measures without a proxy, and with one in this process. For bench/proxy.sh it
+// measures the proxy of another process at BENCH_PROXY, whose target is BENCH_TARGET, where
+// the benchmark listens.
 func ways(b *testing.B, measure func(*testing.B, string)) {
 	if through := os.Getenv("BENCH_PROXY"); through != "" {
 		benchTarget(b, os.Getenv("BENCH_TARGET"))
@@ -40,7 +40,7 @@ func benchProxy(b *testing.B, target string, f fault.Fault) (address string) {
 	return ln.Addr().String()
 }
 
-// benchTarget sends as many octets as it is asked for, on each connection.
+// benchTarget sends the requested number of octets on each connection.
 func benchTarget(b *testing.B, address string) string {
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
@@ -103,7 +103,7 @@ func benchAsk(b *testing.B, c net.Conn, octets int, into []byte) {
 	}
 }
 
-// BenchmarkThroughput is a megabyte on one connection.
+// BenchmarkThroughput sends a mebibyte on one connection.
 func BenchmarkThroughput(b *testing.B) {
 	ways(b, func(b *testing.B, address string) {
 		c := benchDial(b, address)
@@ -116,7 +116,7 @@ func BenchmarkThroughput(b *testing.B) {
 	})
 }
 
-// BenchmarkRoundTrip is sixteen octets each way on an open connection.
+// BenchmarkRoundTrip sends 16 octets each way on an open connection.
 func BenchmarkRoundTrip(b *testing.B) {
 	ways(b, func(b *testing.B, address string) {
 		c := benchDial(b, address)
@@ -130,7 +130,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	})
 }
 
-// BenchmarkConnection is the same on a connection of its own, which is closed.
+// BenchmarkConnection does the same on a new connection, and closes it.
 func BenchmarkConnection(b *testing.B) {
 	ways(b, func(b *testing.B, address string) {
 		into := make([]byte, 16)

@@ -11,63 +11,61 @@ import (
 )
 
 const (
-	// bufferSize is the length of the buffer for a read. A read that fills it is the
-	// sign of a transfer, for which splice(2) is worth a pipe.
-	bufferSize = 32 << 10
-
 	pipeSize = 1 << 20                // octets; the kernel may allow less
 	pipeIdle = 100 * time.Millisecond // a pipe is kept while octets are waited for
 	fewReads = 16                     // small ones in a row, after which a pipe is given up
 )
 
-// copyBare passes octets from one TCP connection to another until the FIN. Unlike
-// io.Copy, which holds a pipe, and so two descriptors, while it waits, it has none while
-// a direction is idle or its messages are small. The two directions of a link share one.
-func (l *link) copyBare(d *direction) error {
-	from, err := d.from.TCPConn.SyscallConn()
+// copyBare passes octets from one connection to another until the FIN, or until the fault
+// changes: then it returns errChanged. Unlike io.Copy, which holds a pipe, and so two
+// descriptors, while it waits, it has none while a direction is idle or its messages are
+// small. The two directions of a session share one.
+func (s *session) copyBare(d *direction, changed <-chan struct{}) error {
+	from, err := d.from.SyscallConn()
 	if err != nil {
 		return err
 	}
-	to, err := d.to.TCPConn.SyscallConn()
+	to, err := d.to.SyscallConn()
 	if err != nil {
 		return err
 	}
-	for {
-		full, err := l.copyRead(d, from)
+	for !isDone(changed) {
+		full, err := s.copyRead(d, from, changed)
 		if err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		if !full || !l.piping.CompareAndSwap(false, true) {
+		if !full || !s.piping.CompareAndSwap(false, true) {
 			continue
 		}
-		err = splice(d, from, to)
-		l.piping.Store(false)
+		err = s.splice(d, from, to, changed)
+		s.piping.Store(false)
 		if err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
 		}
 	}
+	return errChanged
 }
 
 // copyRead waits for octets, without a buffer, and passes on what one read returns. It
 // reports whether that was a whole buffer.
-func (l *link) copyRead(d *direction, from syscall.RawConn) (full bool, err error) {
+func (s *session) copyRead(d *direction, from syscall.RawConn, changed <-chan struct{}) (full bool, err error) {
 	var buffer *[bufferSize]byte
 	var n int
 	rawErr := from.Read(func(fd uintptr) (done bool) {
-		buffer = l.proxy.buffer()
+		buffer = s.proxy.buffer()
 		if n, err = retry(func() (int, error) { return unix.Read(int(fd), buffer[:]) }); err == unix.EAGAIN {
-			l.proxy.buffers.Put(buffer)
+			s.proxy.buffers.Put(buffer)
 			buffer = nil
 			return false
 		}
 		return true
 	})
 	if buffer != nil {
-		defer l.proxy.buffers.Put(buffer)
+		defer s.proxy.buffers.Put(buffer)
 	}
 	switch {
 	case rawErr != nil:
@@ -77,20 +75,11 @@ func (l *link) copyRead(d *direction, from syscall.RawConn) (full bool, err erro
 	case n == 0:
 		return false, io.EOF
 	}
-	written, err := d.to.TCPConn.Write(buffer[:n])
-	d.octets += int64(written)
-	return n == bufferSize, err
-}
-
-func (p *Proxy) buffer() *[bufferSize]byte {
-	if buffer, ok := p.buffers.Get().(*[bufferSize]byte); ok {
-		return buffer
-	}
-	return new([bufferSize]byte)
+	return n == bufferSize, s.send(d, buffer[:n], changed)
 }
 
 // splice passes octets through a pipe until none come for a moment, or only few.
-func splice(d *direction, from, to syscall.RawConn) error {
+func (s *session) splice(d *direction, from, to syscall.RawConn, changed <-chan struct{}) error {
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil // no descriptors: a buffer will do
@@ -106,6 +95,9 @@ func splice(d *direction, from, to syscall.RawConn) error {
 		if n >= bufferSize {
 			few = 0
 		}
+		if isDone(changed) {
+			return s.drainThroughFaults(d, ends[0], n)
+		}
 		if err := drain(d, to, ends[0], n); err != nil {
 			return err
 		}
@@ -115,7 +107,7 @@ func splice(d *direction, from, to syscall.RawConn) error {
 
 // fill moves octets into a pipe. It returns 0 if none come for a while, and io.EOF at the
 // FIN.
-func fill(side *side, from syscall.RawConn, pipe int) (n int, err error) {
+func fill(side *peerConn, from syscall.RawConn, pipe int) (n int, err error) {
 	move := func(fd uintptr) {
 		n, err = retry(func() (int, error) {
 			moved, err := unix.Splice(int(fd), nil, pipe, nil, pipeSize, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
@@ -139,6 +131,24 @@ func fill(side *side, from syscall.RawConn, pipe int) (n int, err error) {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// drainThroughFaults passes on n octets of a pipe that were read before a fault was set.
+func (s *session) drainThroughFaults(d *direction, pipe, n int) error {
+	buffer := s.proxy.buffer()
+	defer s.proxy.buffers.Put(buffer)
+	to := s.held(d)
+	for n > 0 {
+		got, err := retry(func() (int, error) { return unix.Read(pipe, buffer[:]) })
+		if err != nil {
+			return os.NewSyscallError("read", err)
+		}
+		n -= got
+		if _, err := to.Write(buffer[:got]); err != nil {
+			return s.brokenBy(d, err)
+		}
+	}
+	return errChanged
 }
 
 // drain moves all n octets out of a pipe.

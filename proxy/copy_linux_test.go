@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"github.com/bothends/bothends/fault"
+	"github.com/bothends/bothends/internal/proxytest"
 	"io"
 	"net"
 	"os"
@@ -29,14 +31,11 @@ func awaitFiles(t *testing.T, when string, want int) {
 	}
 }
 
-// echo does not use a pipe, as io.Copy does.
-func echo(c *net.TCPConn) { io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
-
-// A connection has two descriptors, four while it passes on much, and none afterwards.
+// A connection has two descriptors, four during a transfer, and none after its end.
 func TestDescriptors(t *testing.T) {
 	const connections, much = 20, 16 << 20
-	p := serve(t, &Proxy{Target: target(t, echo)})
-	p.dial().Close() // what is opened once
+	p := launch(t, &Proxy{Target: proxytest.Target(t, echo)})
+	p.dial().Close() // opens what is opened once
 	p.want(EndedFIN, 0, 0)
 	before := openFiles(t)
 	var clients []*net.TCPConn
@@ -50,7 +49,7 @@ func TestDescriptors(t *testing.T) {
 		}
 		clients = append(clients, c)
 	}
-	const idle = connections * (2 + 2) // the test has two for each too
+	const idle = connections * (2 + 2) // the test has two for each as well
 	awaitFiles(t, "idle", before+idle)
 
 	received := make(chan int)
@@ -91,5 +90,27 @@ func TestDescriptors(t *testing.T) {
 	}
 	for range clients {
 		p.next()
+	}
+}
+
+// Octets that are in the pipe of a transfer when a fault is set pass it.
+func TestPipeIsDrainedThroughFaults(t *testing.T) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, echo), Replies: fault.Corrupt(0)})
+	c := p.dial()
+	awaitOpen(p)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	w.WriteString("ping")
+	s := p.openSessions()[0]
+	if err := s.drainThroughFaults(&s.replies, int(r.Fd()), 4); err != errChanged {
+		t.Error(err)
+	}
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(c, got); string(got) != "qing" {
+		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"github.com/bothends/bothends/internal/proxytest"
 	"io"
 	"net"
 	"sync"
@@ -11,7 +12,7 @@ import (
 	"github.com/bothends/bothends/fault"
 )
 
-// What ends a side arrives after the octets that a delay holds.
+// FIN and RST arrive after the octets that a delay holds.
 func TestEndsComeAfterADelay(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	for _, c := range []struct {
@@ -27,7 +28,7 @@ func TestEndsComeAfterADelay(t *testing.T) {
 		{"delay:50ms+halfclose:10", "Farewell, ", "fin", func(c *net.TCPConn) { io.Copy(io.Discard, c) }, EndedFIN, 10},
 	} {
 		t.Run(c.replies+" "+c.how, func(t *testing.T) {
-			p := serve(t, &Proxy{Replies: parse(t, c.replies), Target: target(t, func(conn *net.TCPConn) {
+			p := launch(t, &Proxy{Replies: parse(t, c.replies), Target: proxytest.Target(t, func(conn *net.TCPConn) {
 				io.ReadFull(conn, make([]byte, 1))
 				io.WriteString(conn, "Farewell, client")
 				c.end(conn)
@@ -35,7 +36,7 @@ func TestEndsComeAfterADelay(t *testing.T) {
 			conn := p.dial()
 			start := time.Now()
 			io.WriteString(conn, "x")
-			got, how := howItEnds(t, conn)
+			got, how := proxytest.HowItEnds(t, conn)
 			if got != c.got || how != c.how || time.Since(start) < delay {
 				t.Errorf("%q, %s after %v", got, how, time.Since(start))
 			}
@@ -47,30 +48,30 @@ func TestEndsComeAfterADelay(t *testing.T) {
 	}
 }
 
-// Octets that a delay holds do not keep a proxy from its end, nor a goroutine.
+// A proxy ends, with its goroutines, while a delay holds octets.
 func TestCloseDropsWhatADelayHolds(t *testing.T) {
-	p := serve(t, &Proxy{Replies: fault.Delay(time.Hour), Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Replies: fault.Delay(time.Hour), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.WriteString(c, "held")
 		c.CloseWrite()
 		io.Copy(io.Discard, c)
 	})})
 	c := p.dial()
 	awaitOpen(p)
-	for link := p.openLinks()[0]; len(fault.Struck(link.replies.faulty)) == 0; {
+	for session := p.openSessions()[0]; len(fault.Struck(session.replies.faulty)) == 0; {
 	}
 	p.Close()
-	if text, how := howItEnds(t, c); text != "" || how != "reset" {
+	if text, how := proxytest.HowItEnds(t, c); text != "" || how != "reset" {
 		t.Errorf("%q, %s", text, how)
 	}
 	p.want(EndedStopped, 0, 0, "replies delay:1h0m0s")
 }
 
-// Clients that left while a delay held them up are let go: at once, or after some time
-// if they have sent a request. One that has sent its request and its FIN gets the reply
-// if the delay is over by then.
+// Clients that leave during a delay on connecting are let go: at once, or after some time
+// if they have sent a request. One that has sent its request and its FIN gets the reply if
+// the delay is over by then.
 func TestClientsThatLeaveBeforeADelayIsOver(t *testing.T) {
 	const clients = 200
-	p := serve(t, &Proxy{Connect: fault.Delay(time.Hour), Target: "127.0.0.1:1"})
+	p := launch(t, &Proxy{Connect: fault.Delay(time.Hour), Target: "127.0.0.1:1"})
 	var leaving sync.WaitGroup
 	for i := range clients {
 		c, err := net.Dial("tcp", p.address)
@@ -96,27 +97,27 @@ func TestClientsThatLeaveBeforeADelayIsOver(t *testing.T) {
 		}
 	}
 	if d := time.Since(start); d > 2*time.Second {
-		t.Errorf("they were let go after %v", d)
+		t.Errorf("the sessions ended after %v", d)
 	}
 
-	p = serve(t, &Proxy{Connect: fault.Delay(50 * time.Millisecond), Target: target(t, answers("ok", 1))})
+	p = launch(t, &Proxy{Connect: fault.Delay(50 * time.Millisecond), Target: proxytest.Target(t, proxytest.Answers("ok", 1))})
 	c := p.dial()
 	io.WriteString(c, "x")
 	c.CloseWrite()
-	if got, how := howItEnds(t, c); got != "ok" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "ok" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 }
 
-// Where there is no target the client's connect succeeds, always, and then the
-// connection ends in the way that was set.
+// Without a target, the client's connect always succeeds, and then the connection ends in
+// the way that was set.
 func TestUnreachableTarget(t *testing.T) {
-	nobody := freeAddress(t)
+	closed := proxytest.FreeAddress(t)
 	for _, how := range []Closing{"", ClosingReset, ClosingFIN} {
-		p := serve(t, &Proxy{Target: nobody, Unreachable: how})
+		p := launch(t, &Proxy{Target: closed, Unreachable: how})
 		want := string(cmp.Or(how, ClosingReset))
 		var clients sync.WaitGroup
-		few := make(chan struct{}, 20) // so that none waits for a processor for long
+		few := make(chan struct{}, 20) // limits the time that each waits for a processor
 		for i := range 100 {
 			few <- struct{}{}
 			clients.Go(func() {
@@ -131,7 +132,7 @@ func TestUnreachableTarget(t *testing.T) {
 				if i%100 > 0 { // a request, which is not read
 					io.WriteString(c, "x")
 				}
-				if _, got := howItEnds(t, c); got != want {
+				if _, got := proxytest.HowItEnds(t, c); got != want {
 					t.Errorf("%q: %s", how, got)
 				}
 			})

@@ -12,10 +12,10 @@ import (
 	"github.com/bothends/bothends/proxy"
 )
 
-// The exchange survives being cut into octets both ways, and a client tells ten octets
-// and RST from ten octets and FIN from ten octets and silence, every time.
-// test/proxy-ends.sh does it a thousand times, with processes.
-func TestClientTellsTheEndsApart(t *testing.T) {
+// An exchange works if it is cut into octets both ways, and a client always distinguishes
+// 10 octets and RST, 10 octets and FIN, and 10 octets and silence. test/proxy-ends.sh shows
+// it 1,000 times, with processes.
+func TestClientDistinguishesTheEnds(t *testing.T) {
 	serverLn, proxyLn := listener(t), listener(t)
 	var server bothends.Server
 	serverEnds, proxyEnds := make(chan error, 1), make(chan error, 1)

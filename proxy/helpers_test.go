@@ -4,10 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +12,7 @@ import (
 
 	"github.com/bothends/bothends/fault"
 	"github.com/bothends/bothends/internal/errno"
+	"github.com/bothends/bothends/internal/proxytest"
 )
 
 func TestMain(m *testing.M) {
@@ -22,8 +20,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// giveUp bounds a test that waits for what does not come.
-const giveUp = 20 * time.Second
+const giveUp = proxytest.GiveUp
 
 func parse(t testing.TB, text string) fault.Fault {
 	t.Helper()
@@ -32,45 +29,6 @@ func parse(t testing.TB, text string) fault.Fault {
 		t.Fatal(err)
 	}
 	return f
-}
-
-// target listens, and runs handle on each connection until the test is over.
-func target(t testing.TB, handle func(*net.TCPConn)) (address string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		var handling sync.WaitGroup
-		defer handling.Wait()
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			handling.Go(func() {
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(giveUp))
-				handle(c.(*net.TCPConn))
-			})
-		}
-	}()
-	t.Cleanup(func() { ln.Close(); <-served })
-	return ln.Addr().String()
-}
-
-// answers is a target that sends a reply to n octets, and then its FIN.
-func answers(reply string, n int) func(*net.TCPConn) {
-	return func(c *net.TCPConn) {
-		if _, err := io.ReadFull(c, make([]byte, n)); err == nil {
-			io.WriteString(c, reply)
-		}
-		c.CloseWrite()
-		io.Copy(io.Discard, c)
-	}
 }
 
 // running is a proxy that serves.
@@ -82,20 +40,22 @@ type running struct {
 	served  chan error
 }
 
-// serve runs p until the test is over.
-func serve(t testing.TB, p *Proxy) *running {
+// launch runs p until the test is over.
+func launch(t testing.TB, p *Proxy) *running {
 	t.Helper()
-	ln, err := listen("127.0.0.1:0")
+	return launchAt(t, p, "127.0.0.1:0")
+}
+
+func launchAt(t testing.TB, p *Proxy, address string) *running {
+	t.Helper()
+	ln, err := listen(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{p, t, ln.Addr().String(), make(chan Connection, 10000), make(chan error, 1)}
+	r := &running{p, t, addressOf(ln.Addr()), make(chan Connection, 10000), make(chan error, 1)}
 	p.Done = func(c Connection) { r.ended <- c }
 	go func() { r.served <- p.Serve(ln) }()
-	for entered := false; !entered; { // a fault on connecting acts from then on
-		p.mu.Lock()
-		entered = p.gate != nil
-		p.mu.Unlock()
+	for !p.Enabled() { // a fault on connecting acts from then on
 	}
 	t.Cleanup(func() {
 		p.Close()
@@ -124,14 +84,14 @@ func (r *running) dialReset() {
 	c := r.dial()
 	defer c.Close()
 	if _, err := io.WriteString(c, "x"); errno.Reset.Has(err) {
-		return // which read would not tell a second time
+		return // a read does not return the error a second time
 	}
-	if got, how := howItEnds(r.t, c); got != "" || how != "reset" {
-		r.t.Errorf("the client saw %q and %s: a failure must not look like an end", got, how)
+	if got, how := proxytest.HowItEnds(r.t, c); got != "" || how != "reset" {
+		r.t.Errorf("the client saw %q and %s: a failure must not look like a normal end", got, how)
 	}
 }
 
-// next is what was reported of the next connection.
+// next returns the report of the next connection.
 func (r *running) next() Connection {
 	r.t.Helper()
 	select {
@@ -143,7 +103,7 @@ func (r *running) next() Connection {
 	}
 }
 
-// want compares what is reported with what was expected.
+// want compares the next report with what was expected.
 func (r *running) want(ended Ended, requests, replies int64, faults ...string) Connection {
 	r.t.Helper()
 	c := r.next()
@@ -157,19 +117,5 @@ func (r *running) want(ended Ended, requests, replies int64, faults ...string) C
 	return c
 }
 
-// howItEnds reads to the end, and says how that came: fin, reset or silence.
-func howItEnds(t testing.TB, c net.Conn) (octets string, how string) {
-	t.Helper()
-	var b strings.Builder
-	_, err := io.Copy(&b, c)
-	switch {
-	case err == nil:
-		return b.String(), "fin"
-	case errno.Reset.Has(err):
-		return b.String(), "reset"
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return b.String(), "silence"
-	}
-	t.Fatal(err)
-	return "", ""
-}
+// echo sends back what it reads. It does not use a pipe, as io.Copy does.
+func echo(c *net.TCPConn) { io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }

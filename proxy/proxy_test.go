@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"github.com/bothends/bothends/internal/proxytest"
 	"io"
-	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,10 +18,10 @@ import (
 )
 
 func TestZeroFaultsPassOctetsOn(t *testing.T) {
-	p := serve(t, &Proxy{Name: "plain", Target: target(t, answers("Farewell, client", 16))})
+	p := launch(t, &Proxy{Name: "plain", Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 16))})
 	c := p.dial()
 	io.WriteString(c, "Hi there, server")
-	if got, how := howItEnds(t, c); got != "Farewell, client" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "Farewell, client" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 	c.Close()
@@ -33,11 +32,12 @@ func TestZeroFaultsPassOctetsOn(t *testing.T) {
 	}
 }
 
-// toxiproxy closes both sides at the first FIN, and the reply is lost.
+// The reply arrives after the FIN of the client. toxiproxy closes both sides at the first
+// FIN.
 func TestHalfCloseKeepsTheReply(t *testing.T) {
 	const request, reply = 1 << 20, 8 << 20
 	for _, faults := range []string{"", "delay:1ms"} {
-		p := serve(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: target(t, func(c *net.TCPConn) {
+		p := launch(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: proxytest.Target(t, func(c *net.TCPConn) {
 			if n, err := io.Copy(io.Discard, c); n != request || err != nil { // all of it, before the first octet of the reply
 				t.Errorf("the target got %d octets, %v", n, err)
 			}
@@ -58,14 +58,14 @@ func TestHalfCloseKeepsTheReply(t *testing.T) {
 func TestTargetMayCloseFirst(t *testing.T) {
 	const request = 8 << 20
 	got := make(chan int64, 1)
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.WriteString(c, "go on")
 		c.CloseWrite()
 		n, _ := io.Copy(io.Discard, c)
 		got <- n
 	})})
 	c := p.dial()
-	if text, how := howItEnds(t, c); text != "go on" || how != "fin" {
+	if text, how := proxytest.HowItEnds(t, c); text != "go on" || how != "fin" {
 		t.Errorf("%q, %s", text, how)
 	}
 	c.Write(make([]byte, request))
@@ -76,17 +76,17 @@ func TestTargetMayCloseFirst(t *testing.T) {
 	p.want(EndedFIN, request, 5)
 }
 
-// The octets before an RST are not lost with it, however many still wait to be sent.
-func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
+// The octets before an RST are not lost, however many still wait to be sent.
+func TestResetIsPassedOnAfterTheOctets(t *testing.T) {
 	for _, octets := range []int{0, 10, 100_000} {
 		for _, faults := range []string{"", "drip:30000"} {
-			p := serve(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: target(t, func(c *net.TCPConn) {
+			p := launch(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: proxytest.Target(t, func(c *net.TCPConn) {
 				io.ReadFull(c, make([]byte, 1))
 				fault.Conn(c, fault.Reset(octets)).Write(make([]byte, octets))
 			})})
 			c := p.dial()
 			io.WriteString(c, "x")
-			if got, how := howItEnds(t, c); len(got) != octets || how != "reset" {
+			if got, how := proxytest.HowItEnds(t, c); len(got) != octets || how != "reset" {
 				t.Errorf("%d octets and RST with %q came as %d octets and %s", octets, faults, len(got), how)
 			}
 			if got := p.next(); got.Ended != EndedTargetReset || got.ReplyOctets != int64(octets) || got.Error == "" {
@@ -98,8 +98,8 @@ func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
 				how    string
 			}
 			got := make(chan end, 1)
-			p = serve(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: target(t, func(c *net.TCPConn) {
-				text, how := howItEnds(t, c)
+			p = launch(t, &Proxy{Requests: parse(t, faults), Replies: parse(t, faults), Target: proxytest.Target(t, func(c *net.TCPConn) {
+				text, how := proxytest.HowItEnds(t, c)
 				got <- end{len(text), how}
 			})})
 			fault.Conn(p.dial(), fault.Reset(octets)).Write(make([]byte, octets))
@@ -113,10 +113,11 @@ func TestResetIsPassedOnBehindTheOctets(t *testing.T) {
 	}
 }
 
-// Also when its kernel has no room for them yet: they wait in the proxy's send queue.
+// The same holds if the reader's kernel has no room for them: they wait in the send queue
+// of the proxy.
 func TestResetWaitsForASlowReader(t *testing.T) {
 	const octets = 50_000
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.ReadFull(c, make([]byte, 1))
 		fault.Conn(c, fault.Reset(octets)).Write(make([]byte, octets))
 	})})
@@ -124,24 +125,24 @@ func TestResetWaitsForASlowReader(t *testing.T) {
 	c.SetReadBuffer(4096)
 	io.WriteString(c, "x")
 	awaitOpen(p)
-	for link, seen := p.openLinks()[0], false; !seen; { // the proxy has the RST
-		link.mu.Lock()
-		seen = link.ended != ""
-		link.mu.Unlock()
+	for session, seen := p.openSessions()[0], false; !seen; { // the proxy has the RST
+		session.mu.Lock()
+		seen = session.ended != ""
+		session.mu.Unlock()
 	}
-	if got, how := howItEnds(t, c); len(got) != octets || how != "reset" {
+	if got, how := proxytest.HowItEnds(t, c); len(got) != octets || how != "reset" {
 		t.Errorf("%d octets and %s", len(got), how)
 	}
 	p.want(EndedTargetReset, 1, octets)
 }
 
-// Nobody reads from a side any more that has sent its FIN. Its RST is seen all the same.
+// A side that has sent its FIN is not read any more. Its RST is noticed nevertheless.
 func TestResetAfterFIN(t *testing.T) {
 	got, mayReset := make(chan string, 1), make(chan struct{})
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
 		close(mayReset)
-		if newSide(c).awaitGone() { // after the FIN a read would return at once
+		if newPeerConn(c).awaitGone() { // after the FIN a read would return at once
 			got <- "reset"
 		} else {
 			got <- "not reset"
@@ -175,13 +176,13 @@ func TestFaultsOnReplies(t *testing.T) {
 		{"first:0(reset:10)", "Farewell, client", "fin", EndedFIN, nil},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
-			p := serve(t, &Proxy{Replies: parse(t, c.fault), Target: target(t, answers("Farewell, client", 16))})
+			p := launch(t, &Proxy{Replies: parse(t, c.fault), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 16))})
 			conn := p.dial()
 			io.WriteString(conn, "Hi there, server")
 			if c.how == "silence" {
 				conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 			}
-			got, how := howItEnds(t, conn)
+			got, how := proxytest.HowItEnds(t, conn)
 			if got != c.got || how != c.how {
 				t.Errorf("the client got %q and %s, want %q and %s", got, how, c.got, c.how)
 			}
@@ -190,7 +191,7 @@ func TestFaultsOnReplies(t *testing.T) {
 			}
 			conn.Close()
 			if r := p.want(c.ended, 16, int64(len(c.got)), c.struck...); r.Seconds > 0.9 {
-				t.Errorf("after %v s: a close waits for the peer, and not for its whole second", r.Seconds)
+				t.Errorf("it ended after %v s; a close must wait only until the peer has closed", r.Seconds)
 			}
 		})
 	}
@@ -210,14 +211,14 @@ func TestFaultsOnRequests(t *testing.T) {
 		t.Run(c.fault, func(t *testing.T) {
 			got, how := "", ""
 			read := make(chan struct{})
-			p := serve(t, &Proxy{Requests: parse(t, c.fault), Target: target(t, func(conn *net.TCPConn) {
-				got, how = howItEnds(t, conn)
+			p := launch(t, &Proxy{Requests: parse(t, c.fault), Target: proxytest.Target(t, func(conn *net.TCPConn) {
+				got, how = proxytest.HowItEnds(t, conn)
 				close(read)
 			})})
 			conn := p.dial()
 			io.WriteString(conn, "Hi there, server")
 			conn.CloseWrite()
-			if _, how := howItEnds(t, conn); how != c.client {
+			if _, how := proxytest.HowItEnds(t, conn); how != c.client {
 				t.Errorf("the client's end: %s, want %s", how, c.client)
 			}
 			<-read
@@ -231,17 +232,17 @@ func TestFaultsOnRequests(t *testing.T) {
 	}
 }
 
-// A side that was closed by a fault may still send, until it closes too, and what it
-// sends is passed on whole: the fault does not read it away.
-func TestAfterCloseTheOtherDirectionIsWhole(t *testing.T) {
+// A side that a fault has closed may send until it closes too, and what it sends is passed
+// on: the fault does not read and drop it.
+func TestAfterCloseTheOtherDirectionIsComplete(t *testing.T) {
 	const reply = 4 << 20
-	p := serve(t, &Proxy{Requests: fault.Close(5), Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Requests: fault.Close(5), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
 		c.Write(bytes.Repeat([]byte("0123456789abcdef"), reply/16))
 	})})
 	c := p.dial()
 	io.WriteString(c, "Hi there, server")
-	got, how := howItEnds(t, c)
+	got, how := proxytest.HowItEnds(t, c)
 	if got != strings.Repeat("0123456789abcdef", reply/16) || how != "fin" {
 		t.Errorf("%d octets, %s", len(got), how)
 	}
@@ -249,12 +250,12 @@ func TestAfterCloseTheOtherDirectionIsWhole(t *testing.T) {
 	p.want(EndedFault, 5, reply, "requests close:5")
 }
 
-// A client that has sent more than was read gets the reply all the same: closing with
-// octets unread would be RST, and drop what it has not got yet.
+// A client that has sent more than was read gets the reply nevertheless: to close with
+// octets unread would send RST, and drop what the client has not received yet.
 func TestAfterCloseWhatWasNotReadDoesNotDestroyTheReply(t *testing.T) {
 	const reply = 3_000_000
 	sent := make(chan struct{})
-	p := serve(t, &Proxy{Requests: fault.Close(8), Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Requests: fault.Close(8), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
 		c.Write(make([]byte, reply))
 		c.Close()
@@ -263,22 +264,22 @@ func TestAfterCloseWhatWasNotReadDoesNotDestroyTheReply(t *testing.T) {
 	c := p.dial()
 	c.Write(make([]byte, 100_000))
 	<-sent
-	if got, how := howItEnds(t, c); len(got) != reply || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); len(got) != reply || how != "fin" {
 		t.Errorf("the client got %d octets and %s", len(got), how)
 	}
 	c.Close()
 	p.want(EndedFault, 8, reply, "requests close:8")
 }
 
-// The target does not know of the half-close, and must be able to send all it has.
+// The target does not know of the half-close, and must be able to send everything.
 func TestAfterHalfCloseTheTargetIsNotStopped(t *testing.T) {
 	done := make(chan error, 1)
-	p := serve(t, &Proxy{Replies: fault.HalfClose(5), Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Replies: fault.HalfClose(5), Target: proxytest.Target(t, func(c *net.TCPConn) {
 		_, err := c.Write(make([]byte, 32<<20))
 		done <- err
 	})})
 	c := p.dial()
-	if got, how := howItEnds(t, c); len(got) != 5 || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); len(got) != 5 || how != "fin" {
 		t.Errorf("%d octets, %s", len(got), how)
 	}
 	if err := <-done; err != nil {
@@ -286,13 +287,13 @@ func TestAfterHalfCloseTheTargetIsNotStopped(t *testing.T) {
 	}
 }
 
-// toxiproxy cannot fail the first connections and then work (its issue 404).
+// The first connections fail, and then it works. toxiproxy cannot do that (its issue 404).
 func TestFailTheFirstAndThenWork(t *testing.T) {
-	p := serve(t, &Proxy{Replies: fault.FailFirst(2, fault.Reset(10)), Target: target(t, answers("Farewell, client", 1))})
+	p := launch(t, &Proxy{Replies: fault.FailFirst(2, fault.Reset(10)), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1))})
 	for i, want := range []string{"10 reset", "10 reset", "16 fin", "16 fin"} {
 		c := p.dial()
 		io.WriteString(c, "x")
-		got, how := howItEnds(t, c)
+		got, how := proxytest.HowItEnds(t, c)
 		if (len(got) == 10) != strings.HasPrefix(want, "10") || !strings.HasSuffix(want, how) {
 			t.Errorf("connection %d: %d octets and %s, want %s", i, len(got), how, want)
 		}
@@ -301,13 +302,13 @@ func TestFailTheFirstAndThenWork(t *testing.T) {
 	}
 }
 
-func TestTargetThatIsNotThere(t *testing.T) {
+func TestTargetThatDoesNotListen(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ln.Close()
-	p := serve(t, &Proxy{Target: ln.Addr().String()})
+	p := launch(t, &Proxy{Target: ln.Addr().String()})
 	p.dialReset()
 	if got := p.want(EndedNoTarget, 0, 0); got.Error != "connect to "+p.Target+": connection refused" {
 		t.Error(got.Error)
@@ -321,17 +322,17 @@ func TestDialTimeout(t *testing.T) {
 	}
 	hanging := fault.Listen(ln, fault.Hang())
 	defer hanging.Close()
-	p := serve(t, &Proxy{Target: ln.Addr().String(), DialTimeout: 30 * time.Millisecond})
+	p := launch(t, &Proxy{Target: ln.Addr().String(), DialTimeout: 30 * time.Millisecond})
 	p.dialReset()
 	if got := p.want(EndedNoTarget, 0, 0); !strings.HasSuffix(got.Error, "i/o timeout") {
 		t.Error(got.Error)
 	}
 
-	p = serve(t, &Proxy{Target: ln.Addr().String(), DialTimeout: -1})
+	p = launch(t, &Proxy{Target: ln.Addr().String(), DialTimeout: -1})
 	c := p.dial()
 	awaitOpen(p)
-	p.Close() // ends the dialling
-	if _, how := howItEnds(t, c); how != "reset" {
+	p.Close() // ends the attempt to connect
+	if _, how := proxytest.HowItEnds(t, c); how != "reset" {
 		t.Error(how)
 	}
 	p.want(EndedStopped, 0, 0)
@@ -346,12 +347,12 @@ func awaitOpen(p *running) {
 	}
 }
 
-// A side that does not read holds what is meant for it, and nothing else.
+// A side that does not read stops only what is sent to it.
 func TestSlowReaderHoldsOnlyItsOwnDirection(t *testing.T) {
 	const request = 16 << 20
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
 		blocked := make(chan struct{})
-		go func() { // more than all buffers take
+		go func() { // more than all buffers hold
 			defer close(blocked)
 			c.Write(make([]byte, 64<<20))
 		}()
@@ -360,15 +361,15 @@ func TestSlowReaderHoldsOnlyItsOwnDirection(t *testing.T) {
 		<-blocked
 	})})
 	c := p.dial()
-	if _, err := c.Write(make([]byte, request)); err != nil { // and not one octet read
+	if _, err := c.Write(make([]byte, request)); err != nil { // without a read
 		t.Error(err)
 	}
 }
 
-// A fault keeps a Write for ever, and the side that the octets came from goes.
-func TestStalledLinkEndsWithItsClient(t *testing.T) {
-	p := serve(t, &Proxy{Requests: fault.Stall(4), Target: target(t, func(c *net.TCPConn) {
-		if got, how := howItEnds(t, c); got != "Hi t" || how != "reset" {
+// A fault blocks a Write forever, and the side that the octets came from resets.
+func TestStalledSessionEndsWithItsClient(t *testing.T) {
+	p := launch(t, &Proxy{Requests: fault.Stall(4), Target: proxytest.Target(t, func(c *net.TCPConn) {
+		if got, how := proxytest.HowItEnds(t, c); got != "Hi t" || how != "reset" {
 			t.Errorf("%q, %s", got, how)
 		}
 	})})
@@ -380,11 +381,11 @@ func TestStalledLinkEndsWithItsClient(t *testing.T) {
 	p.want(EndedClientReset, 4, 0, "requests stall:4")
 }
 
-// A client that has sent its FIN waits on in silence, also when the target has gone.
+// A client that has sent its FIN still waits in silence, also after the target has closed.
 func TestStallIsSilentAfterBothFINs(t *testing.T) {
 	gone := make(chan struct{})
-	p := serve(t, &Proxy{Replies: fault.Stall(4), Target: target(t, func(c *net.TCPConn) {
-		answers("Farewell, client", 16)(c)
+	p := launch(t, &Proxy{Replies: fault.Stall(4), Target: proxytest.Target(t, func(c *net.TCPConn) {
+		proxytest.Answers("Farewell, client", 16)(c)
 		c.Close()
 		close(gone)
 	})})
@@ -393,7 +394,7 @@ func TestStallIsSilentAfterBothFINs(t *testing.T) {
 	c.CloseWrite()
 	<-gone
 	c.SetReadDeadline(time.Now().Add(4 * patience))
-	if got, how := howItEnds(t, c); got != "Fare" || how != "silence" {
+	if got, how := proxytest.HowItEnds(t, c); got != "Fare" || how != "silence" {
 		t.Errorf("%q, %s", got, how)
 	}
 	c.SetLinger(0)
@@ -401,14 +402,14 @@ func TestStallIsSilentAfterBothFINs(t *testing.T) {
 	p.want(EndedClientReset, 16, 4, "replies stall:4")
 }
 
-// Whether a client has closed, or only sends no more, its FIN does not tell: it has its
-// silence for a while, and then the link ends, also when the target knows of no end.
+// A FIN does not show whether a client has closed or only sends no more. It gets silence
+// for a while, and then the session ends, also if the target has not ended.
 func TestStallEndsAfterTheFIN(t *testing.T) {
 	for _, targetEnds := range []bool{true, false} {
-		p := serve(t, &Proxy{Replies: fault.Stall(4), Target: target(t, func(c *net.TCPConn) {
+		p := launch(t, &Proxy{Replies: fault.Stall(4), Target: proxytest.Target(t, func(c *net.TCPConn) {
 			io.WriteString(c, "Farewell, client")
 			io.Copy(io.Discard, c)
-			if !targetEnds && !newSide(c).awaitGone() {
+			if !targetEnds && !newPeerConn(c).awaitGone() {
 				t.Error("the target was not reset")
 			}
 		})})
@@ -424,18 +425,18 @@ func TestStallEndsAfterTheFIN(t *testing.T) {
 	}
 }
 
-// What a fault only delays is waited for, however long after the FIN it comes.
+// What a fault only delays is waited for, however long after the FIN it arrives.
 func TestSlowReplyOutlastsTheFIN(t *testing.T) {
-	p := serve(t, &Proxy{Replies: fault.Delay(grace * 3 / 2), Target: target(t, answers("Farewell, client", 1))})
+	p := launch(t, &Proxy{Replies: fault.Delay(grace * 3 / 2), Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1))})
 	c := p.dial()
 	io.WriteString(c, "x")
 	c.CloseWrite()
-	if got, how := howItEnds(t, c); got != "Farewell, client" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "Farewell, client" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 }
 
-// Both are no want of a target.
+// A reset and a lack of descriptors do not mean that there is no target.
 func TestHowDiallingEnded(t *testing.T) {
 	for err, want := range map[error]Ended{
 		os.NewSyscallError("connect", syscall.ECONNRESET):   EndedTargetReset,
@@ -447,50 +448,33 @@ func TestHowDiallingEnded(t *testing.T) {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 	}
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) { c.SetLinger(0) })})
-	if _, how := howItEnds(t, p.dial()); how != "reset" {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) { c.SetLinger(0) })})
+	if _, how := proxytest.HowItEnds(t, p.dial()); how != "reset" {
 		t.Error(how)
 	}
 	p.want(EndedTargetReset, 0, 0)
 }
 
-func TestPausesAfterAcceptErrorsGrow(t *testing.T) {
-	var log strings.Builder
-	p := serve(t, &Proxy{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	p.Close()
-	var pauses []time.Duration
-	for last := time.Duration(0); len(pauses) < 10; pauses = append(pauses, last) {
-		last = p.pause(syscall.EMFILE, last)
-	}
-	const ms = time.Millisecond
-	if want := []time.Duration{5 * ms, 10 * ms, 20 * ms, 40 * ms, 80 * ms, 160 * ms, 320 * ms, 640 * ms, time.Second, time.Second}; !slices.Equal(pauses, want) {
-		t.Error(pauses)
-	}
-	if strings.Count(log.String(), "too many open files") != 1 { // one line, which counts
-		t.Error(log.String())
-	}
-}
-
-// A Write that lasts is not disturbed by the watching.
+// A long Write is not disturbed by watching its peers.
 func TestSlowWritesAreWatchedAndGoOn(t *testing.T) {
 	text := strings.Repeat("0123456789", 8)
-	p := serve(t, &Proxy{Replies: fault.Drip(10, 2*patience), Target: target(t, answers(text, 0))})
-	if got, how := howItEnds(t, p.dial()); got != text || how != "fin" {
+	p := launch(t, &Proxy{Replies: fault.Drip(10, 2*patience), Target: proxytest.Target(t, proxytest.Answers(text, 0))})
+	if got, how := proxytest.HowItEnds(t, p.dial()); got != text || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 }
 
 func TestSeedRepeatsTheDecisions(t *testing.T) {
 	run := func(seed uint64) string {
-		p := serve(t, &Proxy{
-			Seed: seed, Target: target(t, answers("Farewell, client", 1)),
-			Replies: parse(t, "50%(reset:10)"), Requests: parse(t, "50%(corrupt:0)"), // which never keeps the other from striking
+		p := launch(t, &Proxy{
+			Seed: seed, Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 1)),
+			Replies: parse(t, "50%(reset:10)"), Requests: parse(t, "50%(corrupt:0)"), // which does not prevent the other fault
 		})
 		var b strings.Builder
 		for range 40 {
 			c := p.dial()
 			io.WriteString(c, "x")
-			howItEnds(t, c)
+			proxytest.HowItEnds(t, c)
 			c.Close()
 			for _, s := range p.next().Faults {
 				b.WriteString(string(s.On)[2:3]) // q or p
@@ -507,12 +491,12 @@ func TestSeedRepeatsTheDecisions(t *testing.T) {
 		t.Error("seed 8 gives the same as 7")
 	}
 	if both := strings.Count(first, "qp"); both == strings.Count(first, "q") || both == strings.Count(first, "p") {
-		t.Error("one direction decides for the other:", first)
+		t.Error("the directions do not decide independently:", first)
 	}
 }
 
 func TestShutdownLetsConnectionsEnd(t *testing.T) {
-	p := serve(t, &Proxy{Target: target(t, answers("ok", 4))})
+	p := launch(t, &Proxy{Target: proxytest.Target(t, proxytest.Answers("ok", 4))})
 	c := p.dial()
 	io.WriteString(c, "12")
 	awaitOpen(p)
@@ -525,7 +509,7 @@ func TestShutdownLetsConnectionsEnd(t *testing.T) {
 		t.Errorf("after Shutdown: %v", err)
 	}
 	io.WriteString(c, "34")
-	if got, how := howItEnds(t, c); got != "ok" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "ok" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 	c.Close()
@@ -535,10 +519,10 @@ func TestShutdownLetsConnectionsEnd(t *testing.T) {
 	p.want(EndedFIN, 4, 2)
 }
 
-func TestCloseCutsBothSides(t *testing.T) {
+func TestCloseResetsBothSides(t *testing.T) {
 	ends := make(chan string, 1)
-	p := serve(t, &Proxy{Target: target(t, func(c *net.TCPConn) {
-		_, how := howItEnds(t, c)
+	p := launch(t, &Proxy{Target: proxytest.Target(t, func(c *net.TCPConn) {
+		_, how := proxytest.HowItEnds(t, c)
 		ends <- how
 	})})
 	c := p.dial()
@@ -546,7 +530,7 @@ func TestCloseCutsBothSides(t *testing.T) {
 	for awaitOpen(p); p.Open() == 0; {
 	}
 	p.Close()
-	if _, how := howItEnds(t, c); how != "reset" {
+	if _, how := proxytest.HowItEnds(t, c); how != "reset" {
 		t.Error(how)
 	}
 	if got := p.next(); got.Ended != EndedStopped {
@@ -554,17 +538,17 @@ func TestCloseCutsBothSides(t *testing.T) {
 	}
 }
 
-func TestServeSaysWhatItCannot(t *testing.T) {
+func TestServeErrors(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
 	for want, p := range map[string]*Proxy{
-		"proxy: requests: refuse is a fault of connecting; on requests there are reset:0 and stall:0": {Requests: fault.Refuse()},
-		"proxy: replies: hang is a fault of connecting; on replies there are reset:0 and stall:0":     {Replies: fault.For(time.Hour, fault.Hang())},
-		"proxy: connect: drip is not a fault of connecting: there are refuse, hang and delay":         {Connect: fault.FailFirst(2, fault.Join(fault.Delay(time.Minute), fault.Drip(1, 0)))},
-		"proxy: Serve wants a *net.TCPListener, and this is a proxy.otherListener":                    nil,
+		"proxy: requests: refuse is a fault of connecting; for requests, use reset:0 or stall:0":   {Requests: fault.Refuse()},
+		"proxy: replies: hang is a fault of connecting; for replies, use reset:0 or stall:0":       {Replies: fault.For(time.Hour, fault.Hang())},
+		"proxy: connect: drip is not a fault of connecting; use refuse, hang or delay":             {Connect: fault.FailFirst(2, fault.Join(fault.Delay(time.Minute), fault.Drip(1, 0)))},
+		"proxy: cannot serve a proxy.otherListener; use a *net.TCPListener or a *net.UnixListener": nil,
 	} {
 		if p == nil {
 			if err := new(Proxy).Serve(otherListener{ln}); err == nil || err.Error() != want {
@@ -580,7 +564,7 @@ func TestServeSaysWhatItCannot(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	p := serve(t, new(Proxy))
+	p := launch(t, new(Proxy))
 	p.dialReset()
 	p.want(EndedNoTarget, 0, 0)
 	again, err := net.Listen("tcp", "127.0.0.1:0")
@@ -588,7 +572,7 @@ func TestServeSaysWhatItCannot(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := p.Serve(again); err == nil {
-		t.Error("served twice")
+		t.Error("it served twice")
 	}
 	var closed Proxy
 	closed.Close()
@@ -600,23 +584,22 @@ func TestServeSaysWhatItCannot(t *testing.T) {
 
 type otherListener struct{ net.Listener }
 
-// Without a fault on a direction the octets of a transfer do not come through the
-// process.
+// Without a fault on a direction, the octets of a transfer do not pass through the process.
 func TestWithoutFaultsTheOctetsStayInTheKernel(t *testing.T) {
 	if _, err := os.Stat("/proc/self/io"); err != nil {
 		t.Skip("no /proc/self/io here")
 	}
 	const octets = 32 << 20
 	through := func(requests fault.Fault) int {
-		p := serve(t, &Proxy{Requests: requests, Target: target(t, func(c *net.TCPConn) { io.Copy(io.Discard, c) })})
+		p := launch(t, &Proxy{Requests: requests, Target: proxytest.Target(t, func(c *net.TCPConn) { io.Copy(io.Discard, c) })})
 		before := ioOctets(t)
 		c := p.dial()
 		c.Write(make([]byte, octets))
 		c.CloseWrite()
-		howItEnds(t, c)
+		proxytest.HowItEnds(t, c)
 		return ioOctets(t) - before
 	}
-	// The test's own two ends read and write each octet once.
+	// The two ends in the test read and write each octet once.
 	if got := through(fault.Fault{}); got > 2*octets+octets/4 {
 		t.Errorf("%d octets were read and written for %d that were sent: the proxy copied", got, octets)
 	}

@@ -19,10 +19,10 @@ const (
 	lookups = 16 // maximum number of concurrent look-ups
 )
 
-// A place is where a Spec listens and where it connects to, as addresses.
+// A place is where a Spec listens and where it connects to, without names.
 type place struct {
-	listen string           // an address for net.Listen; "" if it was not asked for
-	target []netip.AddrPort // empty if its name is not known
+	listen string     // an address for listen; "" if it was not asked for
+	target []endpoint // empty if its name is not known
 }
 
 // resolve looks up the names of specs. The caller does not hold mu. If ctx ends or the
@@ -68,6 +68,9 @@ func (s *Set) untilClosed(ctx context.Context) (context.Context, context.CancelC
 
 // listenAddress returns the address without a name. Like net.Listen, it prefers IPv4.
 func (s *Set) listenAddress(ctx context.Context, address string) (string, error) {
+	if strings.HasPrefix(address, unixPrefix) {
+		return address, nil
+	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" || isAddress(host) {
 		return address, err
@@ -86,8 +89,11 @@ func (s *Set) listenAddress(ctx context.Context, address string) (string, error)
 	return net.JoinHostPort(chosen.String(), port), nil
 }
 
-// targets returns the addresses of a target, none if they are not known.
-func (s *Set) targets(ctx context.Context, address string) (found []netip.AddrPort) {
+// targets returns the endpoints of a target, none if they are not known.
+func (s *Set) targets(ctx context.Context, address string) (found []endpoint) {
+	if strings.HasPrefix(address, unixPrefix) {
+		return []endpoint{endpointOf(address)}
+	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil
@@ -98,7 +104,7 @@ func (s *Set) targets(ctx context.Context, address string) (found []netip.AddrPo
 	}
 	for _, a := range addresses {
 		if at, err := netip.ParseAddrPort(net.JoinHostPort(a.Unmap().String(), port)); err == nil {
-			found = append(found, at)
+			found = append(found, endpoint{tcp: at})
 		}
 	}
 	return found
@@ -114,77 +120,6 @@ func (s *Set) resolver() *net.Resolver {
 func isAddress(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil
-}
-
-// endpoint returns an address of net.Listen, or of a listener, as a netip.AddrPort. An
-// empty host is the unspecified address.
-func endpoint(address string) netip.AddrPort {
-	if strings.HasPrefix(address, ":") {
-		address = "[::]" + address
-	}
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-}
-
-// reaches reports whether a connection to target arrives at a socket that listens at
-// listen.
-func reaches(target, listen netip.AddrPort) bool {
-	to, at := target.Addr().Unmap(), listen.Addr().Unmap()
-	switch {
-	case target.Port() != listen.Port() || listen.Port() == 0:
-		return false
-	case to == at:
-		return true
-	case to.IsUnspecified(): // connect(2) takes it as loopback
-		return at.IsLoopback() || at.IsUnspecified()
-	case !at.IsUnspecified():
-		return false
-	}
-	return (to.Is4() || at.Is6()) && isLocal(to) // a socket at [::] takes IPv4 too
-}
-
-// isLocal reports whether an address is one of this machine.
-func isLocal(address netip.Addr) bool {
-	return address.IsLoopback() || own.has(address.WithZone(""))
-}
-
-// own are the addresses of this machine. Each connection may need them, and to ask for
-// them takes longer the more interfaces there are.
-var own addresses
-
-// addresses are those of all interfaces, not older than a second.
-type addresses struct {
-	mu    sync.Mutex
-	asked time.Time
-	known map[netip.Addr]bool
-}
-
-func (a *addresses) has(address netip.Addr) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if time.Since(a.asked) > time.Second {
-		a.ask()
-	}
-	return a.known[address]
-}
-
-// ask asks the system. The caller holds mu.
-func (a *addresses) ask() {
-	a.asked, a.known = time.Now(), make(map[netip.Addr]bool)
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return
-	}
-	for _, address := range all {
-		if network, ok := address.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(network.IP); ok {
-				a.known[ip.Unmap()] = true
-			}
-		}
-	}
 }
 
 // errRing is the error of a target that leads back to its own proxy.

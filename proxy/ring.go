@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"net/netip"
 	"slices"
 	"sync"
 )
@@ -11,20 +10,20 @@ import (
 // proxy that leads back to it. One connection to a ring would use all descriptors.
 type node struct {
 	name   string
-	listen netip.AddrPort
-	target []netip.AddrPort
+	listen endpoint
+	target []endpoint
 }
 
 // nodes are the proxies that a Set has or is to have.
 type nodes struct {
-	all    []node
-	byPort map[uint16][]int
+	all []node
+	at  map[group][]int
 }
 
 func newNodes(all []node) *nodes {
-	n := &nodes{all, make(map[uint16][]int)}
+	n := &nodes{all, make(map[group][]int)}
 	for i, o := range all {
-		n.byPort[o.listen.Port()] = append(n.byPort[o.listen.Port()], i)
+		n.at[o.listen.group()] = append(n.at[o.listen.group()], i)
 	}
 	return n
 }
@@ -38,7 +37,7 @@ func (n *nodes) ring(start int) []string {
 func (n *nodes) way(from, to int, seen map[int]bool) []string {
 	seen[from] = true
 	for _, target := range n.all[from].target {
-		for _, next := range n.byPort[target.Port()] {
+		for _, next := range n.at[target.group()] {
 			if next != to && seen[next] || !reaches(target, n.all[next].listen) {
 				continue
 			}
@@ -56,46 +55,46 @@ func (n *nodes) way(from, to int, seen map[int]bool) []string {
 // errRingNow ends a connection whose target has become its own proxy.
 var errRingNow = errors.New("the target leads back to this proxy")
 
-// A family is proxies of one process that know of one another. It finds rings that
-// exist only while they run, because a name has got another address.
+// A family is the proxies of a Set, or one proxy without a Set. It finds rings that exist
+// only while they run, because a name has another address than before.
 type family struct {
 	mu      sync.Mutex
 	members map[*Proxy]*kin
-	byPort  map[uint16][]*Proxy
+	at      map[group][]*Proxy
 }
 
 // A kin is a proxy that listens.
 type kin struct {
-	listen netip.AddrPort
-	edges  map[*Proxy]int // open connections to other members, and those in the making
+	listen endpoint
+	edges  map[*Proxy]int // open connections to other members, and those being made
 }
 
-func (f *family) join(p *Proxy, listen netip.AddrPort) {
+func (f *family) join(p *Proxy, listen endpoint) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.members == nil {
 		f.members = make(map[*Proxy]*kin)
-		f.byPort = make(map[uint16][]*Proxy)
+		f.at = make(map[group][]*Proxy)
 	}
 	f.members[p] = &kin{listen, make(map[*Proxy]int)}
-	f.byPort[listen.Port()] = append(f.byPort[listen.Port()], p)
+	f.at[listen.group()] = append(f.at[listen.group()], p)
 }
 
 func (f *family) leave(p *Proxy) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	port := f.members[p].listen.Port()
+	at := f.members[p].listen.group()
 	delete(f.members, p)
-	f.byPort[port] = slices.DeleteFunc(f.byPort[port], func(o *Proxy) bool { return o == p })
+	f.at[at] = slices.DeleteFunc(f.at[at], func(o *Proxy) bool { return o == p })
 }
 
 // connecting notes that p is about to connect to an address. It returns the member that
 // listens there, nil for none. It returns errRingNow, and notes nothing, if that member
 // leads back to p. To note it before the member can accept is what stops a ring.
-func (f *family) connecting(p *Proxy, to netip.AddrPort) (*Proxy, error) {
+func (f *family) connecting(p *Proxy, to endpoint) (*Proxy, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, other := range f.byPort[to.Port()] {
+	for _, other := range f.at[to.group()] {
 		if !reaches(to, f.members[other].listen) {
 			continue
 		}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"github.com/bothends/bothends/internal/proxytest"
 	"io"
 	"net"
 	"net/netip"
@@ -11,8 +12,8 @@ import (
 	"time"
 )
 
-// silentResolver asks a name server that does not answer. With the test its questions
-// end, which Resolver leaves behind when a context ends.
+// silentResolver asks a name server that does not answer. Its questions end with the test:
+// Resolver does not end them when a context ends.
 func silentResolver(t *testing.T) *net.Resolver {
 	t.Helper()
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -32,7 +33,7 @@ func silentResolver(t *testing.T) *net.Resolver {
 
 const unanswered = "name.unanswered.example"
 
-// A name that is not answered holds up neither other changes nor the end.
+// A name that is not answered delays neither other changes nor the end.
 func TestNoLockWaitsForALookup(t *testing.T) {
 	s, _ := set(t)
 	s.Resolver = silentResolver(t)
@@ -40,10 +41,7 @@ func TestNoLockWaitsForALookup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, err := ParseRules("f", []byte("proxies: [{listen: '"+unanswered+":1', target: '127.0.0.1:1'}]"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	rules := []Spec{{Listen: unanswered + ":1", Target: "127.0.0.1:1"}}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	waiting := make(chan error, 3)
@@ -87,12 +85,11 @@ func TestNoLockWaitsForALookup(t *testing.T) {
 	}
 }
 
-// A target that is the proxy itself, or leads back to it, is refused however it is
-// written.
-func TestRingsAreRefused(t *testing.T) {
+// A target that is the proxy itself, or leads back to it, is rejected in every notation.
+func TestRingsAreRejected(t *testing.T) {
 	s, _ := set(t)
 	ctx := context.Background()
-	_, port, _ := net.SplitHostPort(freeAddress(t))
+	_, port, _ := net.SplitHostPort(proxytest.FreeAddress(t))
 	for _, c := range []struct{ listen, target string }{
 		{"127.0.0.1:", "127.0.0.1:"}, {"127.0.0.1:", "localhost:"}, {"localhost:", "127.0.0.1:"}, {"127.0.0.1:", "0.0.0.0:"},
 		{":", "127.0.0.1:"}, {":", "127.0.0.9:"}, {":", "[::1]:"}, {"0.0.0.0:", "localhost:"}, {"[::]:", "127.0.0.1:"},
@@ -103,12 +100,12 @@ func TestRingsAreRefused(t *testing.T) {
 		if !errors.As(err, &spec) || err.Error() != "target: it is the address of this proxy itself" {
 			t.Errorf("%s to %s: %v", c.listen, c.target, err)
 		}
-		if listensAt("127.0.0.1:" + port) {
+		if proxytest.ListensAt("127.0.0.1:" + port) {
 			t.Errorf("%s to %s: it listens", c.listen, c.target)
 		}
 	}
 
-	holder, err := net.Listen("tcp", "127.0.0.1:0") // so that port 0 is another
+	holder, err := net.Listen("tcp", "127.0.0.1:0") // so that port 0 is a different one
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,24 +129,22 @@ func TestRingsAreRefused(t *testing.T) {
 		t.Errorf("a change to itself: %v", err)
 	}
 	if got, _ := s.Proxy("b"); got.Target != "127.0.0.1:1" {
-		t.Errorf("a refused change acts: %+v", got)
+		t.Errorf("a rejected change acts: %+v", got)
 	}
-	x, y, z := freeAddress(t), freeAddress(t), freeAddress(t)
-	r, err := ParseRules("f", []byte("proxies:\n- {name: x, listen: '"+x+"', target: '"+y+"'}\n- {name: y, listen: '"+y+"', target: '"+z+"'}\n- {name: z, listen: '"+z+"', target: '"+x+"'}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Apply(ctx, r); err == nil || err.Error() != "f:2: target: it leads back to this proxy: x -> y -> z -> x" {
+	x, y, z := proxytest.FreeAddress(t), proxytest.FreeAddress(t), proxytest.FreeAddress(t)
+	r := []Spec{{Name: "x", Listen: x, Target: y}, {Name: "y", Listen: y, Target: z}, {Name: "z", Listen: z, Target: x}}
+	if err := s.Apply(ctx, r); err == nil || err.Error() != "proxies[0]: target: it leads back to this proxy: x -> y -> z -> x" {
 		t.Errorf("a ring of three rules: %v", err)
 	}
 }
 
-// A ring that exists only while it runs ends the connections, and not the descriptors.
+// A ring that exists only while the proxies run ends the connections, and does not use up
+// the descriptors.
 func TestRingsThatAppearLater(t *testing.T) {
 	family := new(family)
-	a := serve(t, &Proxy{Name: "a", family: family})
-	b := serve(t, &Proxy{Name: "b", family: family, Target: a.address})
-	self := serve(t, &Proxy{Name: "self"})
+	a := launch(t, &Proxy{Name: "a", family: family})
+	b := launch(t, &Proxy{Name: "b", family: family, Target: a.address})
+	self := launch(t, &Proxy{Name: "self"})
 	a.SetTarget(b.address)
 	self.SetTarget(self.address)
 	for _, p := range []*running{a, self} {
@@ -157,34 +152,34 @@ func TestRingsThatAppearLater(t *testing.T) {
 		if got := p.next(); p == self && (got.Ended != EndedError || !strings.HasSuffix(got.Error, "the target leads back to this proxy")) {
 			t.Errorf("%+v", got)
 		}
-		if n := p.Begun(); n != 1 {
-			t.Errorf("%d connections for one of a client", n)
+		if n := p.Accepted(); n != 1 {
+			t.Errorf("%d connections for one client", n)
 		}
 	}
 	if got := b.next(); got.Ended != EndedError || !strings.HasSuffix(got.Error, "the target leads back to this proxy") {
 		t.Errorf("%+v", got)
 	}
-	// What is no ring any more works.
-	b.SetTarget(target(t, answers("ok", 1)))
+	// Without the ring it works.
+	b.SetTarget(proxytest.Target(t, proxytest.Answers("ok", 1)))
 	c := a.dial()
 	io.WriteString(c, "x")
-	if got, how := howItEnds(t, c); got != "ok" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "ok" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 }
 
-// An attempt to connect that comes after the end of its link, because it has lost its
+// An attempt to connect that comes after the end of its session, because it has lost its
 // race, must not leave an edge behind: it would be taken for a ring later.
 func TestLateAttemptLeavesNoEdge(t *testing.T) {
 	family := new(family)
-	a := serve(t, &Proxy{family: family})
-	b := serve(t, &Proxy{family: family})
-	l := &link{proxy: a.Proxy}
-	l.end(EndedFIN, nil)
-	if err := l.connecting("tcp", b.address, nil); !errors.Is(err, ErrClosed) {
+	a := launch(t, &Proxy{family: family})
+	b := launch(t, &Proxy{family: family})
+	s := &session{proxy: a.Proxy}
+	s.end(EndedFIN, nil)
+	if err := s.connecting("tcp", b.address, nil); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
-	if _, err := family.connecting(b.Proxy, endpoint(a.address)); err != nil {
+	if _, err := family.connecting(b.Proxy, endpointOf(a.address)); err != nil {
 		t.Error(err)
 	}
 }
@@ -207,9 +202,9 @@ func TestOwnAddressesAreKept(t *testing.T) {
 	}
 }
 
-// Beyond the limit clients wait; and changes do not wait for them.
+// Above the limit, clients wait. Changes do not wait for them.
 func TestConnectionLimit(t *testing.T) {
-	p := serve(t, &Proxy{MaxConns: 2, Target: target(t, answers("ok", 1))})
+	p := launch(t, &Proxy{MaxConns: 2, Target: proxytest.Target(t, proxytest.Answers("ok", 1))})
 	first, second, third := p.dial(), p.dial(), p.dial()
 	io.WriteString(third, "x")
 	for p.Open() < 2 {
@@ -217,11 +212,11 @@ func TestConnectionLimit(t *testing.T) {
 	if err := p.SetFault(Connect, parse(t, "first:9(delay:1ms)")); err != nil {
 		t.Fatal(err)
 	}
-	if n := p.Begun(); n != 2 {
+	if n := p.Accepted(); n != 2 {
 		t.Errorf("%d connections with a limit of 2", n)
 	}
 	first.Close()
-	if got, how := howItEnds(t, third); got != "ok" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, third); got != "ok" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 	second.Close()

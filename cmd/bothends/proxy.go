@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -20,8 +19,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/internal/adminhttp"
 	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/proxy"
+	"github.com/bothends/bothends/proxy/admin"
 )
 
 type proxyFlags struct {
@@ -34,27 +35,30 @@ type proxyFlags struct {
 	quiet       bool
 }
 
-const proxyHelp = `proxy listens, and passes each connection on to TARGET, with faults on what it
+const proxyHelp = `proxy listens and passes each connection on to TARGET, with faults on what it
 sends to the target (--fault-requests), on what it sends to the client
-(--fault-replies), and on who can connect (--fault-connect). FIN and RST of
-either side are passed on as what they are.
+(--fault-replies), and on who can connect (--fault-connect). FIN and RST of one
+side are passed on to the other.
 
     delay:20ms    20 ms later, in order       close:8       8 octets, then FIN
-    drip:3/5ms    pieces of 3 octets          halfclose:8   FIN, and it goes on
-    rate:1000     1000 octets a second        reset:10      10 octets, then RST
+    drip:3/5ms    pieces of 3 octets          halfclose:8   the same, and it reads on
+    rate:1000     1000 octets per second      reset:10      10 octets, then RST
     stall:4       4 octets, then nothing      corrupt:7     octet 7 is changed
-    refuse        for --fault-connect         first:2(...)  the first 2 of them
-    hang          for --fault-connect         20%(...)      one in five
-    a+b           both                        for:5s(...)   those of 5 seconds
+    refuse        for --fault-connect         first:2(...)  first 2 connections
+    hang          for --fault-connect         20%(...)      20 % of connections
+    a+b           both                        for:5s(...)   connections of 5 s
 
-Each connection is a line of JSON on standard output: when, who, how many octets
-each way, how it ended (fin, client-reset, target-reset, fault, no-target,
-stopped, error), and the faults that struck it.
+TARGET and --listen are HOST:PORT, [IPv6]:PORT or unix:PATH. A unix socket has
+no RST: where TCP sends one, the connection is closed.
 
---rules takes many proxies from a file, in YAML:
+When a connection has ended, proxy prints one JSON object: the time, the client,
+the octets each way, how it ended (fin, client-reset, target-reset, fault,
+no-target, stopped, error), and the faults that struck it.
+
+--rules reads many proxies from a YAML file:
 
     proxies:
-      - name: redis              # the listen address, if left out
+      - name: redis              # optional
         listen: 127.0.0.1:7000
         target: 127.0.0.1:6379
         requests: drip:1/1ms
@@ -63,25 +67,28 @@ stopped, error), and the faults that struck it.
         seed: 7
         unreachable: fin
 
-SIGHUP reads the file again; it may have 1 MiB. A file with a mistake is refused
-whole, and the old rules stay. A change is for the connections that start later.
-A proxy that is gone from the file stops accepting; its open connections go on.
+SIGHUP reads the file again; its maximum size is 1 MiB. If the file has an
+error, nothing changes. A fault that differs also acts on open connections; a
+new target is for new connections. A proxy that is not in the file any more
+stops accepting, and its open connections go on.
 
---admin lists, adds, changes and removes proxies over HTTP, while they run: see
-"bothends help proxy-api". Every change is a line on standard error. Any program
-that can reach that address may make changes; web pages may not.
+--admin lists, adds, changes and removes proxies over HTTP while they run: see
+"bothends help proxy-api". Every change is reported on standard error. Every
+program that can reach the address can make changes. Web pages cannot.
 
-If TARGET cannot be connected to, a client's connection is made and then closed,
-with RST or, with --unreachable fin, with FIN. It is closed when the client has
-sent something, or after 250 ms. A target that leads back to the proxy is an
-error. A proxy has 10,000 open connections at most; further clients wait.
+If TARGET cannot be connected to, the connection of the client is made and then
+closed with RST, or with FIN (--unreachable fin): when the client has sent
+something, or after 250 ms. A target that leads back to the proxy is an error. A
+proxy has at most 10,000 open connections; further clients wait.
 
-SIGINT stops at once, SIGTERM lets open connections end within --drain, and a
-second one ends the program at once. SIGHUP without --rules is like SIGTERM. The
-exit status is 0, 1 when connections were cut because --drain was over, 2 when
-the command line or the rules are wrong, 3 when an address cannot be bound, and
-after a second signal, or one before all names have been looked up, 129, 130 or
-143.`
+SIGINT stops at once. SIGTERM stops when the open connections have ended, or
+after --drain. SIGHUP without --rules is like SIGTERM. A second signal ends the
+program at once.
+
+The exit status is 0, 1 if connections were still open after --drain, 2 if the
+command line or the rules are not valid, 3 if an address cannot be bound, and
+129, 130 or 143 after a second signal, or after one before all names have been
+looked up.`
 
 func newProxy() *cobra.Command {
 	f := proxyFlags{
@@ -90,44 +97,45 @@ func newProxy() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "proxy [TARGET]",
-		Short: "Stand between clients and a server, and misbehave on purpose",
+		Short: "Pass connections on to a server, with faults",
 		Long:  proxyHelp,
 		Example: `  bothends proxy 127.0.0.1:6379 --listen 127.0.0.1:7000 --fault-replies reset:10
   bothends proxy db:5432 --listen :5432 --fault-connect 'first:2(refuse)'
+  bothends proxy unix:/run/redis.sock --listen unix:/tmp/redis.sock
   bothends proxy --rules proxies.yaml --admin 127.0.0.1:8474`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.spec.Listen, "listen", "", "listen at `ADDR`, a HOST:PORT")
+	flags.StringVar(&f.spec.Listen, "listen", "", "`ADDR` where clients connect, HOST:PORT or unix:PATH")
 	flags.StringVar(&f.spec.Requests, "fault-requests", "", "`FAULT` on what is sent to the target")
 	flags.StringVar(&f.spec.Replies, "fault-replies", "", "`FAULT` on what is sent to the client")
-	flags.StringVar(&f.spec.Connect, "fault-connect", "", "`FAULT` on connecting: refuse, hang, delay")
-	flags.Var(closingFlag{&f.spec.Unreachable}, "unreachable", "`HOW` clients end if TARGET is down: reset, fin")
-	flags.Uint64Var(&f.spec.Seed, "seed", 0, "`N` decides what is under a percentage")
-	flags.StringVar(&f.rules, "rules", "", "many proxies from `FILE`; SIGHUP reads it again")
-	flags.StringVar(&f.admin, "admin", "", "answer HTTP at `ADDR`: a port, or HOST:PORT")
-	flags.StringSliceVar(&f.adminHosts, "admin-host", nil, "--admin answers to `NAME` too")
-	flags.Var(&f.dialTimeout, "dial-timeout", "to reach TARGET; 0 for no limit")
-	flags.Var(&f.drain, "drain", "SIGTERM waits so long for the open")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
+	flags.StringVar(&f.spec.Connect, "fault-connect", "", "`FAULT` on connecting: refuse, hang or delay")
+	flags.Var(closingFlag{&f.spec.Unreachable}, "unreachable", "`HOW` to close if TARGET is down: reset, fin")
+	flags.Uint64Var(&f.spec.Seed, "seed", 0, "random seed `N` for the percentages in faults")
+	flags.StringVar(&f.rules, "rules", "", "`FILE` with many proxies, in YAML")
+	flags.StringVar(&f.admin, "admin", "", "`ADDR` of the HTTP API: a port or HOST:PORT")
+	flags.StringSliceVar(&f.adminHosts, "admin-host", nil, "further host `NAME` of the HTTP API")
+	flags.Var(&f.dialTimeout, "dial-timeout", "time limit to reach TARGET, 0 means none")
+	flags.Var(&f.drain, "drain", "time limit for open connections after SIGTERM")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "errors only")
 	return cmd
 }
 
-// check tells which of the ways to say what to do was meant.
+// check returns an error if the arguments do not go together.
 func (f *proxyFlags) check(args []string) error {
 	one := f.spec.Listen != "" || f.spec.Requests != "" || f.spec.Replies != "" || f.spec.Connect != "" || f.spec.Seed != 0 || f.spec.Unreachable != ""
 	switch {
 	case len(args) > 1:
 		return fmt.Errorf("expected one TARGET, got %d", len(args))
 	case f.rules != "" && (len(args) > 0 || one):
-		return errors.New("--rules has the targets, and what goes with each")
+		return errors.New("--rules cannot be used with TARGET or the flags of one proxy")
 	case len(args) == 0 && one:
 		return errors.New("no TARGET given")
 	case len(args) == 0 && f.rules == "" && f.admin == "":
-		return errors.New("want a TARGET with --listen, or --rules, or --admin")
+		return errors.New("expected TARGET with --listen, --rules or --admin")
 	case len(args) == 1 && f.spec.Listen == "":
-		return errors.New("--listen ADDR is missing: where clients connect")
+		return errors.New("--listen ADDR is missing")
 	case f.admin == "" && len(f.adminHosts) > 0:
 		return errors.New("--admin-host requires --admin")
 	case f.admin != "":
@@ -159,10 +167,10 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 	if err := f.check(args); err != nil {
 		return usageError(cmd, err)
 	}
-	var rules *proxy.Rules
-	if f.rules != "" { // before the signals are caught: reading may block, in a FIFO, say
+	var rules *admin.Rules
+	if f.rules != "" { // before the signals are caught: reading may block, for example in a FIFO
 		var err error
-		if rules, err = proxy.ReadRules(f.rules); err != nil {
+		if rules, err = admin.ReadRules(f.rules); err != nil {
 			return f.failed(cmd, err)
 		}
 	}
@@ -191,18 +199,18 @@ func (f *proxyFlags) run(cmd *cobra.Command, args []string) error {
 	return r.wait(started, signals)
 }
 
-// proxying is proxies that run, until signals stop them.
+// proxying is the proxies of the command, until signals stop them.
 type proxying struct {
 	flags *proxyFlags
 	print *printer
 	set   proxy.Set
 	admin *http.Server // nil without --admin
 
-	adminDone chan struct{} // closed when admin does not accept any more
+	adminDone chan struct{} // closed when admin has stopped accepting
 }
 
-// start makes the proxies of the command line or of the rules, and the API.
-func (r *proxying) start(ctx context.Context, cmd *cobra.Command, args []string, rules *proxy.Rules) error {
+// start starts the proxies of the command line or of the rules, and the API.
+func (r *proxying) start(ctx context.Context, cmd *cobra.Command, args []string, rules *admin.Rules) error {
 	if len(args) == 1 {
 		r.flags.spec.Target = args[0]
 		if _, err := r.set.Add(ctx, r.flags.spec); err != nil {
@@ -210,7 +218,7 @@ func (r *proxying) start(ctx context.Context, cmd *cobra.Command, args []string,
 		}
 	}
 	if rules != nil {
-		if err := r.set.Apply(ctx, rules); err != nil {
+		if err := rules.Apply(ctx, &r.set); err != nil {
 			return r.flags.failed(cmd, err)
 		}
 	}
@@ -232,22 +240,20 @@ func (r *proxying) tell() {
 	}
 }
 
-// adminSpare is how many descriptors the API has when the proxies have used up the rest.
+// adminSpare is the number of descriptors of the API when the proxies have used up the
+// rest.
 const adminSpare = 8
 
 // listenAdmin serves the API.
 func (r *proxying) listenAdmin(ctx context.Context) error {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", r.flags.adminAddress())
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", adminhttp.Address(r.flags.admin))
 	if err != nil {
 		return err
 	}
-	ln = proxy.Spare(ln, adminSpare)
+	ln = admin.Spare(ln, adminSpare)
 	r.print.note("the API answers at http://%s/v1/proxies", ln.Addr())
-	r.admin = &http.Server{
-		Handler:        &proxy.Admin{Set: &r.set, Hosts: r.flags.adminHosts, Changed: r.changed},
-		MaxHeaderBytes: 16 << 10, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
-		ErrorLog: slog.NewLogLogger(newLogger(r.print.errs).Handler(), slog.LevelWarn),
-	}
+	handler := &admin.Handler{Set: &r.set, Hosts: r.flags.adminHosts, Changed: r.changed}
+	r.admin = adminhttp.Server(handler, newLogger(r.print.errs))
 	r.adminDone = make(chan struct{})
 	go func() {
 		defer close(r.adminDone)
@@ -257,7 +263,7 @@ func (r *proxying) listenAdmin(ctx context.Context) error {
 }
 
 // changed logs a change by the API.
-func (r *proxying) changed(c proxy.AdminChange) {
+func (r *proxying) changed(c admin.Change) {
 	r.print.note("API: %s: %s", c.Client, c.What)
 }
 
@@ -281,11 +287,11 @@ func (f closingFlag) Set(s string) error {
 
 func (closingFlag) Type() string { return "HOW" }
 
-// failed is why the program could not begin.
+// failed returns the error of a program that could not start.
 func (f *proxyFlags) failed(cmd *cobra.Command, err error) error {
 	var network *net.OpError
 	var spec *proxy.SpecError
-	var rule *proxy.RuleError
+	var rule *admin.RuleError
 	switch {
 	case errors.As(err, &rule) && errors.As(err, &network):
 		return &failure{code: exitNetwork, err: err}
@@ -299,7 +305,7 @@ func (f *proxyFlags) failed(cmd *cobra.Command, err error) error {
 	return usageError(cmd, err)
 }
 
-// option is what the command line calls a field of a Spec.
+// option returns the name of a field of a Spec on the command line.
 func (f *proxyFlags) option(field string) string {
 	switch field {
 	case "target":
@@ -318,19 +324,20 @@ func listenFailure(err *net.OpError, asked string) *failure {
 		address = err.Addr.String()
 	}
 	failed := &failure{code: exitNetwork, err: &bothends.ExchangeError{Op: "listen at", Peer: address, Err: err}}
-	host, port, _ := net.SplitHostPort(address)
+	_, port, _ := net.SplitHostPort(address)
 	switch {
+	case err.Net == "unix":
 	case errno.AddrInUse.Has(err):
-		failed.hint = fmt.Sprintf("another program listens there (who: ss -ltnp 'sport = :%s')", port)
+		failed.hint = fmt.Sprintf("another program listens there (to find it: ss -ltnp 'sport = :%s')", port)
 	case errno.AddrNotAvail.Has(err):
-		failed.hint = host + " is no address of this machine"
+		failed.hint = "use an address of this machine, or no HOST to listen on all interfaces"
 	case errno.NotPermitted.Has(err):
 		failed.hint = "a port below 1024 needs a privilege"
 	}
 	return failed
 }
 
-// wait returns when signals have stopped the proxies, or they cannot start.
+// wait returns when signals have stopped the proxies, or when they cannot start.
 func (r *proxying) wait(started <-chan error, signals <-chan os.Signal) error {
 	var result error
 	var drained chan error
@@ -348,7 +355,7 @@ func (r *proxying) wait(started <-chan error, signals <-chan os.Signal) error {
 			}
 		case err := <-drained:
 			if open := r.set.Open(); err != nil && open > 0 {
-				result = &failure{code: exitFailure, err: fmt.Errorf("%d open after --drain %v, cut", open, time.Duration(r.flags.drain))}
+				result = &failure{code: exitFailure, err: fmt.Errorf("closed %s still open after --drain %v", connections(int64(open)), time.Duration(r.flags.drain))}
 			}
 			return result
 		case <-reload.done:
@@ -372,8 +379,8 @@ func (r *proxying) wait(started <-chan error, signals <-chan os.Signal) error {
 	}
 }
 
-// reloading reads the rules file again, in its own goroutine: to read a FIFO may block,
-// which only the end of the program ends. Looking up names ends with the next SIGHUP.
+// reloading reads the rules file again, in its own goroutine: reading a FIFO may block
+// until the program ends. Looking up names ends with the next SIGHUP.
 type reloading struct {
 	done   chan struct{} // nil when no file is read
 	again  bool          // it may have changed since it was read
@@ -403,16 +410,16 @@ func (l *reloading) ended(r *proxying) {
 	}
 }
 
-// reload reads the rules again. The old ones stay if they are wrong.
+// reload reads the rules again. If they are not valid, nothing changes.
 func (r *proxying) reload(ctx context.Context) {
-	rules, err := proxy.ReadRules(r.flags.rules)
+	rules, err := admin.ReadRules(r.flags.rules)
 	if err == nil {
-		err = r.set.Apply(ctx, rules)
+		err = rules.Apply(ctx, &r.set)
 	}
 	switch {
 	case errors.Is(err, proxy.ErrClosed), ctx.Err() != nil: // the program ends, or the file is read again
 	case err != nil:
-		fmt.Fprintf(r.print.errs, "bothends: %v; the old rules stay\n", err)
+		fmt.Fprintf(r.print.errs, "bothends: %v; the rules have not changed\n", err)
 	default:
 		r.print.note("%s was read again", r.flags.rules)
 		r.tell()
@@ -426,8 +433,8 @@ func (r *proxying) stopAdmin() {
 	}
 }
 
-// stop ends the proxies as the signal asks. The channel tells when they have ended, or
-// --drain is over.
+// stop ends the proxies as the signal asks. The channel receives when they have ended, or
+// after --drain.
 func (r *proxying) stop(sig os.Signal) chan error {
 	r.stopAdmin()
 	ended := make(chan error, 1)
@@ -437,7 +444,7 @@ func (r *proxying) stop(sig os.Signal) chan error {
 			return
 		}
 		if open := r.set.Open(); open > 0 {
-			r.print.note("%d open, waiting for their end, %v at most", open, time.Duration(r.flags.drain))
+			r.print.note("waiting for %s, until --drain %v has passed", connections(int64(open)), time.Duration(r.flags.drain))
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.flags.drain))
 		defer cancel()

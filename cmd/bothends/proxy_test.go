@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/bothends/bothends/proxy"
+	"github.com/bothends/bothends/proxy/admin"
 )
 
 // withProxy adds the scripts' commands for a proxy, which runs beside the server:
@@ -74,7 +75,7 @@ func proxyEnds(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func putFault(ts *testscript.TestScript, neg bool, args []string) {
-	client := proxy.Client{URL: proxyOf(ts).await(ts, `the API answers at (http://.*)/v1/proxies`)[1]}
+	client := admin.Client{URL: proxyOf(ts).await(ts, `the API answers at (http://.*)/v1/proxies`)[1]}
 	_, err := client.SetFault(context.Background(), args[0], proxy.Direction(args[1]), args[2])
 	ts.Check(err)
 }
@@ -93,22 +94,22 @@ func TestProxyErrorLines(t *testing.T) {
 		code int
 		want string
 	}{
-		{"", 2, "bothends: want a TARGET with --listen, or --rules, or --admin\n" + usage},
-		{"a:1", 2, "bothends: --listen ADDR is missing: where clients connect\n" + usage},
+		{"", 2, "bothends: expected TARGET with --listen, --rules or --admin\n" + usage},
+		{"a:1", 2, "bothends: --listen ADDR is missing\n" + usage},
 		{"--listen :0", 2, "bothends: no TARGET given\n" + usage},
 		{"a:1 b:2 --listen :0", 2, "bothends: expected one TARGET, got 2\n" + usage},
-		{"a:1 --rules f", 2, "bothends: --rules has the targets, and what goes with each\n" + usage},
-		{"--rules f --fault-replies reset", 2, "bothends: --rules has the targets, and what goes with each\n" + usage},
-		{"--rules f --seed 7", 2, "bothends: --rules has the targets, and what goes with each\n" + usage},
+		{"a:1 --rules f", 2, "bothends: --rules cannot be used with TARGET or the flags of one proxy\n" + usage},
+		{"--rules f --fault-replies reset", 2, "bothends: --rules cannot be used with TARGET or the flags of one proxy\n" + usage},
+		{"--rules f --seed 7", 2, "bothends: --rules cannot be used with TARGET or the flags of one proxy\n" + usage},
 		{"--admin 0 --seed 7", 2, "bothends: no TARGET given\n" + usage},
 		{"--rules /no/such/file", 2, "bothends: --rules: open /no/such/file: no such file or directory\n" + usage},
-		{"a --listen 127.0.0.1:0", 2, "bothends: TARGET: \"a\": want HOST:PORT or [IPv6]:PORT\n" + usage},
-		{"a:1 --listen 7000", 2, "bothends: --listen: \"7000\": want HOST:PORT or [IPv6]:PORT\n" + usage},
-		{"a:1 --listen 127.0.0.1:0 --fault-replies hang", 2, "bothends: --fault-replies: hang is a fault of connecting; on replies there are reset:0 and stall:0\n" + usage},
-		{"a:1 --listen 127.0.0.1:0 --fault-connect reset:1", 2, "bothends: --fault-connect: reset is not a fault of connecting: there are refuse, hang and delay\n" + usage},
-		{"a:1 --listen 192.0.2.1:7000", 3, "bothends: listen at 192.0.2.1:7000: cannot assign requested address\nhint: 192.0.2.1 is no address of this machine\n"},
+		{"a --listen 127.0.0.1:0", 2, "bothends: TARGET: \"a\": expected HOST:PORT, [IPv6]:PORT or unix:PATH\n" + usage},
+		{"a:1 --listen 7000", 2, "bothends: --listen: \"7000\": expected HOST:PORT, [IPv6]:PORT or unix:PATH\n" + usage},
+		{"a:1 --listen 127.0.0.1:0 --fault-replies hang", 2, "bothends: --fault-replies: hang is a fault of connecting; for replies, use reset:0 or stall:0\n" + usage},
+		{"a:1 --listen 127.0.0.1:0 --fault-connect reset:1", 2, "bothends: --fault-connect: reset is not a fault of connecting; use refuse, hang or delay\n" + usage},
+		{"a:1 --listen 192.0.2.1:7000", 3, "bothends: listen at 192.0.2.1:7000: cannot assign requested address\nhint: use an address of this machine, or no HOST to listen on all interfaces\n"},
 		{"a:1 --listen bad..name:1", 3, "bothends: listen at bad..name:1: no such host\n"},
-		{"--admin 192.0.2.1:7000", 3, "bothends: listen at 192.0.2.1:7000: cannot assign requested address\nhint: 192.0.2.1 is no address of this machine\n"},
+		{"--admin 192.0.2.1:7000", 3, "bothends: listen at 192.0.2.1:7000: cannot assign requested address\nhint: use an address of this machine, or no HOST to listen on all interfaces\n"},
 		{"--admin x", 2, "bothends: --admin \"x\": must be a port or HOST:PORT\n" + usage},
 		{"--admin ::1:8474", 2, "bothends: --admin \"::1:8474\": must be a port or HOST:PORT\n" + usage},
 		{"--admin-host box a --listen :1", 2, "bothends: --admin-host requires --admin\n" + usage},

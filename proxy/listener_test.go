@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"github.com/bothends/bothends/internal/proxytest"
 	"io"
 	"net"
 	"runtime"
@@ -13,7 +14,7 @@ import (
 	"github.com/bothends/bothends/internal/errno"
 )
 
-// works tells whether a client gets through, refused or reset.
+// works returns the reply that a client gets, or "refused", "hangs" or "reset".
 func (r *running) works() string {
 	r.t.Helper()
 	dialer := net.Dialer{Timeout: 100 * time.Millisecond}
@@ -32,21 +33,21 @@ func (r *running) works() string {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(giveUp))
 	if _, err := io.WriteString(c, "x"); errno.Reset.Has(err) {
-		return "reset" // which read would not tell a second time
+		return "reset" // a read does not return the error a second time
 	}
-	got, how := howItEnds(r.t, c)
+	got, how := proxytest.HowItEnds(r.t, c)
 	if got == "ok" && how == "fin" {
 		return "ok"
 	}
 	return how
 }
 
-// What lets nobody connect acts in the kernel, and a change acts at once, both ways.
+// Refuse and hang act in the kernel, and setting and clearing them acts at once.
 func TestConnectFaultsChangeWhileItRuns(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("connections are refused in the kernel on Linux alone")
 	}
-	p := serve(t, &Proxy{Target: target(t, answers("ok", 1)), Connect: fault.Refuse()})
+	p := launch(t, &Proxy{Target: proxytest.Target(t, proxytest.Answers("ok", 1)), Connect: fault.Refuse()})
 	for i, step := range []struct{ fault, want string }{
 		{"refuse", "refused"}, {"", "ok"}, {"hang", "hangs"}, {"refuse", "refused"}, {"hang", "hangs"}, {"", "ok"},
 		{"first:1(refuse)", "reset"}, {"first:1(refuse)", "reset"}, {"", "ok"}, {"delay:1ms", "ok"},
@@ -62,20 +63,20 @@ func TestConnectFaultsChangeWhileItRuns(t *testing.T) {
 	}
 }
 
-// An open connection is not touched by a change of the faults.
-func TestChangesAreForLaterConnections(t *testing.T) {
-	p := serve(t, &Proxy{Target: target(t, answers("Farewell, client", 16))})
+// SetFaultForNew leaves an open connection as it is.
+func TestChangesForNewConnections(t *testing.T) {
+	p := launch(t, &Proxy{Target: proxytest.Target(t, proxytest.Answers("Farewell, client", 16))})
 	c := p.dial()
 	io.WriteString(c, "Hi there")
 	awaitOpen(p)
 	for on, f := range map[Direction]fault.Fault{Requests: fault.Reset(0), Replies: fault.Corrupt(0), Connect: fault.FailFirst(1, fault.Refuse())} {
-		if err := p.SetFault(on, f); err != nil {
+		if err := p.SetFaultForNew(on, f); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p.SetTarget("127.0.0.1:1")
 	io.WriteString(c, ", server")
-	if got, how := howItEnds(t, c); got != "Farewell, client" || how != "fin" {
+	if got, how := proxytest.HowItEnds(t, c); got != "Farewell, client" || how != "fin" {
 		t.Errorf("%q, %s", got, how)
 	}
 	c.Close()
@@ -89,7 +90,7 @@ func TestChangesAreForLaterConnections(t *testing.T) {
 }
 
 func TestFirstConnectionsAreRefusedAndReported(t *testing.T) {
-	p := serve(t, &Proxy{Name: "k", Target: target(t, answers("ok", 1)), Connect: fault.FailFirst(2, fault.Refuse())})
+	p := launch(t, &Proxy{Name: "k", Target: proxytest.Target(t, proxytest.Answers("ok", 1)), Connect: fault.FailFirst(2, fault.Refuse())})
 	p.dialReset()
 	p.dialReset()
 	for range 2 {
@@ -101,19 +102,20 @@ func TestFirstConnectionsAreRefusedAndReported(t *testing.T) {
 		t.Error(got)
 	}
 	p.want(EndedFIN, 1, 2)
-	if p.Begun() != 3 || p.Open() != 0 {
-		t.Errorf("%d begun, %d open", p.Begun(), p.Open())
+	if p.Accepted() != 3 || p.Open() != 0 {
+		t.Errorf("%d accepted, %d open", p.Accepted(), p.Open())
 	}
 }
 
-// A client that hangs is held, and let go when the fault is taken away.
+// A client that hangs is held, and closed when the fault is taken away.
 func TestHeldClients(t *testing.T) {
-	p := serve(t, &Proxy{Target: target(t, answers("ok", 1)), Connect: fault.FailFirst(2, fault.Hang())})
+	p := launch(t, &Proxy{Target: proxytest.Target(t, proxytest.Answers("ok", 1)), Connect: fault.FailFirst(2, fault.Hang())})
 	held := p.dial()
+	p.awaitHeld()
 	if err := p.SetFault(Connect, fault.Fault{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, how := howItEnds(t, held); how == "silence" {
+	if _, how := proxytest.HowItEnds(t, held); how == "silence" {
 		t.Error(how)
 	}
 	p.want(EndedFault, 0, 0, "connect hang")
@@ -129,11 +131,23 @@ func TestHeldClients(t *testing.T) {
 	p.want(EndedFault, 0, 0, "connect hang")
 }
 
-// With a delay on connecting the target is connected to so much later.
+// awaitHeld waits until a fault on connecting holds a connection.
+func (r *running) awaitHeld() {
+	for start, held := time.Now(), 0; held == 0; {
+		if time.Since(start) > giveUp {
+			r.t.Fatal("no connection is held")
+		}
+		r.listener.mu.Lock()
+		held = len(r.listener.held)
+		r.listener.mu.Unlock()
+	}
+}
+
+// A delay on connecting delays the connection to the target.
 func TestConnectDelay(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	reached := make(chan time.Time, 1)
-	p := serve(t, &Proxy{Connect: fault.Delay(delay), Target: target(t, func(*net.TCPConn) { reached <- time.Now() })})
+	p := launch(t, &Proxy{Connect: fault.Delay(delay), Target: proxytest.Target(t, func(*net.TCPConn) { reached <- time.Now() })})
 	start := time.Now()
 	c := p.dial()
 	if waited := (<-reached).Sub(start); waited < delay {
@@ -148,16 +162,16 @@ func TestConnectDelay(t *testing.T) {
 	c = p.dial()
 	awaitOpen(p)
 	p.Close()
-	if _, how := howItEnds(t, c); how != "reset" {
+	if _, how := proxytest.HowItEnds(t, c); how != "reset" {
 		t.Error(how)
 	}
 	p.want(EndedStopped, 0, 0, "connect delay:1h0m0s")
 }
 
-// What changes the fault is not left waiting when the proxy ends.
+// SetFault does not block when the proxy ends.
 func TestSetFaultWhileItEnds(t *testing.T) {
 	for range 50 {
-		p := serve(t, &Proxy{Connect: fault.Refuse()})
+		p := launch(t, &Proxy{Connect: fault.Refuse()})
 		set := make(chan struct{})
 		go func() {
 			defer close(set)
@@ -169,21 +183,11 @@ func TestSetFaultWhileItEnds(t *testing.T) {
 		p.Close()
 		<-set
 	}
-	p := serve(t, new(Proxy))
-	turned := make(chan struct{}) // as SetFault leaves it, right before the end
-	p.mu.Lock()
-	p.waiting = append(p.waiting, turned)
-	p.mu.Unlock()
-	p.Close()
-	select {
-	case <-turned:
-	case <-time.After(giveUp):
-		t.Fatal("left waiting")
-	}
+	p := launch(t, new(Proxy))
 	if err := p.SetFault("sideways", fault.Fault{}); err == nil || !strings.Contains(err.Error(), "sideways") {
 		t.Error(err)
 	}
 	if err := p.SetFault(Connect, fault.Drip(1, 0)); err == nil {
-		t.Error("a drip on connecting")
+		t.Error("a drip on connecting was accepted")
 	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package admin
 
 import (
 	"net"
@@ -8,9 +8,9 @@ import (
 	"github.com/bothends/bothends/internal/errno"
 )
 
-// Spare returns ln with n descriptors of its own. When the process has no others left,
-// Accept uses them. It is for an API that must answer when connections have used up the
-// descriptors: then it shows which, and removes them.
+// Spare returns ln with n spare descriptors. If the process has no others left, Accept uses
+// them. With it, an API can list and remove proxies when their connections have used up
+// the descriptors.
 func Spare(ln net.Listener, n int) net.Listener {
 	s := &spare{Listener: ln, n: n}
 	s.fill()
@@ -26,7 +26,7 @@ type spare struct {
 	closed bool
 }
 
-// Accept gives up spare descriptors one by one: another goroutine may be faster.
+// Accept releases spare descriptors one by one, because another goroutine may take one.
 func (s *spare) Accept() (net.Conn, error) {
 	s.fill()
 	for {
@@ -40,7 +40,7 @@ func (s *spare) Accept() (net.Conn, error) {
 	}
 }
 
-// fill opens what is missing, as far as there are descriptors.
+// fill opens the spare descriptors that are missing, as far as the limit allows.
 func (s *spare) fill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *spare) take() bool {
 	return true
 }
 
-// Close gives up all spare descriptors.
+// Close closes all spare descriptors too.
 func (s *spare) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -75,7 +75,7 @@ func (s *spare) Close() error {
 	return s.Listener.Close()
 }
 
-// A sparing connection gives its descriptor back when it is closed.
+// A sparing connection refills the spare descriptors when it is closed.
 type sparing struct {
 	net.Conn
 	fill func()

@@ -1,4 +1,4 @@
-package proxy
+package admin
 
 import (
 	"errors"
@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// An exhausted listener has no descriptor but those that are spare.
+// An exhausted listener has only the spare descriptors.
 type exhausted struct {
 	net.Listener
 	*spare
 }
 
 func (e *exhausted) Accept() (net.Conn, error) {
-	if len(e.spare.files) > 1 { // the first that is given up is taken by another
+	if len(e.spare.files) > 1 { // another goroutine takes the first one
 		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
 	}
 	near, far := net.Pipe()
