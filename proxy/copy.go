@@ -53,7 +53,7 @@ func (d *direction) wake() {
 // copy returns nil at the FIN, with all that came before it sent, or in a delay.
 func (s *session) copy(d *direction) error {
 	for {
-		err := errChanged
+		var err error
 		if changed, idle := fault.Idle(d.faulty); idle {
 			d.setBare(true)
 			err = s.copyBare(d, changed)
