@@ -82,6 +82,7 @@ func TestConn(t *testing.T) {
 func TestPhasesOfEachExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := memnet.Listen()
+		var mu sync.Mutex
 		phases := make(map[string][]string)
 		record := func(end string) *bothends.Trace {
 			return &bothends.Trace{Exchanged: func(e bothends.Exchange) {
@@ -89,6 +90,8 @@ func TestPhasesOfEachExchange(t *testing.T) {
 				for name, spent := range e.Phases.All() {
 					text += name + " " + spent.String() + ", "
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				phases[end] = append(phases[end], text)
 			}}
 		}
@@ -114,6 +117,9 @@ func TestPhasesOfEachExchange(t *testing.T) {
 			}
 		}
 		conn.Close()
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		for end, want := range map[string][]string{
 			"client": {"connect 1s, send 0s, wait 2s, receive 0s, ", "send 0s, wait 2s, receive 0s, "},
 			"server": {"wait 5s, receive 0s, reply 2s, send 0s, ", "wait 5s, receive 0s, reply 2s, send 0s, "},
