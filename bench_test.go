@@ -9,7 +9,7 @@ import (
 	"github.com/bothends/bothends/internal/memnet"
 )
 
-// An exchange over the network in memory, without a Trace, and with one whose hooks
+// BenchmarkExchange measures an exchange over memnet, without a Trace and with one whose hooks
 // do nothing, at both ends.
 func BenchmarkExchange(b *testing.B) {
 	idle := &bothends.Trace{
