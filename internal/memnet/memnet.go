@@ -1,9 +1,9 @@
-// Package memnet is a network in memory, for tests that must decide exactly how
-// a stream is cut: a read returns at most the octets of one write. It blocks on
-// channels and timers alone, so a synctest bubble's clock drives its deadlines.
+// Package memnet implements a network in memory, for tests that must decide exactly how
+// a stream is split: a read returns at most the octets of one write. It blocks only on
+// channels and timers, so the clock of a synctest bubble controls its deadlines.
 //
-// Connections behave as TCP's do: half-close, reset, deadlines, a send buffer
-// that fills up. Errors are the system's own, in a *net.OpError.
+// Connections behave as those of TCP: half-close, reset, deadlines, a send buffer
+// with a limit. Errors are those of the system, in a *net.OpError.
 package memnet
 
 import (
@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// sendBuffer is how many octets a peer that does not read leaves room for.
+// sendBuffer is the maximum number of octets that the peer has not read.
 const sendBuffer = 64 << 10
 
-// A Listener accepts what Dial on it connects.
+// A Listener accepts the connections of its method Dial.
 type Listener struct {
 	addr    net.Addr
 	queue   chan *Conn
@@ -31,7 +31,7 @@ type Listener struct {
 }
 
 // Listen returns a listener with its own network: addresses are 127.0.0.1, port
-// 1060 for the listener and 50000 to 59999, again and again, for those who connect.
+// 1060 for the listener and 50000 to 59999, repeatedly, for clients.
 func Listen() *Listener {
 	return &Listener{addr: addr(1060), queue: make(chan *Conn, 128), closed: make(chan struct{})}
 }
@@ -40,8 +40,8 @@ func addr(port uint16) net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
 }
 
-// Dial connects; it does not wait for Accept, as connect does not. A full queue
-// makes it wait until ctx ends. Its arguments are those of a Client's Dial hook.
+// Dial connects. As connect, it does not wait for Accept. If the queue is full, it
+// waits until ctx ends. Its arguments are those of a Client's Dial.
 func (l *Listener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	select {
 	case <-l.closed:
@@ -67,7 +67,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.addr, Err: net.ErrClosed}
 }
 
-// Close ends Accept and resets the connections that nobody has accepted.
+// Close ends Accept and resets the connections that were not accepted.
 func (l *Listener) Close() error {
 	l.closing.Do(func() { close(l.closed) })
 	for {
@@ -122,13 +122,13 @@ func (c *Conn) wrap(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// CloseWrite is the FIN: the peer reads to the end.
+// CloseWrite sends FIN. The peer can read to the end.
 func (c *Conn) CloseWrite() error {
 	c.out.end(io.EOF, nil)
 	return nil
 }
 
-// Close closes both halves. Unread input makes it a reset, as it does in TCP.
+// Close closes both directions. If there is unread input, it resets, as TCP does.
 func (c *Conn) Close() error {
 	if c.in.pending() {
 		return c.Reset()
@@ -139,7 +139,7 @@ func (c *Conn) Close() error {
 }
 
 // Reset closes with RST: the peer's writes fail with ECONNRESET, and its reads once
-// they have had what was sent before, as on Linux.
+// they have returned the octets sent before, as on Linux.
 func (c *Conn) Reset() error {
 	c.out.end(syscall.ECONNRESET, net.ErrClosed)
 	c.in.discard()
@@ -147,7 +147,7 @@ func (c *Conn) Reset() error {
 	return nil
 }
 
-// Peer returns what this end knows of its peer: whether it has sent FIN, and the error
+// Peer reports whether the peer has sent FIN, and returns the error
 // that a Write would return, if it has closed or reset the connection.
 func (c *Conn) Peer() (finished bool, err error) {
 	c.in.mu.Lock()
@@ -167,7 +167,7 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// SetDeadline sets both deadlines; the zero time is none.
+// SetDeadline sets both deadlines. The zero time means none.
 func (c *Conn) SetDeadline(t time.Time) error {
 	c.readDeadline.set(t)
 	c.writeDeadline.set(t)
@@ -185,14 +185,14 @@ type stream struct {
 	mu       sync.Mutex
 	pieces   [][]byte
 	size     int
-	readErr  error         // what reads return once the pieces are gone
-	writeErr error         // what writes return
+	readErr  error         // error of reads after all pieces
+	writeErr error         // error of writes
 	changed  chan struct{} // closed and replaced at every change
 }
 
 func newStream() *stream { return &stream{changed: make(chan struct{})} }
 
-// change wakes everybody who waits. The caller holds mu.
+// change wakes all waiting calls. The caller must hold mu.
 func (s *stream) change() {
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -266,8 +266,8 @@ func (s *stream) put(p []byte) int {
 	return n
 }
 
-// end sets what reads, after what is queued, and writes return from now on.
-// The first call for each counts.
+// end sets the errors that reads, after the queued octets, and writes return.
+// Only the first call for each has an effect.
 func (s *stream) end(read, write error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -310,7 +310,7 @@ func (d *deadline) set(t time.Time) {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
-	d.expire() // those who wait look again
+	d.expire() // waiting calls check again
 	wait := time.Until(t)
 	if !t.IsZero() && wait <= 0 {
 		return
@@ -328,7 +328,7 @@ func (d *deadline) set(t time.Time) {
 	}
 }
 
-// expire makes the time be past. The caller holds mu.
+// expire marks the deadline as passed. The caller must hold mu.
 func (d *deadline) expire() {
 	if !d.isClosed() {
 		close(d.done)
