@@ -20,8 +20,8 @@ import (
 	"github.com/bothends/bothends/internal/memnet"
 )
 
-// A reply is cut after n octets by FIN or RST of the kernel. The test checks the outcome, the
-// number of octets, and that the next exchange works.
+// A reply is cut after n octets by FIN or RST of the kernel. The test checks the
+// outcome, the number of octets, and that the next exchange works.
 func TestReplyCutAnywhere(t *testing.T) {
 	ln := loopback(t)
 	type plan struct {
@@ -449,7 +449,8 @@ func TestConnectWithNoAddressToSpare(t *testing.T) {
 	}
 }
 
-// The cause of a context comes from the caller. The outcome depends on how the context ended.
+// The cause of a context comes from the caller. The outcome depends on how the context
+// ended.
 func TestCausesAreNotClassified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, cause := range []error{bothends.ErrDenied, bothends.ErrServerClosed, context.Canceled, io.EOF} {

@@ -16,9 +16,9 @@ import (
 	"github.com/bothends/bothends"
 )
 
-// The test makes 10,000 connections that are closed, reset, silent or complete at random. Each
-// accepted connection has exactly one outcome, the outcomes are those that the peers caused,
-// and no goroutine or descriptor is left.
+// The test makes 10,000 connections that are closed, reset, silent or complete at
+// random. Each accepted connection has exactly one outcome, the outcomes are those that
+// the peers caused, and no goroutine or descriptor is left.
 func TestEveryConnectionIsCounted(t *testing.T) {
 	const total, workers = 10_000, 100
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())

@@ -161,7 +161,8 @@ func ExampleServer_Stats() {
 	// exchanges_total{outcome="ok"} 1
 }
 
-// secureServer starts a TLS server. It returns its address and the configuration for a client.
+// secureServer starts a TLS server. It returns its address and the configuration for a
+// client.
 func secureServer() (ln net.Listener, config *tls.Config) {
 	web := httptest.NewTLSServer(nil) // for its certificate
 	defer web.Close()

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// layers is the block in ARCHITECTURE.md: which package may import which, without the standard
-// library. "bothends" alone is the root package.
+// layers is the block in ARCHITECTURE.md: which package may import which, without the
+// standard library. "bothends" alone is the root package.
 const layers = `
 cmd/bothends       -> check docs explain fault load proxy report transcript bothends internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
 check              -> fault bothends internal/errno internal/procgroup internal/tcpinfo

@@ -17,7 +17,8 @@ import (
 
 const sixteen = "Hi there, server"
 
-// The test splits 16 octets into three parts in every way, on a network that keeps the parts.
+// The test splits 16 octets into three parts in every way, on a network that keeps the
+// parts.
 func TestReadMessageWhateverTheCuts(t *testing.T) {
 	for i := 0; i <= 16; i++ {
 		for j := i; j <= 16; j++ {
@@ -123,8 +124,9 @@ func TestWriteMessage(t *testing.T) {
 	}
 }
 
-// FuzzReadMessage varies a stream, the sizes of the pieces in which it arrives, and the message
-// size. The message is the start of the stream, or the error contains the number of octets.
+// FuzzReadMessage varies a stream, the sizes of the pieces in which it arrives, and the
+// message size. The message is the start of the stream, or the error contains the number
+// of octets.
 func FuzzReadMessage(f *testing.F) {
 	f.Add([]byte(sixteen), []byte{7, 9}, uint16(16), true)
 	f.Add([]byte(sixteen), []byte{0, 1}, uint16(17), false)

@@ -68,7 +68,8 @@ func (s *stage) closeInTurn(ctx context.Context, end string, first, second *net.
 	return nil
 }
 
-// timeWaits is timeWait, repeated for up to 1 s, because the last acknowledgment may be on its way.
+// timeWaits is timeWait, repeated for up to 1 s, because the last acknowledgment may be
+// on its way.
 func (s *stage) timeWaits(ctx context.Context, server, client net.Addr) (atServer, atClient bool, err error) {
 	_, err = s.awaitTable(ctx, func() (_ bool, err error) {
 		atServer, atClient, err = timeWait(server, client)

@@ -129,8 +129,8 @@ func connectHangs(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// connectUnreachable uses an address that TCP cannot reach, a multicast group, so that nothing
-// leaves this machine.
+// connectUnreachable uses an address that TCP cannot reach, a multicast group, so that
+// nothing leaves this machine.
 func connectUnreachable(ctx context.Context, s *stage) error {
 	const addr = "224.0.0.1:1060"
 	conn, took, err := s.dial(ctx, "tcp4", addr, dialLimit)

@@ -19,9 +19,9 @@ import (
 
 var update = flag.Bool("update", false, "write docs/lessons anew")
 
-// docs/lessons contains the output of each lesson, from one run on Linux. The numbers are
-// those of that run. The rest must be the same as the lesson prints now. If this test fails:
-// go test ./explain -run LessonsInDocs -update
+// docs/lessons contains the output of each lesson, from one run on Linux. The numbers
+// are those of that run. The rest must be the same as the lesson prints now. If this
+// test fails: go test ./explain -run LessonsInDocs -update
 func TestLessonsInDocs(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {

@@ -150,8 +150,8 @@ func (p *printer) step(s Step) {
 	}
 }
 
-// block prints a line of a table or a ladder. If the line is too wide, block first removes its
-// indentation.
+// block prints a line of a table or a ladder. If the line is too wide, block first
+// removes its indentation.
 func (p *printer) block(line string) {
 	if utf8.RuneCountInString(line) > p.width {
 		line = transcript.FoldLine(strings.Repeat(" ", p.margin())+strings.TrimLeft(line, " "), p.width, p.margin()+2)

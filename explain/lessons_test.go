@@ -18,8 +18,8 @@ import (
 	"github.com/bothends/bothends/internal/need"
 )
 
-// The claims of each lesson are true on this system. If a demonstration stops working, the test
-// fails.
+// The claims of each lesson are true on this system. If a demonstration stops working,
+// the test fails.
 func TestClaimsHold(t *testing.T) {
 	t.Parallel()
 	for _, l := range explain.Lessons() {
@@ -122,8 +122,8 @@ reset: connection reset by peer 7 bytes into a 16-byte message`
 	}
 }
 
-// A lesson that is stopped leaves no goroutine (goleak) and returns an error. The test stops it
-// at each of its connections and, if it waits, during the wait.
+// A lesson that is stopped leaves no goroutine (goleak) and returns an error. The test
+// stops it at each of its connections and, if it waits, during the wait.
 func TestLessonsStop(t *testing.T) {
 	t.Parallel()
 	for _, l := range explain.Lessons() {

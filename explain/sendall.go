@@ -91,8 +91,9 @@ func (l sendingLoop) stillAt(at time.Time) (time.Duration, bool) {
 	return 0, false
 }
 
-// sendUntilTaken is the loop. It sends again what the kernel did not take. It calls each, if
-// not nil, with the number of each call, the octets requested and the octets taken.
+// sendUntilTaken is the loop. It sends again what the kernel did not take. It calls
+// each, if not nil, with the number of each call, the octets requested and the octets
+// taken.
 func sendUntilTaken(conn *net.TCPConn, message []byte, each func(call, asked, took int)) (l sendingLoop, err error) {
 	began := time.Now()
 	for l.taken < len(message) {

@@ -107,8 +107,8 @@ func (g *gathering) counts(rows []socktable.Socket, server, client states) bool 
 	return maps.Equal(at, server) && maps.Equal(from, client)
 }
 
-// lines returns the rows of the table. The server's rows are first. The rows of each end are in
-// the order in which the clients connected.
+// lines returns the rows of the table. The server's rows are first. The rows of each end
+// are in the order in which the clients connected.
 func (g *gathering) lines(rows []socktable.Socket) string {
 	place := func(s socktable.Socket) int {
 		if s.Local.Port() == g.port {
@@ -155,8 +155,8 @@ func (g *gathering) listens(ctx context.Context) error {
 		states{"LISTEN": 1}, states{})
 }
 
-// listenAfresh listens at a free port that is not in the kernel's table. A port in the table
-// may belong to connections of earlier lessons in TIME_WAIT.
+// listenAfresh listens at a free port that is not in the kernel's table. A port in the
+// table may belong to connections of earlier lessons in TIME_WAIT.
 func (g *gathering) listenAfresh() (err error) {
 	for range 10 {
 		if g.ln, err = listen(0); err != nil {

@@ -252,7 +252,8 @@ func (r *recorder) write(err error) {
 	r.line(x)
 }
 
-// mostEvents is the maximum number of events in one line, for a peer that sends octet by octet.
+// mostEvents is the maximum number of events in one line, for a peer that sends octet by
+// octet.
 const mostEvents = 1000
 
 // events returns the Trace that collects the steps, or nil if they are not requested.

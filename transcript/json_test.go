@@ -106,7 +106,8 @@ func TestJSONOfFailedConnect(t *testing.T) {
 	}
 }
 
-// There is one line per exchange, and one more only if the connection ends inside an exchange.
+// There is one line per exchange, and one more only if the connection ends inside an
+// exchange.
 func TestJSONPersistent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
@@ -165,7 +166,8 @@ func TestStatsLines(t *testing.T) {
 	check(s, "4 connections: 2 ok, 1 closed, 1 open", "1 exchange: 1 ok")
 }
 
-// The number of exchanges in Stats is the number of JSON lines, also on persistent connections.
+// The number of exchanges in Stats is the number of JSON lines, also on persistent
+// connections.
 func TestStatsCountLinesOfJSON(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

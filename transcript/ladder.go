@@ -15,8 +15,8 @@ import (
 )
 
 // A Ladder draws a connection as rungs between its two ends, with the client on the left
-// and the server on the right, and the time of each rung. A Trace adds the calls of one end,
-// or the caller adds segments.
+// and the server on the right, and the time of each rung. A Trace adds the calls of one
+// end, or the caller adds segments.
 type Ladder struct {
 	ASCII          bool      // without Unicode's lines and arrows
 	Width          int       // maximum number of columns, 0 means no limit
@@ -134,8 +134,8 @@ func endOf(err error) string {
 	return ""
 }
 
-// byFault reports whether err is from a fault of this end that ended its output. Such errors
-// have a method that reports whether both directions have ended.
+// byFault reports whether err is from a fault of this end that ended its output. Such
+// errors have a method that reports whether both directions have ended.
 func byFault(err error) bool {
 	var fault interface{ HalfClosed() bool }
 	return errors.As(err, &fault)

@@ -1,5 +1,5 @@
-// Package transcript converts the events of an exchange into output for people and programs:
-// a transcript, JSON, traces of each step, and counts.
+// Package transcript converts the events of an exchange into output for people and
+// programs: a transcript, JSON, traces of each step, and counts.
 package transcript
 
 import (
@@ -52,8 +52,8 @@ func address(addr net.Addr) string {
 	return addr.String()
 }
 
-// ErrorText returns the text of the ExchangeError in err, without the errors that wrap it. If
-// there is none, it returns err's own text.
+// ErrorText returns the text of the ExchangeError in err, without the errors that wrap
+// it. If there is none, it returns err's own text.
 func ErrorText(err error) string {
 	var e *bothends.ExchangeError
 	if errors.As(err, &e) {

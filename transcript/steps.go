@@ -28,15 +28,17 @@ type Steps struct {
 	ASCII bool
 	// Width is the maximum number of columns, 0 means 80.
 	Width int
-	// Taker is the name of the receiver of the octets that are sent. If empty, it is "the kernel".
+	// Taker is the name of the receiver of the octets that are sent. If empty, it is
+	// "the kernel".
 	Taker string
 	// SourceChosen means that the client's port was requested and not chosen by the kernel.
 	SourceChosen bool
 	// Preparing, if not nil, returns the part of the time of connect that the client used
 	// before, to start a capture.
 	Preparing func() time.Duration
-	// Segments, if not nil, returns the ladder of a client's segments after the connection is
-	// closed. It replaces the ladder of its calls. If it returns nil, there are no segments.
+	// Segments, if not nil, returns the ladder of a client's segments after the
+	// connection is closed. It replaces the ladder of its calls. If it returns nil,
+	// there are no segments.
 	Segments func() *Ladder
 }
 
@@ -131,7 +133,8 @@ func (c *climb) connected(to bothends.Connection) {
 	c.say("connect: returned after %s; %s", took, local)
 }
 
-// connectCall returns the name of the call that failed. With a source address it may be bind.
+// connectCall returns the name of the call that failed. With a source address it may be
+// bind.
 func connectCall(err error) string {
 	var call *os.SyscallError
 	if errors.As(err, &call) && call.Syscall == "bind" {
@@ -204,8 +207,8 @@ func (c *climb) received(t bothends.Transfer) {
 	}
 }
 
-// until returns the reason why a call failed. A stop by the user or by shutdown interrupts a
-// call with a deadline too. The line for close shows which one it was.
+// until returns the reason why a call failed. A stop by the user or by shutdown
+// interrupts a call with a deadline too. The line for close shows which one it was.
 func until(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -251,8 +254,8 @@ func took(t bothends.Transfer) string { return millis(t.End.Sub(t.Start)) }
 
 func millis(d time.Duration) string { return fmt.Sprintf("%.3f ms", float64(d)/1e6) }
 
-// kernelView returns the kernel's figures as text, several per line, and the names of those that
-// are not available.
+// kernelView returns the kernel's figures as text, several per line, and the names of
+// those that are not available.
 func kernelView(i tcpinfo.Info, err error) string {
 	switch {
 	case errors.Is(err, net.ErrClosed):
@@ -287,7 +290,8 @@ func kernelView(i tcpinfo.Info, err error) string {
 	return b.String()
 }
 
-// A figure is a value of the kernel as text. The value is empty if the kernel did not report it.
+// A figure is a value of the kernel as text. The value is empty if the kernel did not
+// report it.
 type figure struct{ name, value string }
 
 func of[T any](name, format string, value *T) figure {

@@ -206,8 +206,8 @@ func TestLadderIsBounded(t *testing.T) {
 	}
 }
 
-// If a connection was not the first attempt, its time is that of all attempts, and there is no SYN
-// at an unknown time.
+// If a connection was not the first attempt, its time is that of all attempts, and there
+// is no SYN at an unknown time.
 func TestStepsOfSeveralAddresses(t *testing.T) {
 	first, second := netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.1")
 	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000}

@@ -42,7 +42,8 @@ func failure(err error) string { return fmt.Sprintf("bothends: %s\n", ErrorText(
 // goroutine has closed the connection. Such connections do not overlap for the client.
 const patience = 100 * time.Millisecond
 
-// mostKept is the maximum number of octets in waiting lines. At this limit the waiting ends.
+// mostKept is the maximum number of octets in waiting lines. At this limit the waiting
+// ends.
 const mostKept = 1 << 20
 
 // A Server writes the transcript of a server. NewServer creates a Server.

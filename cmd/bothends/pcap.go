@@ -164,9 +164,10 @@ func (p *pcap) ladder(ascii bool) *transcript.Ladder {
 }
 
 // segmentLadder returns a ladder of the connection that was established, or else of the
-// last attempt. Of other attempts, such as those to other addresses of a name, it shows only
-// the SYN. Sequence numbers are relative to the first one of each end. Wireshark differs if
-// an end has sent no SYN: it shows the RST of a refused connection with number 1.
+// last attempt. Of other attempts, such as those to other addresses of a name, it shows
+// only the SYN. Sequence numbers are relative to the first one of each end. Wireshark
+// differs if an end has sent no SYN: it shows the RST of a refused connection with
+// number 1.
 func segmentLadder(all []capture.Segment, ascii bool) *transcript.Ladder {
 	client, server := drawn(all)
 	if !client.IsValid() {

@@ -1,10 +1,10 @@
 // Package capture records the packets of the TCP connections that this process
 // makes, for Wireshark, tshark and a ladder diagram. It records no other packets.
 //
-// It captures TCP directly on IPv4 or IPv6, as this system sends and receives it. It does not
-// capture TCP in a tunnel, or after IPv6 extension headers (except the one that
-// Linux adds to a segment of more than 64 KiB), or a connection to whose peer
-// this system assigns another address or port (NAT).
+// It captures TCP directly on IPv4 or IPv6, as this system sends and receives it. It
+// does not capture TCP in a tunnel, or after IPv6 extension headers (except the one that
+// Linux adds to a segment of more than 64 KiB), or a connection to whose peer this
+// system assigns another address or port (NAT).
 package capture
 
 import (
@@ -13,7 +13,8 @@ import (
 	"net/netip"
 )
 
-// Options contains the options of a capture. The zero value means whole packets from any source.
+// Options contains the options of a capture. The zero value means whole packets from any
+// source.
 type Options struct {
 	// SnapLen is the number of octets of each packet in the file. If 0 or negative, it
 	// is 256 KiB, the maximum that Wireshark reads. Segments always contain their full

@@ -36,8 +36,8 @@ type Capture struct {
 
 const (
 	memory = 64 << 20
-	// mostSnapLen is the limit of Wireshark, which rejects a file with a longer packet. Such
-	// packets exist only if the limits of Linux were raised.
+	// mostSnapLen is the limit of Wireshark, which rejects a file with a longer packet.
+	// Such packets exist only if the limits of Linux were raised.
 	mostSnapLen = 256 << 10
 )
 
@@ -76,9 +76,9 @@ func program() string {
 	return os.Args[0]
 }
 
-// Control is the Control of a net.Dialer. The connection that the dialer makes
-// is captured. It binds the socket, so that its port is known before the first
-// packet. Control returns an error only if Source cannot be bound. If the connection cannot be
+// Control is the Control of a net.Dialer. The connection that the dialer makes is
+// captured. It binds the socket, so that its port is known before the first packet.
+// Control returns an error only if Source cannot be bound. If the connection cannot be
 // captured, Finish returns the error.
 func (c *Capture) Control(network, address string, conn syscall.RawConn) error {
 	if !strings.HasPrefix(network, "tcp") {
@@ -193,10 +193,10 @@ func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Finish waits until the packets show that the connections have ended, or
-// until ctx ends. A connection has ended after the acknowledgments of both FINs, or after RST. Then it stops
-// capturing. The error is nil if the capture is complete. If packets
-// are missing, it is a LostError. Segments and Save work in either case.
+// Finish waits until the packets show that the connections have ended, or until ctx
+// ends. A connection has ended after the acknowledgments of both FINs, or after RST.
+// Then it stops capturing. The error is nil if the capture is complete. If packets are
+// missing, it is a LostError. Segments and Save work in either case.
 func (c *Capture) Finish(ctx context.Context) error {
 	c.mu.Lock()
 	taps := c.taps
@@ -236,8 +236,8 @@ func (c *Capture) Segments() []Segment {
 	return segments
 }
 
-// packets returns the packets of all connections. Within a connection they are in the kernel's order, and
-// by time between them.
+// packets returns the packets of all connections. Within a connection they are in the
+// kernel's order, and by time between them.
 func (c *Capture) packets() []packet {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -47,7 +47,8 @@ func filter(local, peer netip.AddrPort, octets uint32) []bpf.Instruction {
 	return append(program, bpf.RetConstant{Val: 0})
 }
 
-// pass returns instructions that accept a packet that passes all checks. Other packets continue after them.
+// pass returns instructions that accept a packet that passes all checks. Other packets
+// continue after them.
 func pass(checks []check, octets uint32) []bpf.Instruction {
 	end := 1
 	for _, c := range checks {

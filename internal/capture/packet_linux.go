@@ -105,7 +105,8 @@ func distinct(packets []packet) []packet {
 		if p.Sent {
 			iface, end = sent, p.Src
 		}
-		// A packet with the same ports and another address belongs to a forwarded connection.
+		// A packet with the same ports and another address belongs to a forwarded
+		// connection.
 		if p.iface == iface && (sent == 0 || end.Addr() == local) {
 			kept = append(kept, p)
 		}

@@ -163,9 +163,9 @@ func ancillary(oob []byte) (at time.Time, size int) {
 	return at, size
 }
 
-// catchUp reads the packets that have arrived, and reports whether there is an end to wait for. The
-// kernel passes a packet to taps before TCP processes it, so a connection that was
-// made has packets here by now.
+// catchUp reads the packets that have arrived, and reports whether there is an end to
+// wait for. The kernel passes a packet to taps before TCP processes it, so a connection
+// that was made has packets here by now.
 func (t *tap) catchUp() (wait bool) {
 	if err := control(t.raw, t.drain); err != nil {
 		t.c.fail(t.peer, err)

@@ -10,7 +10,8 @@ import (
 	"slices"
 )
 
-// ErrNotAvailable is returned if this system has no such table or does not allow reading it.
+// ErrNotAvailable is returned if this system has no such table or does not allow reading
+// it.
 var ErrNotAvailable = errors.New("the kernel's table of sockets is not available")
 
 // A Socket is a row of the kernel's table. Addresses have no zone, and an IPv4

@@ -27,7 +27,8 @@ type Info struct {
 	Unread            *int           `json:"receive_queue_octets,omitempty"` // octets in the receive queue
 }
 
-// Read returns the data about conn, or the TCP connection below it (NetConn). It must be open.
+// Read returns the data about conn, or the TCP connection below it (NetConn). It must be
+// open.
 func Read(conn net.Conn) (Info, error) {
 	for {
 		if c, ok := conn.(syscall.Conn); ok {
