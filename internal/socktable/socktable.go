@@ -17,7 +17,7 @@ var ErrNotAvailable = errors.New("the kernel's table of sockets is not available
 // A Socket is a row of the kernel's table. Addresses have no zone, and an IPv4
 // address is one, whatever the family of its socket.
 type Socket struct {
-	State  string         // as netstat names it: LISTEN, ESTABLISHED; CLOSE is bound only, which not every Linux tells
+	State  string         // as netstat names it: LISTEN, ESTABLISHED; CLOSE means only bound, which not every Linux reports
 	Local  netip.AddrPort // of a socket that is bound to all addresses: 0.0.0.0 or ::
 	Peer   netip.AddrPort // of a listener: port 0
 	Unread uint32         // octets in the receive queue; of a listener: connections that wait for accept
