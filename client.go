@@ -17,43 +17,43 @@ import (
 	"github.com/bothends/bothends/internal/tcpconn"
 )
 
-// A Client makes exchanges, each on a connection of its own. The zero value
-// expects a reply of sixteen octets within ten seconds. Its methods may be called
-// from several goroutines; its fields must not be changed meanwhile.
+// A Client makes exchanges. The zero value is ready to use: it reads a reply of 16
+// octets and has a time limit of 10 seconds. Its methods may be called from several
+// goroutines concurrently. Do not change the fields during a call.
 type Client struct {
 	// Network is "tcp", "tcp4", "tcp6" or "unix". If empty, it is "tcp". With "unix",
 	// addr is a path.
 	Network string
 
-	// Dial opens a connection on Network to addr, which may then have any form. If Dial
-	// is nil, the function [Dial] is used, with a zero net.Dialer. The Trace's Resolved
-	// is called when a net.Dialer or net.Resolver looks a name up under the context
-	// given.
+	// Dial opens a connection on Network to addr. If Dial is set, addr may have any
+	// form. If Dial is nil, the function [Dial] is used, with a zero net.Dialer. The
+	// Trace's Resolved is called when a net.Dialer or net.Resolver looks up a name with
+	// the context that Dial receives.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// TLS, if not nil, secures the connection before the message is sent. Its
-	// ServerName defaults to the host in addr.
+	// TLS, if not nil, is used for a TLS handshake before the request is sent. If its
+	// ServerName is empty, it is the host in addr.
 	TLS *tls.Config
 
-	// ReplySize is the octets of a reply. 0 means 16; negative means that no
-	// reply is expected, and none read.
+	// ReplySize is the length of a reply in octets. If 0, it is 16. If negative, there
+	// is no reply and the client does not read.
 	ReplySize int
 
-	// Expect, if not nil, is the only reply that is right: any other is a
-	// *MismatchError. It does not change ReplySize.
+	// Expect, if not nil, is the expected reply. Any other reply is a *MismatchError.
+	// Expect does not change ReplySize.
 	Expect []byte
 
-	// Timeout is for one whole exchange, from looking up the name to the last
-	// octet of the reply. 0 means 10 s; negative means none but ctx's own.
+	// Timeout is the time limit for one exchange, from name resolution to the last
+	// octet of the reply. If 0, it is 10 seconds. If negative, only ctx limits the time.
 	Timeout time.Duration
 }
 
 // Exchange connects to addr, such as host:port, sends the request, reads the reply and
-// closes. An empty request is not sent at all.
+// closes the connection. An empty request is not sent.
 //
-// The error is an *[ExchangeError] with the step that failed, or a
-// *[MismatchError] together with the reply; [Classify] gives its Outcome. When ctx
-// ends, the exchange stops where it is, and the error wraps its cause.
+// The error is an *[ExchangeError] with the step that failed, or a *[MismatchError].
+// With a MismatchError, the reply is returned as well. [Classify] returns the Outcome of
+// the error. If ctx ends, the exchange stops and the error wraps the cause of ctx.
 func (c *Client) Exchange(ctx context.Context, addr string, request []byte) (reply []byte, err error) {
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
@@ -65,22 +65,23 @@ func (c *Client) Exchange(ctx context.Context, addr string, request []byte) (rep
 	return conn.exchange(ctx, request)
 }
 
-// Connect opens a connection to addr, for any number of exchanges: it looks up the name,
-// connects, and makes the TLS handshake, all within Timeout. Close the connection after
-// use. The Trace of ctx reports what happens on the connection until then.
+// Connect opens a connection to addr for any number of exchanges: it looks up the name,
+// connects, and makes the TLS handshake. Timeout is the time limit for all of it. Close
+// the connection after use. The Trace of ctx receives all events of the connection.
 //
-// The error is an *[ExchangeError] with the step that failed. Then Done has been called.
+// The error is an *[ExchangeError] with the step that failed. In this case the Trace's
+// Done has been called.
 func (c *Client) Connect(ctx context.Context, addr string) (*Conn, error) {
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
 	conn, err := c.connect(ctx, addr)
 	if err == nil {
-		conn.conn.SetDeadline(time.Time{}) // ctx may have ended at the last moment
+		conn.conn.SetDeadline(time.Time{}) // the end of ctx may have set a deadline
 	}
 	return conn, err
 }
 
-// limit returns a context that ends when Timeout has passed.
+// limit returns a context that ends after Timeout.
 func (c *Client) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	if timeout := orDefault(c.Timeout, DefaultTimeout); timeout > 0 {
 		return context.WithTimeout(ctx, timeout)
@@ -104,9 +105,8 @@ func (c *Client) connect(ctx context.Context, addr string) (*Conn, error) {
 	return conn, nil
 }
 
-// dial resolves and connects. It calls the hook for the connection itself, and not
-// where net calls back, because net also calls back for an attempt that has lost its
-// race.
+// dial looks up the name and connects. It calls the Connected hook itself and does not
+// use the callback of net, because net also calls it for attempts that are not used.
 func (c *Conn) dial(ctx context.Context, addr string) error {
 	dial := c.client.Dial
 	if dial == nil {
@@ -154,8 +154,8 @@ func (c *Conn) secured(h Handshake) {
 	tell(c.trace.Secured, h)
 }
 
-// hostOf returns the host that may be looked up before connecting to addr, and "" if
-// there is none, as in the address of a Unix socket.
+// hostOf returns the host in addr, which may be a name to look up. It returns "" if there
+// is none, as in the address of a Unix socket.
 func hostOf(network, addr string) (host string, err error) {
 	if strings.HasPrefix(network, "tcp") {
 		host, _, err = net.SplitHostPort(addr)
@@ -163,8 +163,8 @@ func hostOf(network, addr string) (host string, err error) {
 	return host, err
 }
 
-// connectError names the step that failed, and the address behind the name. With a
-// source address, connecting includes bind.
+// connectError returns the ExchangeError of a failed Dial. It contains the IP address if
+// err does, and the step "bind" if binding to the source address failed.
 func connectError(addr string, err error) error {
 	var op *net.OpError
 	var call *os.SyscallError
@@ -184,19 +184,19 @@ func connectError(addr string, err error) error {
 	return &ExchangeError{"connect", addr, err}
 }
 
-// resolving calls a Trace's Resolved for what Dial looks up. Dial may do that in
-// several goroutines, and leave some of them behind when it returns. So the hook is
-// called by one at a time, and by none after stop.
+// resolving calls a Trace's Resolved when Dial looks up a name. Dial may do this in
+// several goroutines, and some may continue after it returns. The hook is called by one
+// goroutine at a time, and is not called after stop.
 type resolving struct {
 	host     string
 	resolved func(Resolution)
 
 	mu      sync.Mutex
 	stopped bool
-	start   time.Time // of the look-up, and then of connecting
+	start   time.Time // of the lookup, and then of connecting
 }
 
-// watch returns the context for Dial. An address needs no look-up.
+// watch returns the context for Dial. If host is an IP address, there is no lookup.
 func (r *resolving) watch(ctx context.Context) context.Context {
 	if _, err := netip.ParseAddr(r.host); err == nil || r.host == "" {
 		return ctx
@@ -214,7 +214,7 @@ func (r *resolving) done(info httptrace.DNSDoneInfo) {
 	r.start = time.Now()
 }
 
-// stop ends the calls, and returns when connecting started.
+// stop ends the calls and returns the time when connecting started.
 func (r *resolving) stop() (start time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -222,8 +222,8 @@ func (r *resolving) stop() (start time.Time) {
 	return r.start
 }
 
-// secure makes the TLS handshake, if the client has TLS, or if Dial returned a TLS
-// connection.
+// secure makes the TLS handshake if the client has a TLS configuration or if Dial
+// returned a TLS connection.
 func (c *Conn) secure(ctx context.Context, addr string) error {
 	below := c.conn
 	secured, _ := tcpconn.Find[*tls.Conn](below)

@@ -20,8 +20,8 @@ import (
 	"github.com/bothends/bothends/memnet"
 )
 
-// A reply cut after n octets by FIN and RST of the kernel: the outcome, the count,
-// and that the next exchange works.
+// A reply is cut after n octets by FIN or RST of the kernel. The test checks the
+// outcome, the number of octets, and that the next exchange works.
 func TestReplyCutAnywhere(t *testing.T) {
 	ln := loopback(t)
 	type plan struct {
@@ -113,7 +113,7 @@ func TestCancelInTheMiddle(t *testing.T) {
 	}
 }
 
-// The kernel's own way of cutting a blocked send: the peer never reads.
+// The peer never reads, so send blocks until the timeout.
 func TestTimeoutWhileSending(t *testing.T) {
 	ln := loopback(t)
 	c := &bothends.Client{Timeout: 50 * time.Millisecond}
@@ -141,7 +141,7 @@ func TestExpectAndSizes(t *testing.T) {
 	c.Expect = []byte(farewell)
 	mustExchange(t, c, "localhost:1060")
 
-	// A server that only greets, and a client that only tells.
+	// A server without a request, and a client without a reply.
 	greeter := memnet.Listen()
 	serve(t, &bothends.Server{MessageSize: -1}, greeter)
 	if reply, err := memClient(greeter).Exchange(t.Context(), "localhost:1060", nil); string(reply) != farewell || err != nil {
@@ -155,7 +155,7 @@ func TestExpectAndSizes(t *testing.T) {
 	}
 }
 
-// events writes down what a Trace is told.
+// events returns a Trace that records each call of its hooks.
 func events(list *[]string) *bothends.Trace {
 	add := func(format string) { *list = append(*list, format) }
 	return &bothends.Trace{
@@ -205,7 +205,7 @@ func TestTraceOfBothEnds(t *testing.T) {
 	}
 }
 
-// pieces takes one octet, then two at a time, and says so, as a kernel may.
+// pieces writes 1 octet in the first call and 2 in each later one, as a kernel may.
 type pieces struct{ *memnet.Conn }
 
 func (p pieces) Write(b []byte) (int, error) {
@@ -321,7 +321,7 @@ func TestTLSBothEnds(t *testing.T) {
 	}
 }
 
-// TLS 1.3: the server turns the client's certificate away after the client has
+// With TLS 1.3, the server rejects the client's certificate after the client has
 // finished its handshake, so the alert arrives where the reply should.
 func TestTLSAlertInsteadOfReply(t *testing.T) {
 	cert, pool := certificate(t)
@@ -369,7 +369,7 @@ func TestTimingOfBothEnds(t *testing.T) {
 	})
 }
 
-// slowWriter needs a second for each half of a message.
+// slowWriter takes 1 s for each half of a message.
 type slowWriter struct{ net.Conn }
 
 func (w slowWriter) Write(p []byte) (int, error) {
@@ -449,7 +449,8 @@ func TestConnectWithNoAddressToSpare(t *testing.T) {
 	}
 }
 
-// The cause of a context is the caller's own word; the outcome is what ended it.
+// The cause of a context comes from the caller. The outcome depends on how the context
+// ended.
 func TestCausesAreNotClassified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, cause := range []error{bothends.ErrDenied, bothends.ErrServerClosed, context.Canceled, io.EOF} {
@@ -470,8 +471,8 @@ func TestCausesAreNotClassified(t *testing.T) {
 	})
 }
 
-// A server that turns a client's certificate away while a large request is on its
-// way: the alert arrives, not the RST of a socket closed with unread input.
+// The server rejects the client's certificate while a large request is on its
+// way. The client receives the alert, and not the RST of a socket closed with unread input.
 func TestTLSAlertDuringALargeRequest(t *testing.T) {
 	cert, pool := certificate(t)
 	ln := loopback(t)
@@ -487,7 +488,7 @@ func TestTLSAlertDuringALargeRequest(t *testing.T) {
 	}
 }
 
-// What crypto/tls wraps does not name the peer twice.
+// The text of an error that crypto/tls wraps does not contain the peer twice.
 func TestTLSErrorNamesThePeerOnce(t *testing.T) {
 	cert, pool := certificate(t)
 	ln := loopback(t)
@@ -508,7 +509,7 @@ func TestTLSErrorNamesThePeerOnce(t *testing.T) {
 	}
 }
 
-// A Timing may serve one connection after another.
+// A Timing may be used for successive connections.
 func TestTimingAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := memnet.Listen()
@@ -549,7 +550,7 @@ func TestTimingOfAReplyThatFails(t *testing.T) {
 	})
 }
 
-// A port that connects to itself is no server.
+// A connection of a port to itself is refused.
 func TestSelfConnect(t *testing.T) {
 	ln := loopback(t)
 	addr := ln.Addr()
@@ -561,8 +562,8 @@ func TestSelfConnect(t *testing.T) {
 	}
 }
 
-// Addresses that are equal are a connection to oneself in TCP alone: the ends of a
-// net.Pipe, and of a Unix socket without names, have one address.
+// Equal addresses mean a connection to itself only in TCP. The ends of a
+// net.Pipe, and of a Unix socket without names, have equal addresses.
 func TestDialOfOtherNetworks(t *testing.T) {
 	for name, dial := range map[string]func() (near, far net.Conn){
 		"net.Pipe":               net.Pipe,
@@ -612,12 +613,12 @@ type addressed struct {
 func (a addressed) LocalAddr() net.Addr  { return a.addr }
 func (a addressed) RemoteAddr() net.Addr { return a.addr }
 
-// A Dial that looks names up in the background: Resolved is called by one goroutine at a
-// time, at the same time as no other hook, and not after Done.
+// Dial looks up names in other goroutines. Resolved is called by one goroutine at a
+// time, never concurrently with another hook, and not after Done.
 func TestResolvedInTheBackground(t *testing.T) {
 	ln := memnet.Listen()
 	serve(t, new(bothends.Server), ln)
-	var list []string // without a lock: the race detector sees what is concurrent
+	var list []string // without a lock, so that the race detector finds concurrent calls
 	var looksUp sync.WaitGroup
 	left, finish := make(chan struct{}), make(chan struct{})
 	c := &bothends.Client{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -625,7 +626,7 @@ func TestResolvedInTheBackground(t *testing.T) {
 		looksUp.Go(lookUp)
 		looksUp.Go(lookUp)
 		looksUp.Wait()
-		looksUp.Go(func() { // left behind by Dial
+		looksUp.Go(func() { // continues after Dial returns
 			<-left
 			lookUp()
 		})
@@ -647,7 +648,7 @@ func TestResolvedInTheBackground(t *testing.T) {
 	}
 }
 
-// A source address that cannot be bound is not an error of connect.
+// If the source address cannot be bound, the step of the error is bind, not connect.
 func TestBindThatFails(t *testing.T) {
 	ln := loopback(t)
 	d := net.Dialer{LocalAddr: ln.Addr()}

@@ -7,29 +7,30 @@ import (
 	"time"
 )
 
-// A Conn is a client's connection, for one exchange after another. [Client.Connect]
-// returns one. Its methods must not be called concurrently; to stop an exchange, cancel
+// A Conn is a client's connection for one or more exchanges. It is returned by
+// [Client.Connect]. Do not call its methods concurrently. To stop an exchange, cancel
 // its context.
 type Conn struct {
-	client Client   // as it was when it connected
-	conn   net.Conn // the *tls.Conn, if there is one
+	client Client   // a copy, made by Connect
+	conn   net.Conn // a *tls.Conn if there is TLS
 	trace  *Trace
 	clock  clock
 
 	err    error // of the last exchange
-	broken error // the same, if there can be no other exchange
+	broken error // the error after which no further exchange is possible
 	closed bool
 }
 
-// Exchange sends the request and reads the reply. An empty request is not sent at all.
-// [Client.Timeout] is the time limit of each exchange. When Exchange returns, it has
-// left no deadline and no timer behind. When ctx ends, the exchange stops where it is,
-// and the error wraps the cause.
+// Exchange sends the request and reads the reply. An empty request is not sent.
+// [Client.Timeout] is the time limit of each exchange. When Exchange returns, the
+// connection has no deadline. If ctx ends, the exchange stops and the error wraps the
+// cause of ctx.
 //
-// The error is an *[ExchangeError] with the step that failed, or a *[MismatchError]
-// together with the reply; [Classify] returns its Outcome. After an ExchangeError there
-// can be no other exchange on the connection, because the rest of the reply may still
-// arrive. Exchange then returns an error that wraps [net.ErrClosed].
+// The error is an *[ExchangeError] with the step that failed, or a *[MismatchError].
+// With a MismatchError, the reply is returned as well. [Classify] returns the Outcome of
+// the error. After an ExchangeError the connection cannot be used again, because the
+// rest of the reply may still arrive. Exchange then returns an error that wraps
+// [net.ErrClosed].
 func (c *Conn) Exchange(ctx context.Context, request []byte) (reply []byte, err error) {
 	if c.broken != nil || c.closed {
 		return nil, &ExchangeError{"send", peerOf(c.conn), net.ErrClosed}
@@ -44,7 +45,8 @@ func (c *Conn) Exchange(ctx context.Context, request []byte) (reply []byte, err 
 	return reply, err
 }
 
-// exchange is Exchange without the time limit. After it the deadline may be in the past.
+// exchange is Exchange without the time limit. When it returns, the deadline may be in
+// the past.
 func (c *Conn) exchange(ctx context.Context, request []byte) (reply []byte, err error) {
 	defer wakeAtEnd(ctx, c.conn)()
 	reply, err = c.talk(ctx, request)
@@ -86,12 +88,12 @@ func (c *Conn) received(t Transfer) {
 	tell(c.trace.Received, t)
 }
 
-// NetConn returns the connection: a *[tls.Conn] if the Client has TLS. Do not read from
-// it, write to it, or set its deadlines during an exchange.
+// NetConn returns the underlying connection. It is a *[tls.Conn] if the Client has TLS.
+// Do not read from it, write to it, or set its deadlines during an exchange.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 
-// Close closes the connection, and ends its Trace: Done gets the error of the last
-// exchange, or nil. A second Close has no effect and returns nil.
+// Close closes the connection and calls the Trace's Done with the error of the last
+// exchange, or nil. A second Close has no effect. It always returns nil.
 func (c *Conn) Close() error {
 	if c.closed {
 		return nil

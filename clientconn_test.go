@@ -16,7 +16,7 @@ import (
 	"github.com/bothends/bothends/memnet"
 )
 
-// echo answers with the request, except the fourth time: then it does not answer.
+// echo replies with the request. The fourth time it does not reply.
 func echo() func(context.Context, *bothends.Request) ([]byte, error) {
 	replies := 0
 	return func(ctx context.Context, r *bothends.Request) ([]byte, error) {
@@ -27,7 +27,7 @@ func echo() func(context.Context, *bothends.Request) ([]byte, error) {
 	}
 }
 
-// Each exchange of a connection has a deadline and a result; hooks come in order, and
+// Each exchange of a connection has a deadline and a result. Hooks are called in order, and
 // Done once, after Close.
 func TestConn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestConn(t *testing.T) {
 	})
 }
 
-// Exchanged has the phases of its exchange, at both ends.
+// At both ends, Exchanged receives the phases of its exchange.
 func TestPhasesOfEachExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := memnet.Listen()
@@ -131,7 +131,7 @@ func TestPhasesOfEachExchange(t *testing.T) {
 	})
 }
 
-// The end of the context ends the exchange with its cause.
+// When the context ends, the exchange ends, and its error wraps the cause.
 func TestConnExchangeCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := memnet.Listen()
@@ -159,7 +159,7 @@ func TestConnExchangeCanceled(t *testing.T) {
 	})
 }
 
-// slowToEnd is a connection on which it takes a second to set a deadline in the past.
+// slowToEnd is a connection on which setting a deadline in the past takes 1 s.
 // If an exchange does not wait for that, it ends the next exchange.
 type slowToEnd struct{ *memnet.Conn }
 
@@ -206,7 +206,7 @@ func TestConnLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// A tap is a connection that keeps a copy of what goes over the wire.
+// A tap is a connection that keeps a copy of the octets that it transfers.
 type tap struct {
 	net.Conn
 	mu   sync.Mutex
@@ -230,7 +230,7 @@ func (t *tap) note(p []byte) {
 	t.seen.Write(p)
 }
 
-// Two exchanges on one TLS connection, whether Client.TLS or Dial makes it: nothing is
+// Two exchanges on one TLS connection, made by Client.TLS or by Dial. Nothing is
 // sent in plain text, and the handshake is reported once.
 func TestConnOverTLS(t *testing.T) {
 	cert, pool := certificate(t)
@@ -306,7 +306,7 @@ func closed() *memnet.Listener {
 	return ln
 }
 
-// Over a Unix socket, with and without TLS.
+// Exchanges work over a Unix socket, with and without TLS.
 func TestUnixSocket(t *testing.T) {
 	cert, pool := certificate(t)
 	for _, secure := range []bool{false, true} {

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// corkTCP sets TCP_CORK: no segment that is not full leaves before the FIN, or
-// 200 ms (tcp(7)).
+// corkTCP sets TCP_CORK. The kernel then sends no partial segment until the FIN, or
+// until 200 ms have passed (tcp(7)).
 func corkTCP(conn *net.TCPConn) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

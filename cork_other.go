@@ -4,5 +4,5 @@ package bothends
 
 import "net"
 
-// corkTCP does nothing here: the reply and the FIN are two segments.
+// corkTCP does nothing on this system. The reply and the FIN are two segments.
 func corkTCP(*net.TCPConn) {}

@@ -16,14 +16,14 @@ import (
 	"github.com/bothends/bothends"
 )
 
-// Ten thousand connections, cut, reset, silent or whole, at random places: each
-// one accepted ends in exactly one outcome, the outcomes are what the peers did,
-// and nothing is left.
+// The test makes 10,000 connections that are closed, reset, silent or complete at
+// random. Each accepted connection has exactly one outcome, the outcomes are those that
+// the peers caused, and no goroutine or descriptor is left.
 func TestEveryConnectionIsCounted(t *testing.T) {
 	const total, workers = 10_000, 100
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	ln := loopback(t)
-	dial(t, ln).Close() // what the runtime itself opens for the first connection
+	dial(t, ln).Close() // the runtime opens descriptors for the first connection
 	if conn, err := ln.Accept(); err == nil {
 		conn.Close()
 	}
@@ -86,8 +86,8 @@ func TestEveryConnectionIsCounted(t *testing.T) {
 	}
 }
 
-// watchStats looks at the server's Stats until the function that it returns is called:
-// in each snapshot the numbers must add up.
+// watchStats checks the server's Stats until the function that it returns is called.
+// In each snapshot, Accepted must be the sum of Ended and Open.
 func watchStats(t *testing.T, s *bothends.Server) (stop func()) {
 	done := make(chan struct{})
 	var watching sync.WaitGroup
@@ -112,7 +112,7 @@ func watchStats(t *testing.T, s *bothends.Server) (stop func()) {
 	}
 }
 
-// misbehave makes one connection and tells what the server must make of it.
+// misbehave makes one connection and returns the expected outcome.
 func misbehave(t *testing.T, addr string, random *rand.Rand) bothends.Outcome {
 	dialed, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -137,12 +137,12 @@ func misbehave(t *testing.T, addr string, random *rand.Rand) bothends.Outcome {
 		return bothends.Reset
 	case 4:
 		conn.Write([]byte(sixteen[:n]))
-		io.Copy(io.Discard, conn) // until the server gives up
+		io.Copy(io.Discard, conn) // until the server closes
 		return bothends.Timeout
 	case 5, 6:
 		conn.Write([]byte(sixteen[:n]))
 		conn.Write([]byte(sixteen[n:]))
-		conn.SetLinger(0) // gone without its reply; the server has the whole request
+		conn.SetLinger(0) // reset without reading the reply; the server has the whole request
 		io.ReadFull(conn, make([]byte, 16))
 		return bothends.OK
 	}

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// attemptDelay is how long an attempt to connect is alone before the next address is
-// tried as well (RFC 8305, section 5).
+// attemptDelay is the time between the start of an attempt to connect and the start of
+// the next one (RFC 8305, section 5).
 const attemptDelay = 250 * time.Millisecond
 
-// Dial connects to addr, a host:port, with d. If the host is a name, Dial tries all its
-// addresses until one of them has answered. The next attempt starts when one has
-// failed, or after 250 ms, or earlier if ctx ends soon. In contrast, d.DialContext may
-// spend all the time on a first address that does not answer. If d.LocalAddr has a
-// port, the attempts cannot overlap, and they share the time that ctx leaves.
+// Dial uses d to connect to addr, a host:port. If the host is a name, Dial tries all its
+// addresses until one answers. The next attempt starts when one has failed, or after
+// 250 ms, or earlier if ctx ends soon. In contrast, d.DialContext may use all the time
+// for a first address that does not answer. If d.LocalAddr has a port, the attempts
+// cannot overlap. They then divide the time until ctx ends.
 //
-// The error is that of the first address. d.Timeout and d.Deadline apply to each
-// attempt; d.FallbackDelay is not used.
+// If all attempts fail, Dial returns the error for the first address. d.Timeout and
+// d.Deadline apply to each attempt. d.FallbackDelay is not used.
 func Dial(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if _, noIP := netip.ParseAddr(host); err != nil || noIP == nil || host == "" {
@@ -39,8 +39,8 @@ func Dial(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, e
 	return r.run(ctx)
 }
 
-// lookUp returns the addresses of a name that network and the local address allow. There
-// is at least one, unless there is an error.
+// lookUp returns the addresses of a name that network and the local address allow. If err
+// is nil, there is at least one.
 func lookUp(ctx context.Context, r *net.Resolver, network, host string, local *net.TCPAddr) (ips []netip.Addr, err error) {
 	if r == nil {
 		r = net.DefaultResolver
@@ -50,7 +50,7 @@ func lookUp(ctx context.Context, r *net.Resolver, network, host string, local *n
 		is4 := local.IP.To4() != nil
 		want4, want6 = want4 && is4, want6 && !is4
 	}
-	if !want6 { // without a query for the others
+	if !want6 { // no query for IPv6 addresses
 		ips, err = r.LookupNetIP(ctx, "ip4", host)
 	} else { // LookupNetIP loses zones
 		var all []net.IPAddr
@@ -72,7 +72,8 @@ func lookUp(ctx context.Context, r *net.Resolver, network, host string, local *n
 	return usable, nil
 }
 
-// alternating lets the families take turns, and keeps the order within each.
+// alternating returns ips with IPv4 and IPv6 addresses in alternation. The order within
+// each family does not change.
 func alternating(ips []netip.Addr) []netip.Addr {
 	var first, second, mixed []netip.Addr
 	for _, ip := range ips {
@@ -93,7 +94,7 @@ func alternating(ips []netip.Addr) []netip.Addr {
 	return mixed
 }
 
-// A race is the attempts to connect to one of several addresses.
+// A race is a set of concurrent attempts to connect to one of several addresses.
 type race struct {
 	network string
 	addrs   []string
@@ -103,7 +104,7 @@ type race struct {
 	results        chan attempt
 }
 
-// An attempt is the end of one.
+// An attempt is the result of one attempt to connect.
 type attempt struct {
 	number int
 	conn   net.Conn
@@ -136,7 +137,8 @@ func (r *race) run(ctx context.Context) (net.Conn, error) {
 	return nil, first
 }
 
-// delay is the time between two attempts: all of them have a share of what ctx leaves.
+// delay returns the time between two attempts. It is short enough that all of them can
+// start before ctx ends.
 func (r *race) delay(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(attemptDelay, time.Until(deadline)/time.Duration(len(r.addrs)+1))
@@ -144,7 +146,7 @@ func (r *race) delay(ctx context.Context) time.Duration {
 	return attemptDelay
 }
 
-// start starts the next attempt, if there is one.
+// start starts the next attempt if there is one.
 func (r *race) start(ctx context.Context) {
 	number := r.started
 	if number == len(r.addrs) {
@@ -157,7 +159,7 @@ func (r *race) start(ctx context.Context) {
 	}()
 }
 
-// finish waits for the attempts that have lost, and closes what they have connected.
+// finish waits for the other attempts and closes their connections.
 func (r *race) finish() {
 	for ; r.ended < r.started; r.ended++ {
 		if a := <-r.results; a.conn != nil {
@@ -166,7 +168,7 @@ func (r *race) finish() {
 	}
 }
 
-// oneByOne makes the attempts one after the other.
+// oneByOne makes the attempts sequentially.
 func (r *race) oneByOne(ctx context.Context) (conn net.Conn, first error) {
 	for i, addr := range r.addrs {
 		limited, cancel := ctx, context.CancelFunc(func() {})

@@ -16,7 +16,7 @@ import (
 	"github.com/bothends/bothends"
 )
 
-// The first address of a name does not answer, and the second one does: a short timeout
+// The first address of a name does not answer, and the second one does. A short timeout
 // is enough for both.
 func TestSecondAddressOfAName(t *testing.T) {
 	ln := loopback(t)
@@ -49,8 +49,8 @@ func TestSecondAddressOfAName(t *testing.T) {
 	}
 }
 
-// If no address answers, the error is the first one's, and it is a timeout only if that
-// is what the first one's was.
+// If no address answers, Dial returns the first error. It is a timeout only if the
+// first error was.
 func TestNoAddressOfANameAnswers(t *testing.T) {
 	ln := loopback(t)
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
@@ -63,7 +63,7 @@ func TestNoAddressOfANameAnswers(t *testing.T) {
 		{[]string{"127.0.0.1", "127.0.0.3"}, bothends.Refused},
 		{[]string{"127.0.0.1", "127.0.0.2"}, bothends.Refused},
 		{[]string{"127.0.0.2", "127.0.0.1"}, bothends.Timeout},
-		{[]string{"::1"}, bothends.Unreachable}, // and IPv4 is asked for
+		{[]string{"::1"}, bothends.Unreachable}, // with an IPv4 network
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
@@ -74,7 +74,7 @@ func TestNoAddressOfANameAnswers(t *testing.T) {
 	}
 }
 
-// silent listens at addr with a full queue: the kernel drops each SYN (listen(2)).
+// silent listens at addr with a full queue, so the kernel drops each SYN (listen(2)).
 func silent(t *testing.T, addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", addr)
@@ -99,8 +99,8 @@ func freePort(t *testing.T) int {
 	return ln.Addr().(*net.TCPAddr).Port
 }
 
-// resolver returns a Resolver that answers each query with those of the addresses that
-// have its type. It does so on a pipe, as a server of DNS over TCP does.
+// resolver returns a Resolver that answers each query with the addresses that
+// have the type of the query. It uses DNS over TCP on a pipe.
 func resolver(addrs ...string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()

@@ -1,42 +1,42 @@
-// Package bothends runs both ends of a fixed-length exchange over TCP and tells
-// what happened at each step.
+// Package bothends implements both ends of a fixed-length exchange over TCP and
+// reports what happens at each step. If a message does not arrive completely, the
+// error contains the number of octets that arrived.
 //
-// A client connects, sends one message, reads one reply of an agreed length,
-// and both ends close. TCP is a stream of octets (RFC 9293, section 3.8): it may
-// cut a message into any pieces, delay them, or break off between two of them.
-// The package gets the message right in every case, and says how far it got
-// when there is no message to be had.
+// In an exchange, the client connects, sends a request, and reads a reply whose
+// length both ends know. Then both ends close the connection. TCP is a stream of
+// octets (RFC 9293, section 3.8): it may split a message at any place, delay its
+// parts, or end between two of them.
 //
-// A [Server] and a [Client] work as they are, without a field set:
+// The zero values of [Server] and [Client] are ready to use:
 //
-//	var s bothends.Server // sixteen octets in, "Farewell, client" out
+//	var s bothends.Server // reads 16 octets, sends "Farewell, client"
 //	go s.Serve(ln)
 //
 //	var c bothends.Client
 //	reply, err := c.Exchange(ctx, "127.0.0.1:1060", []byte("Hi there, server"))
 //
-// Each exchange ends in one [Outcome], and reports its steps to a [Trace].
-// Transcripts, metrics and lessons are listeners of that Trace. TLS, faults and
-// limits wrap a [net.Listener] or a [net.Conn].
+// Each exchange has one [Outcome] and reports its steps to a [Trace]. Transcripts,
+// metrics and lessons are built on Traces. TLS, faults and limits are added by
+// wrapping a [net.Listener] or a [net.Conn].
 package bothends
 
 import "time"
 
-// What a Server and a Client use where a setting is left at its zero value.
+// The defaults of Server and Client, for fields that are 0 or nil.
 const (
-	DefaultMessageSize = 16                 // octets of a request, and of a reply
-	DefaultReply       = "Farewell, client" // what the server answers
-	DefaultTimeout     = 10 * time.Second   // for one whole exchange
-	DefaultMaxConns    = 10_000             // connections that a Server holds open
+	DefaultMessageSize = 16                 // length of a request and of a reply in octets
+	DefaultReply       = "Farewell, client" // the server's reply
+	DefaultTimeout     = 10 * time.Second   // time limit for one exchange
+	DefaultMaxConns    = 10_000             // maximum number of open connections of a Server
 )
 
-// What the commands use besides; the library has no default for them.
+// The defaults of the commands. The library does not use them.
 const (
-	DefaultPort    = 1060               // the port of both ends
-	DefaultRequest = "Hi there, server" // what the client says
+	DefaultPort    = 1060               // TCP port of both ends
+	DefaultRequest = "Hi there, server" // the client's request
 )
 
-// orDefault reads a setting: zero means the default, negative stays (it means none).
+// orDefault returns def if setting is 0, and setting otherwise.
 func orDefault[T int | time.Duration](setting, def T) T {
 	if setting == 0 {
 		return def

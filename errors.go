@@ -10,19 +10,19 @@ import (
 	"os"
 )
 
-// ErrServerClosed is what [Server.Serve] returns after Shutdown or Close.
+// ErrServerClosed is returned by [Server.Serve] after Shutdown or Close.
 var ErrServerClosed = errors.New("bothends: server closed")
 
-// ErrDenied is the error of a peer that was turned away by an allow list or a
-// limit. A [Server.Reply] may return it, or wrap it.
+// ErrDenied is the error for a peer that an allow list or a limit rejected. A
+// [Server.Reply] may return it or wrap it.
 var ErrDenied = errors.New("denied")
 
-// A MismatchError is a whole reply other than the expected one.
+// A MismatchError is returned if a complete reply is not the expected one.
 type MismatchError struct {
 	Got, Want []byte
 }
 
-// Error shows the beginning of both replies.
+// Error returns a text with the first 64 octets of both replies.
 func (e *MismatchError) Error() string {
 	return fmt.Sprintf("the reply %s is not the expected %s", excerpt(e.Got), excerpt(e.Want))
 }
@@ -39,11 +39,11 @@ func excerpt(p []byte) string {
 // cause.
 type ExchangeError struct {
 	Op   string // "resolve", "bind", "connect", "admit", "secure", "send", "receive" or "reply"
-	Peer string // the other end as host:port; for "resolve" the name, for "bind" the local address
+	Peer string // the peer as host:port, the name for "resolve", the local address for "bind"
 	Err  error
 }
 
-// Error is the operation, the peer and the reason: "receive from
+// Error returns the step, the peer and the reason, such as "receive from
 // 127.0.0.1:1060: connection reset by peer 10 bytes into a 16-byte message".
 func (e *ExchangeError) Error() string {
 	phrase, ok := map[string]string{
@@ -59,13 +59,14 @@ func (e *ExchangeError) Error() string {
 // Unwrap returns the cause.
 func (e *ExchangeError) Unwrap() error { return e.Err }
 
-// failedIn returns the error of a step on conn. ctx is what may have ended it.
+// failedIn returns the ExchangeError of a step on conn. If ctx ended the step, the error
+// wraps the cause of ctx.
 func failedIn(ctx context.Context, op string, conn net.Conn, err error) error {
 	return &ExchangeError{op, peerOf(conn), withCause(ctx, err)}
 }
 
-// withCause adds to the error of an operation that ctx stopped why ctx ended.
-// The operation itself only noticed a deadline in the past.
+// withCause adds the cause of ctx to err if ctx has ended the operation. Without it, err
+// contains only the deadline in the past that stopped the operation.
 func withCause(ctx context.Context, err error) error {
 	if ctx.Err() == nil || !isTimeout(err) && !errors.Is(err, context.Canceled) {
 		return err
@@ -76,15 +77,15 @@ func withCause(ctx context.Context, err error) error {
 	return &stoppedError{err, ctx.Err(), context.Cause(ctx)}
 }
 
-// A stoppedError is what an operation said when its context had ended.
+// A stoppedError is the error of an operation whose context has ended.
 type stoppedError struct{ err, ended, cause error }
 
 func (e *stoppedError) Error() string { return e.cause.Error() }
 
 func (e *stoppedError) Unwrap() []error { return []error{e.err, e.ended, e.cause} }
 
-// Reason is the plain text of an error's cause, "connection refused" or "timed
-// out", without the layers that name again what was done and to whom.
+// Reason returns the cause of an error as text, such as "connection refused" or "timed
+// out". The text does not contain the operation and the address.
 func Reason(err error) string {
 	if short, ok := err.(*ShortError); ok {
 		return short.Error()
@@ -117,7 +118,7 @@ func innermost(err error) string {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return "socket closed"
 	}
-	// crypto/tls wraps errors in a type that only repeats their text.
+	// crypto/tls wraps errors in a type with the same text.
 	if inner := errors.Unwrap(err); inner != nil && inner.Error() == err.Error() {
 		return innermost(inner)
 	}

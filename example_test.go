@@ -54,14 +54,14 @@ func ExampleServer() {
 	// Output: PING
 }
 
-// A client can tell in which way there was no reply.
+// Classify returns the reason why there was no reply.
 func ExampleClassify() {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	ln.Close() // nobody listens there now
+	ln.Close() // connections to this port are now refused
 
 	_, err = new(bothends.Client).Exchange(context.Background(), ln.Addr().String(), []byte("Hi there, server"))
 	fmt.Println(bothends.Classify(err))
@@ -129,7 +129,7 @@ func ExampleTiming() {
 	// close
 }
 
-// A server that answers scrapes with its counts, and ends without cutting an exchange.
+// A server that publishes its counts and shuts down without interrupting an exchange.
 func ExampleServer_Stats() {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -161,7 +161,8 @@ func ExampleServer_Stats() {
 	// exchanges_total{outcome="ok"} 1
 }
 
-// secureServer starts a server over TLS, and returns what a client needs.
+// secureServer starts a TLS server. It returns its address and the configuration for a
+// client.
 func secureServer() (ln net.Listener, config *tls.Config) {
 	web := httptest.NewTLSServer(nil) // for its certificate
 	defer web.Close()
@@ -173,7 +174,7 @@ func secureServer() (ln net.Listener, config *tls.Config) {
 	return ln, web.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 }
 
-// A pool of connections over TLS, as small as a channel.
+// A channel is enough for a pool of TLS connections.
 func ExampleClient_Connect() {
 	ln, config := secureServer()
 	defer ln.Close()

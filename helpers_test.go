@@ -31,7 +31,7 @@ const farewell = "Farewell, client"
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// serve runs s on ln until the test ends, and then waits for it.
+// serve runs s on ln. At the end of the test it stops s and waits for it.
 func serve(t testing.TB, s *bothends.Server, ln net.Listener) {
 	t.Helper()
 	ended := make(chan error, 1)
@@ -68,7 +68,7 @@ func memClient(ln *memnet.Listener) *bothends.Client {
 	return &bothends.Client{Dial: ln.Dial}
 }
 
-// mustExchange makes one exchange that has to work.
+// mustExchange makes one exchange that must succeed.
 func mustExchange(t testing.TB, c *bothends.Client, addr string) {
 	t.Helper()
 	reply, err := c.Exchange(context.Background(), addr, []byte(sixteen))
@@ -77,12 +77,12 @@ func mustExchange(t testing.TB, c *bothends.Client, addr string) {
 	}
 }
 
-// A score counts the connections of a server and how they ended.
+// A score counts the connections of a server by outcome.
 type score struct {
 	mu       sync.Mutex
 	accepted int
 	outcomes map[bothends.Outcome]int
-	done     chan error // nil, or every Done's error
+	done     chan error // receives the error of each Done, may be nil
 }
 
 func (s *score) trace(net.Conn) *bothends.Trace {
@@ -135,7 +135,7 @@ func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
 }
 
-// openFiles counts this process' descriptors, where the system tells.
+// openFiles returns the number of descriptors of this process, if the system reports it.
 func openFiles(t testing.TB) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

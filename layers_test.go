@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// The picture in ARCHITECTURE.md: who may import whom, besides the standard
-// library. "bothends" alone is the root package.
+// layers is the block in ARCHITECTURE.md: which package may import which, without the
+// standard library. "bothends" alone is the root package.
 const layers = `
 cmd/bothends       -> check docs explain fault load proxy proxy/admin report transcript bothends internal/adminhttp internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
 check              -> fault bothends internal/errno internal/procgroup internal/tcpinfo
@@ -74,8 +74,8 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// checkImports compares a system's imports with the picture, and notes in used the
-// rooms and the arrows there are.
+// checkImports compares the imports on a system with layers. It adds the packages and
+// imports that it finds to used.
 func checkImports(t *testing.T, system string, allowed map[string][]string, used map[string]bool) {
 	t.Helper()
 	list := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")

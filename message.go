@@ -8,17 +8,16 @@ import (
 	"time"
 )
 
-// A ShortError says that a message was cut: how many octets of it had been
-// moved, how many there should have been, and what came instead of the rest.
+// A ShortError is returned if a message was not read or written completely.
 type ShortError struct {
 	Op   string // "read" or "write"
-	Done int    // octets of the message that were read or written
-	Want int    // octets of the whole message
-	Err  error  // io.EOF at 0 octets, io.ErrUnexpectedEOF later, or the connection's own error
+	Done int    // number of octets that were read or written
+	Want int    // length of the message in octets
+	Err  error  // io.EOF at 0 octets, io.ErrUnexpectedEOF later, or the error of the connection
 }
 
-// Error is, for a peer that closed early, "socket closed 4 bytes into a 16-byte
-// message"; for any other cause that cause stands in the place of "socket closed".
+// Error returns "socket closed 4 bytes into a 16-byte message" if the peer closed the
+// connection. For other errors, the text starts with the reason of Err.
 func (e *ShortError) Error() string {
 	return fmt.Sprintf("%s %d bytes into a %d-byte message", Reason(e.Err), e.Done, e.Want)
 }
@@ -26,34 +25,36 @@ func (e *ShortError) Error() string {
 // Unwrap returns the cause.
 func (e *ShortError) Unwrap() error { return e.Err }
 
-// ReadMessage reads from r until p is full, however the octets were cut on
-// their way. It never asks for more than what is still missing.
+// ReadMessage reads from r until p is full, with as many reads as necessary. It does not
+// read past the end of the message.
 //
-// A message that does not become whole is a *[ShortError]: its cause is [io.EOF]
-// when the stream ended before the first octet, [io.ErrUnexpectedEOF] when it
-// ended later, and otherwise the error of r. An error that comes together with
-// the last octet is left for the next read to return.
+// If the message is not complete, the error is a *[ShortError]. It wraps [io.EOF] if the
+// stream ended before the first octet, [io.ErrUnexpectedEOF] if it ended later, and the
+// error of r otherwise. An error that r returns together with the last octet is ignored;
+// the next read returns it.
 func ReadMessage(r io.Reader, p []byte) error {
 	_, err := receive(r, p[:0:len(p)], len(p), nil)
 	return err
 }
 
-// WriteMessage writes p to w, in as many pieces as w takes it.
-// A message that is not taken whole is a *[ShortError] with the cause of w.
+// WriteMessage writes p to w, with as many writes as necessary. If the message is not
+// written completely, the error is a *[ShortError] that wraps the error of w.
 func WriteMessage(w io.Writer, p []byte) error {
 	return send(w, p, nil)
 }
 
 const (
-	// A message's buffer starts no larger than this, and grows with what has
-	// arrived: a peer that only announces a huge message costs nothing.
+	// firstBuffer is the maximum initial size of a message's buffer. The buffer grows
+	// with the octets that arrive, so a long message that does not arrive needs little
+	// memory.
 	firstBuffer = 64 << 10
-	// A reader that returns nothing and no error this often in a row is broken.
+	// maxEmptyReads is the number of successive reads that may return neither octets
+	// nor an error.
 	maxEmptyReads = 100
 )
 
-// receive appends to buf until it holds want octets, and tells hook, which may
-// be nil, of each read.
+// receive appends to buf until it holds want octets. It calls hook, which may be nil,
+// after each read.
 func receive(r io.Reader, buf []byte, want int, hook func(Transfer)) ([]byte, error) {
 	empty := 0
 	for len(buf) < want {
@@ -81,7 +82,8 @@ func receive(r io.Reader, buf []byte, want int, hook func(Transfer)) ([]byte, er
 	return buf, nil
 }
 
-// atEnd tells the two ends of a stream apart: before a message and inside one.
+// atEnd returns io.ErrUnexpectedEOF if the stream ended inside a message, and err
+// otherwise.
 func atEnd(err error, done int) error {
 	if done > 0 && errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -89,7 +91,7 @@ func atEnd(err error, done int) error {
 	return err
 }
 
-// send writes p to w, and tells hook, which may be nil, of each write.
+// send writes p to w. It calls hook, which may be nil, after each write.
 func send(w io.Writer, p []byte, hook func(Transfer)) error {
 	for done := 0; done < len(p); {
 		asked := len(p) - done
@@ -111,7 +113,7 @@ func send(w io.Writer, p []byte, hook func(Transfer)) error {
 	return nil
 }
 
-// now is the time, if anybody wants to know it.
+// now returns the current time if hook is not nil, and the zero time otherwise.
 func now(hook func(Transfer)) (t time.Time) {
 	if hook != nil {
 		t = time.Now()

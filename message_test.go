@@ -17,7 +17,8 @@ import (
 
 const sixteen = "Hi there, server"
 
-// Every way to cut sixteen octets in three, on a network that keeps the cuts.
+// The test splits 16 octets into three parts in every way, on a network that keeps the
+// parts.
 func TestReadMessageWhateverTheCuts(t *testing.T) {
 	for i := 0; i <= 16; i++ {
 		for j := i; j <= 16; j++ {
@@ -43,7 +44,7 @@ func TestReadMessageOctetByOctet(t *testing.T) {
 	if err != nil || string(got) != sixteen {
 		t.Errorf("%q, %v", got, err)
 	}
-	// The last octet and the end of the stream in one read.
+	// One read returns the last octet and io.EOF.
 	err = bothends.ReadMessage(iotest.DataErrReader(strings.NewReader(sixteen)), got)
 	if err != nil {
 		t.Error(err)
@@ -123,8 +124,9 @@ func TestWriteMessage(t *testing.T) {
 	}
 }
 
-// FuzzReadMessage: a stream, the sizes in which its octets arrive, and a message
-// size. The message is the stream's beginning, or the error counts what there was.
+// FuzzReadMessage varies a stream, the sizes of the pieces in which it arrives, and the
+// message size. The message is the start of the stream, or the error contains the number
+// of octets.
 func FuzzReadMessage(f *testing.F) {
 	f.Add([]byte(sixteen), []byte{7, 9}, uint16(16), true)
 	f.Add([]byte(sixteen), []byte{0, 1}, uint16(17), false)

@@ -14,23 +14,23 @@ import (
 	"github.com/bothends/bothends/internal/errno"
 )
 
-// An Outcome is how an exchange ended. The set is closed: transcripts, metrics,
-// exit codes and reports use these eleven and no others.
+// An Outcome is how an exchange ended. There are eleven. Transcripts, metrics, exit codes
+// and reports all use them.
 type Outcome uint8
 
 // The outcomes. The zero value is OK.
 const (
-	OK          Outcome = iota // the whole message arrived, and the whole reply
+	OK          Outcome = iota // the request and the reply arrived completely
 	Refused                    // connect was refused
-	Unreachable                // no route, no such host, network down, or no local address or port to connect from
-	Timeout                    // a deadline passed, this end's or the kernel's
+	Unreachable                // no route, no such host, network down, or no local address or port available
+	Timeout                    // a deadline passed, of this end or of the kernel
 	Short                      // the peer closed inside a message
 	Closed                     // the peer closed before the first octet of a message
 	Reset                      // the peer reset the connection
-	Mismatch                   // a whole reply came, and it was not the expected one
-	TLS                        // TLS failed: its handshake, or later a record or an alert
-	Denied                     // turned away by an allow list or a limit
-	Canceled                   // this end gave up: stopped by the user or by shutdown, no reply from Reply, or an error that is none of the others
+	Mismatch                   // a complete reply arrived, but not the expected one
+	TLS                        // TLS failed, in the handshake or later
+	Denied                     // rejected by an allow list or a limit
+	Canceled                   // this end stopped: by the user, by shutdown, by an error of Reply, or by an unknown error
 )
 
 var outcomeNames = [...]string{
@@ -47,7 +47,7 @@ func Outcomes() []Outcome {
 	return all
 }
 
-// String is the outcome's name in lower case, as it stands in JSON and metrics.
+// String returns the outcome's name in lower case, as in JSON and metrics.
 func (o Outcome) String() string {
 	if int(o) < len(outcomeNames) {
 		return outcomeNames[o]
@@ -63,7 +63,8 @@ func (o Outcome) MarshalText() ([]byte, error) {
 	return []byte(outcomeNames[o]), nil
 }
 
-// UnmarshalText takes an outcome's name; any other text is an error.
+// UnmarshalText sets o to the outcome with the name text. It returns an error if there is
+// no such outcome.
 func (o *Outcome) UnmarshalText(text []byte) error {
 	i := slices.Index(outcomeNames[:], string(text))
 	if i < 0 {
@@ -73,17 +74,16 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Classify returns the outcome of the exchange that returned err.
+// Classify returns the outcome of an exchange that returned err.
 //
 // It knows the errors of this package, of net, crypto/tls, crypto/x509, context and the
-// system. An error that it does not know is [Unreachable] if it came from connecting, TLS
-// if it came from a TLS handshake, and [Canceled] otherwise: this end gave up, not the
-// peer.
+// system. For an unknown error it returns [Unreachable] if connecting failed, [TLS] if a
+// TLS handshake failed, and [Canceled] otherwise.
 func Classify(err error) Outcome {
 	if err == nil {
 		return OK
 	}
-	// The order matters: a handshake or a read that failed also wraps what broke it.
+	// The order matters, because the error of a handshake or a read wraps its cause.
 	for _, c := range [...]struct {
 		is      func(error) bool
 		outcome Outcome
@@ -91,7 +91,7 @@ func Classify(err error) Outcome {
 		{isDenied, Denied},
 		{isCanceled, Canceled},
 		{isTimeout, Timeout},
-		{inReply, Canceled}, // whatever Reply ran into, it was not this peer
+		{inReply, Canceled}, // an error of Reply is not an error of this peer
 		{is[*MismatchError], Mismatch},
 		{errno.Refused.Has, Refused},
 		{isReset, Reset},
@@ -114,7 +114,7 @@ func isDenied(err error) bool {
 
 func isCanceled(err error) bool {
 	var stopped *stoppedError
-	if errors.As(err, &stopped) { // its cause is the caller's, and may be any error
+	if errors.As(err, &stopped) { // its cause comes from the caller and may be any error
 		return !errors.Is(stopped.ended, context.DeadlineExceeded)
 	}
 	return isAny(err, context.Canceled, ErrServerClosed, net.ErrClosed)
@@ -124,14 +124,15 @@ func isTimeout(err error) bool {
 	if isAny(err, os.ErrDeadlineExceeded, context.DeadlineExceeded) {
 		return true
 	}
-	var ne net.Error // a resolver's, or the kernel's own ETIMEDOUT
+	var ne net.Error // of a resolver, or ETIMEDOUT of the kernel
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
 func inReply(err error) bool { return inStep(err, "reply") }
 
-// isReset also knows net.Pipe's error: a write to a pipe that the peer has closed is
-// what EPIPE is on a socket. A read returns it only after this end has closed.
+// isReset reports whether err is ECONNRESET or EPIPE, or the error of a write to a
+// net.Pipe that the peer has closed. A read from a net.Pipe returns that error only after
+// this end has closed.
 func isReset(err error) bool {
 	var short *ShortError
 	return errno.Reset.Has(err) ||
@@ -144,18 +145,18 @@ func isUnreachable(err error) bool {
 
 func isTLS(err error) bool {
 	if inStep(err, "secure") {
-		return !isEOF(err) // a peer that leaves instead of shaking hands has just closed
+		return !isEOF(err) // a peer that closes during the handshake has the outcome Closed
 	}
-	// crypto/tls wraps an alert's own type, which is not exported, in one of these.
+	// crypto/tls wraps alerts, whose type is not exported, in one of these.
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error") ||
 		is[tls.RecordHeaderError](err) || is[*tls.CertificateVerificationError](err) ||
 		isPlainTLS(err)
 }
 
-// isPlainTLS reports whether err is, or wraps, one of the many errors of crypto/tls that
-// have no type of their own, or one of crypto/x509, as a VerifyConnection may return it.
-// Their text is what they have in common: it starts with the package's name.
+// isPlainTLS reports whether err is or wraps an error of crypto/tls without an exported
+// type, or an error of crypto/x509, which a VerifyConnection may return. It recognizes
+// them by their text, which starts with the name of the package.
 func isPlainTLS(err error) bool {
 	if text := err.Error(); strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "x509: ") {
 		return true

@@ -12,7 +12,7 @@ import (
 	"github.com/bothends/bothends/internal/need"
 )
 
-// A connect that hangs: the listener's queue is full, and the kernel drops the SYN
+// Connect times out, because the listener's queue is full and the kernel drops the SYN
 // (listen(2)).
 func TestConnectThatGetsNoAnswer(t *testing.T) {
 	addr := "127.0.0.1:" + strconv.Itoa(freePort(t))
@@ -24,7 +24,7 @@ func TestConnectThatGetsNoAnswer(t *testing.T) {
 	}
 }
 
-// No descriptors left, for real: the server goes on when there are some again.
+// The process has no descriptors left. The server continues when descriptors are available.
 func TestOutOfDescriptors(t *testing.T) {
 	ln := loopback(t)
 	s := &bothends.Server{Log: quiet}
@@ -37,7 +37,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	none := limit
-	none.Cur = 1 // those that are open stay so
+	none.Cur = 1 // open descriptors stay open
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
 		need.Skip(t, "the right to lower its limit of descriptors")
 	}
@@ -73,12 +73,12 @@ func dialSocket(t *testing.T) int {
 	return fd
 }
 
-// The server closes first: its FIN is there with the last octet of the reply, so a
-// client that closes as soon as it has its octets is always second.
+// The server closes first. Its FIN arrives with the last octet of the reply, so a
+// client that closes when it has the whole reply always closes second.
 func TestServerClosesFirst(t *testing.T) {
 	ln := loopback(t)
 	listens := &bothends.Server{TraceConn: func(net.Conn) *bothends.Trace {
-		return &bothends.Trace{Sent: func(bothends.Transfer) { time.Sleep(time.Millisecond) }} // a slow listener
+		return &bothends.Trace{Sent: func(bothends.Transfer) { time.Sleep(time.Millisecond) }} // a slow hook
 	}}
 	serve(t, listens, ln)
 	for range 100 {

@@ -41,7 +41,7 @@ func TestOutcomeNames(t *testing.T) {
 	}
 }
 
-// Errors made by hand: what the tests of both ends do not get from real sockets.
+// These errors do not occur on the real sockets of the other tests.
 func TestClassify(t *testing.T) {
 	dial := func(err error) error {
 		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", err)}
@@ -69,7 +69,7 @@ func TestClassify(t *testing.T) {
 		{io.EOF, bothends.Closed},
 		{io.ErrUnexpectedEOF, bothends.Short},
 		{short(0, io.EOF), bothends.Closed},
-		{short(0, io.ErrUnexpectedEOF), bothends.Closed}, // TLS cut off without its goodbye
+		{short(0, io.ErrUnexpectedEOF), bothends.Closed}, // TLS without close_notify
 		{short(4, io.ErrUnexpectedEOF), bothends.Short},
 		{short(4, syscall.ECONNRESET), bothends.Reset},
 		{short(4, syscall.EPIPE), bothends.Reset},
@@ -92,12 +92,12 @@ func TestClassify(t *testing.T) {
 		{short(0, errors.New("tls: received unexpected handshake message of type *tls.clientHelloMsg when waiting for *tls.helloRequestMsg")), bothends.TLS}, // TLS 1.2, a client that renegotiates
 		{short(3, fmt.Errorf("layer: %w", errors.New("tls: first record does not look like a TLS handshake"))), bothends.TLS},
 		{&bothends.ExchangeError{Op: "connect", Err: errors.New("tls: server selected unsupported protocol version 301")}, bothends.TLS},
-		{&bothends.ExchangeError{Op: "connect", Err: x509.UnknownAuthorityError{}}, bothends.TLS}, // of a Dial that verifies by itself
+		{&bothends.ExchangeError{Op: "connect", Err: x509.UnknownAuthorityError{}}, bothends.TLS}, // of a Dial that verifies certificates
 		{&bothends.ShortError{Op: "write", Err: io.ErrClosedPipe}, bothends.Reset},                // net.Pipe's EPIPE
 		{short(0, io.ErrClosedPipe), bothends.Canceled},                                           // closed by this end
 		{secure(io.ErrClosedPipe), bothends.Reset},
 		{bothends.ErrServerClosed, bothends.Canceled},
-		{&bothends.ExchangeError{Op: "reply", Err: io.EOF}, bothends.Canceled}, // Reply's own trouble
+		{&bothends.ExchangeError{Op: "reply", Err: io.EOF}, bothends.Canceled}, // an error of Reply
 		{&bothends.ExchangeError{Op: "reply", Err: syscall.ECONNREFUSED}, bothends.Canceled},
 		{&bothends.ExchangeError{Op: "reply", Err: context.DeadlineExceeded}, bothends.Timeout},
 		{&bothends.ExchangeError{Op: "reply", Err: bothends.ErrDenied}, bothends.Denied},
@@ -117,7 +117,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// What connect itself says, on this machine.
+// These errors come from connect on this machine.
 func TestClassifyRealConnects(t *testing.T) {
 	closed := loopback(t)
 	closed.Close()
@@ -153,8 +153,8 @@ func TestMismatchShowsTheBeginning(t *testing.T) {
 	}
 }
 
-// What crypto/tls itself says where both ends have no protocol version in common, and
-// where the peer does not use TLS; the errors have no types.
+// These errors come from crypto/tls, if the ends have no protocol version in common, and if
+// the peer does not use TLS. The errors have no exported types.
 func TestClassifyRealTLSErrors(t *testing.T) {
 	cert, pool := certificate(t)
 	near, far := memnet.Pipe()

@@ -10,20 +10,19 @@ import (
 	"github.com/bothends/bothends/internal/serve"
 )
 
-// A Server answers exchanges. The zero value reads sixteen octets, answers
-// "Farewell, client", closes first, gives each exchange ten seconds, and holds at
-// most ten thousand connections. Its fields must not be changed once it serves,
-// and it does not serve again after Shutdown or Close.
+// A Server answers exchanges. The zero value is ready to use: it reads 16 octets,
+// sends "Farewell, client", and closes the connection. Do not change the fields
+// after calling Serve. A Server cannot be reused after Shutdown or Close.
 type Server struct {
-	// MessageSize is the octets of a request. 0 means 16; negative means none:
-	// the server replies as soon as there is a connection.
+	// MessageSize is the length of a request in octets. If 0, it is 16. If
+	// negative, there is no request and the server replies at once.
 	MessageSize int
 
-	// Admit, if not nil, is called with each accepted connection before anything is
-	// read from it, in the connection's goroutine. An error closes the connection; its
-	// outcome is [Denied], unless the error is of another outcome: a timeout, for
-	// example, if Admit reads from the connection. The deadline of the exchange and
-	// Close apply to it.
+	// Admit, if not nil, is called with each accepted connection before the server
+	// reads from it, in the connection's goroutine. If Admit returns an error, the
+	// connection is closed. The outcome is [Denied], unless [Classify] knows another
+	// one for the error, such as Timeout if Admit reads from the connection. The
+	// deadline of the exchange and Close apply to Admit.
 	Admit func(net.Conn) error
 
 	// Reply returns the reply to a request. The reply may be empty. If Reply is nil,
@@ -33,48 +32,48 @@ type Server struct {
 	// Reply is called from several goroutines concurrently.
 	Reply func(ctx context.Context, r *Request) ([]byte, error)
 
-	// Persistent allows any number of exchanges on a connection; the client
-	// closes it. Without it the server closes first, after its reply. It has no
-	// effect where MessageSize is negative.
+	// Persistent allows many exchanges per connection. The client closes it. If
+	// false, the server closes it after the reply. Persistent has no effect if
+	// MessageSize is negative.
 	Persistent bool
 
-	// Timeout is for one whole exchange: from accept, or from the end of the
-	// exchange before it, to the last octet of the reply. A peer that sends an
-	// octet now and then does not extend it. 0 means 10 s; negative means none.
+	// Timeout is the time limit for one exchange, from accept, or from the end of
+	// the previous exchange, to the last octet of the reply. Octets that arrive do
+	// not extend it. If 0, it is 10 seconds. If negative, there is no limit.
 	Timeout time.Duration
 
-	// MaxConns is how many connections may be served at once, over all
-	// listeners. At the limit the server accepts no more: they wait in the
-	// listener's queue (with several listeners each may hold one that it has
-	// accepted). 0 means 10,000; negative means no limit.
+	// MaxConns is the maximum number of connections served concurrently, over all
+	// listeners. Further connections wait in the listener's queue. With several
+	// listeners, each may also hold one accepted connection. If 0, it is 10,000.
+	// If negative, there is no limit.
 	MaxConns int
 
 	// TraceConn, if not nil, is called with each accepted connection, in the
 	// connection's goroutine. It returns a Trace or nil. It may read from the
-	// connection: the deadline of the exchange and Close apply to it.
+	// connection. The deadline of the exchange and Close apply to it.
 	TraceConn func(net.Conn) *Trace
 
-	// Log receives what is not part of an exchange: accept errors, panics of Reply,
-	// and once that MaxConns is reached. If nil, slog.Default is used.
+	// Log receives accept errors and panics of Reply. It also receives one message
+	// when MaxConns is reached for the first time. If nil, slog.Default is used.
 	Log *slog.Logger
 
 	once sync.Once
 	loop serve.Loop
 	base context.Context
-	cut  context.CancelCauseFunc // ends base, and with it every exchange
+	cut  context.CancelCauseFunc // cancels base, which ends every exchange
 
 	mu    sync.Mutex
 	conns map[*serverConn]struct{}
 	stats Stats
 }
 
-// Serve accepts connections from ln and answers on each, until Shutdown or Close
-// or an error that ln does not recover from. It closes ln, and returns when the
-// last of its connections has ended: [ErrServerClosed], or the error of ln.
+// Serve accepts connections from ln and answers exchanges on them until Shutdown or
+// Close is called, or until ln fails permanently. Then it closes ln, waits until all its
+// connections have ended, and returns [ErrServerClosed] or the error of ln.
 //
-// After a temporary accept error, such as EMFILE when the process has no descriptors
-// left, Serve pauses for 5 ms to 1 s and tries again. It logs the first error, and then
-// at most one every 10 s, with the number of failures since the one before.
+// Serve logs temporary accept errors, such as EMFILE, and retries after 5 ms to 1 s. It
+// logs the first error, and then at most one every 10 s, with the number of errors since
+// the last message.
 func (s *Server) Serve(ln net.Listener) error {
 	s.init()
 	if err := s.loop.Serve(ln); err != serve.ErrStopped {
@@ -83,15 +82,17 @@ func (s *Server) Serve(ln net.Listener) error {
 	return ErrServerClosed
 }
 
-// Shutdown stops accepting, lets the exchanges that are under way finish, and
-// returns nil when all of them have: then no goroutine or descriptor of the
-// server is left. Persistent connections between two exchanges are closed at
-// once. When ctx ends first, Shutdown returns its error, and the rest goes on;
-// Close cuts it.
+// Shutdown stops accepting connections and waits for the open exchanges. It closes
+// persistent connections that are between two exchanges. It returns nil when all
+// connections have ended. Then no goroutine or descriptor of the server is left.
+//
+// If ctx ends first, Shutdown returns its error and the open exchanges continue. Use
+// Close to end them.
 func (s *Server) Shutdown(ctx context.Context) error { return serve.Await(ctx, s.stop()) }
 
-// Close stops accepting and cuts every connection: its exchange ends as Canceled.
-// It does not wait for them; Serve does. It always returns nil.
+// Close stops accepting connections and ends the open exchanges with the outcome
+// Canceled. It does not wait until they have ended, but Serve does. It always returns
+// nil.
 func (s *Server) Close() error {
 	s.stop()
 	s.mu.Lock()
@@ -103,7 +104,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// init makes what the zero value lacks.
+// init initializes the unexported fields. It has an effect only the first time.
 func (s *Server) init() {
 	s.once.Do(func() {
 		s.loop = serve.Loop{Handle: s.serveConn, Limit: max(0, orDefault(s.MaxConns, DefaultMaxConns)), Log: s.Log}
@@ -112,10 +113,11 @@ func (s *Server) init() {
 	})
 }
 
-// stop stops accepting, and closes the connections that wait for another exchange.
+// stop stops accepting connections and wakes those that are between two exchanges. The
+// channel is closed when all connections have ended.
 func (s *Server) stop() (idle <-chan struct{}) {
 	s.init()
-	idle = s.loop.Stop() // first: after this no connection starts to wait
+	idle = s.loop.Stop() // first, so that no connection starts to wait after it
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {

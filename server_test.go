@@ -31,8 +31,8 @@ func TestZeroValuesMakeTheExchange(t *testing.T) {
 	mustExchange(t, new(bothends.Client), ln.Addr().String())
 }
 
-// A request cut after n octets by FIN, RST or silence is told as what it is, and
-// the next exchange works at once. FIN and RST are the kernel's own.
+// A request that is cut after n octets by FIN, RST or silence has the right outcome, and
+// the next exchange works at once. The kernel sends the FIN and the RST.
 func TestRequestCutAnywhere(t *testing.T) {
 	results := &score{done: make(chan error, 1)}
 	ln := loopback(t)
@@ -93,7 +93,7 @@ func checkCut(t *testing.T, err error, want bothends.Outcome, n int, how string)
 	}
 }
 
-// A peer that sends an octet now and then does not get more time.
+// Octets that arrive do not extend the deadline.
 func TestDeadlineIsAbsolute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		results := &score{done: make(chan error, 1)}
@@ -130,8 +130,8 @@ func TestNegativeTimeoutIsNone(t *testing.T) {
 	})
 }
 
-// A client that sends more than its message, before or after the reply was made,
-// still gets a reply far larger than the socket's buffers.
+// A client that sends more than its message, before or after the reply was sent,
+// still receives a reply much larger than the socket's buffers.
 func TestSurplusDoesNotDestroyTheReply(t *testing.T) {
 	reply := bytes.Repeat([]byte("0123456789abcdef"), 3<<18) // 12 MiB
 	for _, surplus := range []int{1, 16, 5000} {
@@ -167,7 +167,7 @@ func TestSurplusDoesNotDestroyTheReply(t *testing.T) {
 	}
 }
 
-// The server waits for the peer's FIN a second, and no longer.
+// The server waits at most 1 s for the peer's FIN.
 func TestLingerIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		results := &score{done: make(chan error, 1)}
@@ -191,7 +191,7 @@ func TestPersistent(t *testing.T) {
 
 		conn, _ := ln.Dial(t.Context(), "tcp", "")
 		for range 3 {
-			time.Sleep(50 * time.Second) // each exchange has its own minute
+			time.Sleep(50 * time.Second) // each exchange has a time limit of 1 min
 			conn.Write([]byte(sixteen))
 			reply := make([]byte, 16)
 			if err := bothends.ReadMessage(conn, reply); err != nil || string(reply) != farewell {
@@ -225,7 +225,7 @@ func TestReplyThatFails(t *testing.T) {
 	fail := errors.New("no answer to this")
 	s := &bothends.Server{
 		TraceConn: results.trace,
-		MaxConns:  1, // and whatever Reply does, its slot comes free
+		MaxConns:  1, // after each kind of Reply, the slot is free again
 		Log:       testLogger(&logged),
 		Reply: func(_ context.Context, r *bothends.Request) ([]byte, error) {
 			switch r.Message[0] {
@@ -308,7 +308,7 @@ func TestMaxConnsMakesOthersWait(t *testing.T) {
 	})
 }
 
-// A listener whose Accept fails a few times.
+// Accept of this listener fails several times.
 type failingListener struct {
 	*memnet.Listener
 	errs []error
@@ -330,14 +330,14 @@ func TestAcceptErrors(t *testing.T) {
 		}
 		ln := &failingListener{Listener: memnet.Listen(), errs: errs}
 		start := time.Now()
-		serve(t, &bothends.Server{Log: quiet, MaxConns: 1}, ln) // and none of them keeps the slot
+		serve(t, &bothends.Server{Log: quiet, MaxConns: 1}, ln) // an error does not occupy the slot
 		mustExchange(t, &bothends.Client{Dial: ln.Dial, Timeout: time.Hour}, "localhost:1060")
-		// 5, 10, 20, ... 640 ms, then a second each.
+		// 5, 10, 20, ... 640 ms, then 1 s each.
 		if d := time.Since(start); d != 1275*time.Millisecond+2*time.Second {
 			t.Errorf("ten times EMFILE took %v", d)
 		}
 
-		// After a connection the pauses begin anew: twice 5 ms.
+		// After a connection, the pauses start again at 5 ms. This happens twice.
 		ln = &failingListener{Listener: memnet.Listen(), errs: []error{syscall.EMFILE, nil, syscall.EMFILE}}
 		start = time.Now()
 		serve(t, &bothends.Server{Log: quiet}, ln)
@@ -359,7 +359,7 @@ func TestAcceptErrors(t *testing.T) {
 		s := &bothends.Server{Log: quiet}
 		ended := make(chan error)
 		go func() { ended <- s.Serve(ln) }()
-		time.Sleep(time.Second) // in the middle of a pause
+		time.Sleep(time.Second) // during a pause
 		now := time.Now()
 		s.Close()
 		if err := <-ended; !errors.Is(err, bothends.ErrServerClosed) || time.Since(now) != 0 {
@@ -382,7 +382,7 @@ func TestShutdownDrains(t *testing.T) {
 		begun, _ := ln.Dial(t.Context(), "tcp", "")
 		begun.Write([]byte(sixteen))
 		bothends.ReadMessage(begun, make([]byte, 16))
-		begun.Write([]byte(sixteen[:7])) // its second exchange is under way
+		begun.Write([]byte(sixteen[:7])) // its second exchange has started
 		synctest.Wait()
 
 		start := time.Now()
@@ -472,7 +472,7 @@ func TestCloseBeforeServe(t *testing.T) {
 	}
 }
 
-// Nobody gets memory for octets that he has only promised.
+// The server does not allocate memory for octets that have not arrived.
 func TestHugeMessageCostsNothingUntilItComes(t *testing.T) {
 	ln := loopback(t)
 	serve(t, &bothends.Server{MessageSize: 1 << 30}, ln)
@@ -492,8 +492,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// mustSettle waits until the server has read what one more peer has sent, which it
-// accepted after all those before.
+// mustSettle waits until the server has read the octets of one more peer, which it
+// accepted after all earlier peers.
 func mustSettle(t *testing.T, ln net.Listener) {
 	t.Helper()
 	conn := dial(t, ln)
@@ -511,12 +511,12 @@ func TestThousandSilentConnections(t *testing.T) {
 	mustExchange(t, new(bothends.Client), ln.Addr().String())
 	took := time.Since(start)
 	t.Logf("an exchange beside 1,000 silent connections: %v", took)
-	if took > time.Second { // milliseconds; the limit is for a busy machine
+	if took > time.Second { // normally milliseconds; the limit allows for a busy machine
 		t.Errorf("took %v", took)
 	}
 }
 
-// A listener where nobody connects takes no slot from the others.
+// A listener without connections does not occupy a slot of the others.
 func TestMaxConnsOverTwoListeners(t *testing.T) {
 	s := &bothends.Server{MaxConns: 1}
 	idle, busy := memnet.Listen(), memnet.Listen()
@@ -538,7 +538,7 @@ func TestShutdownOfAnIdleServerNeedsNoTime(t *testing.T) {
 	}
 }
 
-// When Done is called the connection is closed.
+// When Done is called, the connection has been closed.
 func TestDoneComesAfterClose(t *testing.T) {
 	ln := loopback(t)
 	done := make(chan error, 1)
@@ -554,7 +554,7 @@ func TestDoneComesAfterClose(t *testing.T) {
 	}
 }
 
-// A server keeps nothing of a connection that has ended.
+// A server keeps no memory for a connection that has ended.
 func TestServerForgetsConnections(t *testing.T) {
 	ln := loopback(t)
 	s := new(bothends.Server)
@@ -582,7 +582,7 @@ func TestServerForgetsConnections(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
-// wrapping is a listener whose connections are wrapped.
+// wrapping is a listener that wraps its connections.
 type wrapping struct {
 	net.Listener
 	wrap func(net.Conn) net.Conn
@@ -596,8 +596,8 @@ func (w wrapping) Accept() (net.Conn, error) {
 	return w.wrap(conn), nil
 }
 
-// Shutdown comes just when the first octets of another exchange have been read,
-// and moves the deadline of a connection that it takes for idle.
+// Shutdown is called when the first octets of another exchange have been read,
+// and changes the deadline of a connection that it considers idle.
 func TestShutdownAtTheFirstOctet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := memnet.Listen()
@@ -634,7 +634,7 @@ func TestShutdownAtTheFirstOctet(t *testing.T) {
 	})
 }
 
-// atFirstOctet does something in the first read that goes past a count of octets.
+// atFirstOctet calls a function in the first read that exceeds a number of octets.
 type atFirstOctet struct {
 	net.Conn
 	after, read int
@@ -651,7 +651,7 @@ func (c *atFirstOctet) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A large message is read to its end and not an octet further.
+// A large message is read to its end and not past it.
 func TestLargeMessagesBackToBack(t *testing.T) {
 	const size = 100_001
 	var got []byte
@@ -676,8 +676,8 @@ func TestLargeMessagesBackToBack(t *testing.T) {
 	}
 }
 
-// TraceConn may read from the connection, and so may a wrapper that is asked for its
-// address: the deadline applies to them, and Close reaches them.
+// TraceConn may read from the connection, and so may the address methods of a wrapper.
+// The deadline and Close apply to them.
 func TestDeadlineAndCloseReachTraceConn(t *testing.T) {
 	for name, setUp := range map[string]func(*bothends.Server, net.Listener) net.Listener{
 		"TraceConn": func(s *bothends.Server, ln net.Listener) net.Listener {
@@ -718,7 +718,7 @@ func TestDeadlineAndCloseReachTraceConn(t *testing.T) {
 	}
 }
 
-// asksFirst reads before it knows its address, as a wrapper for the PROXY protocol does.
+// asksFirst reads before it returns its address, as a wrapper for the PROXY protocol does.
 type asksFirst struct{ net.Conn }
 
 func (c asksFirst) RemoteAddr() net.Addr {
@@ -726,7 +726,7 @@ func (c asksFirst) RemoteAddr() net.Addr {
 	return c.Conn.RemoteAddr()
 }
 
-// Temporary accept errors are logged at once, and then every 10 s with their number.
+// The first temporary accept error is logged at once. Then the number is logged every 10 s.
 func TestAcceptErrorsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		errs := make([]error, 30)
@@ -741,7 +741,7 @@ func TestAcceptErrorsAreCounted(t *testing.T) {
 		mustExchange(t, &bothends.Client{Dial: ln.Dial, Timeout: time.Hour}, "localhost:1060")
 		s.Close()
 		<-served
-		// 8 pauses take 1.275 s, and each of the other 22 a second.
+		// 8 pauses take 1.275 s in total, and each of the other 22 takes 1 s.
 		var counts []string
 		for line := range strings.Lines(logged.String()) {
 			if !strings.Contains(line, "too many open files") {

@@ -12,10 +12,10 @@ import (
 	"github.com/bothends/bothends/internal/tcpconn"
 )
 
-// How long a server that has sent its reply and its FIN waits for the peer's.
-// Closing at once would be answered with RST by this end's own kernel as soon as
-// the peer's surplus octets are unread or still to come, and an RST can destroy
-// the reply on its way (RFC 9293, section 3.10.4; RFC 1122, section 4.2.2.13).
+// lingerTime is the maximum time that a server waits for the peer's FIN after it has
+// sent its reply and FIN. If the server closed at once and the peer's octets were unread
+// or still arrived, the kernel would send RST. An RST can destroy a reply that the peer
+// has not read (RFC 9293, section 3.10.4; RFC 1122, section 4.2.2.13).
 const lingerTime = time.Second
 
 // A serverConn is one accepted connection, and the state of its goroutine.
@@ -23,14 +23,14 @@ type serverConn struct {
 	server   *Server
 	conn     net.Conn
 	trace    *Trace
-	deadline time.Time // of the exchange under way; zero for none
-	request  []byte    // its buffer, used again by the next exchange
+	deadline time.Time // of the current exchange, zero means none
+	request  []byte    // reused by the next exchange
 	secured  *tls.Conn // nil without TLS
 	finSent  bool
 	clock    clock
 	moved    moved
 
-	between bool // waiting for another exchange to begin; guarded by server.mu
+	between bool // waiting for the next exchange; guarded by server.mu
 }
 
 func (s *Server) serveConn(conn net.Conn) {
@@ -41,7 +41,7 @@ func (s *Server) serveConn(conn net.Conn) {
 	s.stats.Open++
 	s.mu.Unlock()
 
-	// Deferred, because a Reply may end its goroutine.
+	// Deferred, because Reply may call runtime.Goexit.
 	err := errGoexit
 	defer func() {
 		if err == errGoexit {
@@ -55,7 +55,8 @@ func (s *Server) serveConn(conn net.Conn) {
 	err = c.run()
 }
 
-// ended counts the connection, and, if it has failed, the exchange in which it did.
+// ended counts the connection. If the outcome is not OK, it also counts the exchange that
+// failed.
 func (c *serverConn) ended(outcome Outcome) {
 	s := c.server
 	s.mu.Lock()
@@ -69,10 +70,10 @@ func (c *serverConn) ended(outcome Outcome) {
 	c.moved.addTo(&s.stats)
 }
 
-// errGoexit is the error of an exchange while it has no other.
+// errGoexit is the initial error of an exchange. It remains if Reply calls runtime.Goexit.
 var errGoexit = errors.New("the goroutine has ended (runtime.Goexit)")
 
-// run makes one exchange, or as many as the peer wants on a persistent connection.
+// run makes one exchange, or any number of exchanges on a persistent connection.
 func (c *serverConn) run() error {
 	size := orDefault(c.server.MessageSize, DefaultMessageSize)
 	persistent := c.server.Persistent && size > 0
@@ -108,8 +109,8 @@ func (c *serverConn) run() error {
 	}
 }
 
-// accepted calls TraceConn and the first hook. The deadline has been set before: both
-// may read from the connection, and so may a wrapper that is asked for its addresses.
+// accepted calls TraceConn and the hook Accepted. The deadline must already be set,
+// because both, and the address methods of a wrapper, may read from the connection.
 func (c *serverConn) accepted() {
 	if c.server.TraceConn != nil {
 		if t := c.server.TraceConn(c.conn); t != nil {
@@ -120,21 +121,21 @@ func (c *serverConn) accepted() {
 	tell(c.trace.Accepted, Connection{Local: c.conn.LocalAddr(), Peer: c.conn.RemoteAddr()})
 }
 
-// admit returns nil if the connection may go on.
+// admit returns nil if the connection is admitted.
 func (c *serverConn) admit() error {
 	if c.server.Admit == nil {
 		return nil
 	}
 	err := c.server.Admit(c.conn)
 	if err != nil && Classify(err) == Canceled && !isCanceled(err) {
-		err = fmt.Errorf("%w: %w", ErrDenied, err) // an error of the program's own
+		err = fmt.Errorf("%w: %w", ErrDenied, err) // an error that Classify does not know
 	}
 	return err
 }
 
-// begin starts an exchange: it sets its deadline, and whether Shutdown may end the
-// connection instead, because it is between two exchanges. It reports whether there
-// is to be an exchange at all. If not, the deadline is in the past after Close.
+// begin starts an exchange and sets its deadline. If between is true, the connection is
+// between two exchanges, and Shutdown may close it. begin reports whether the server
+// still allows an exchange. After Close, it sets a deadline in the past.
 func (c *serverConn) begin(between bool) bool {
 	c.deadline = time.Time{}
 	if timeout := orDefault(c.server.Timeout, DefaultTimeout); timeout > 0 {
@@ -154,8 +155,9 @@ func (c *serverConn) begin(between bool) bool {
 	return true
 }
 
-// begun ends the time between two exchanges: the first octets are here. Shutdown
-// may have moved the deadline in the meantime.
+// begun is called when the first octets of an exchange have arrived on a connection that
+// was between two exchanges. It sets the deadline again, because Shutdown may have
+// changed it.
 func (c *serverConn) begun() {
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
@@ -175,7 +177,7 @@ func (c *serverConn) handshake() error {
 		tell(c.trace.Secured, h)
 	})
 	if err != nil && Classify(c.failed("secure", err)) == TLS {
-		c.linger(c.secured.NetConn()) // so that the alert arrives
+		c.linger(c.secured.NetConn()) // so that the peer receives the alert
 	}
 	return err
 }
@@ -197,7 +199,7 @@ func (c *serverConn) received(t Transfer) {
 	tell(c.trace.Received, t)
 }
 
-// counted moves the octets of messages, and counts them.
+// counted reads and writes the octets of messages and counts them.
 type counted struct{ *serverConn }
 
 func (c counted) Read(p []byte) (int, error) {
@@ -225,7 +227,7 @@ func (c *serverConn) answer(persistent bool) error {
 		hook = c.sent
 	}
 	if !persistent {
-		// This end closes first: the FIN goes with the reply, before a hook is called.
+		// This end closes first. It sends the FIN with the reply, before it calls a hook.
 		cork(c.conn)
 		hook = func(t Transfer) {
 			if t.Whole() {
@@ -248,7 +250,7 @@ func (c *serverConn) sent(t Transfer) {
 	tell(c.trace.Sent, t)
 }
 
-// count counts an exchange that was made.
+// count counts a completed exchange.
 func (c *serverConn) count() {
 	s := c.server
 	s.mu.Lock()
@@ -281,8 +283,8 @@ func (c *serverConn) reply() (reply []byte, err error) {
 	return c.server.Reply(ctx, &r)
 }
 
-// linger closes this end's half of the connection, and waits a little for the
-// peer to close its own. What still arrives belongs to no message.
+// linger sends the FIN and reads until the peer closes, for at most lingerTime. The
+// octets that it reads are not part of a message.
 func (c *serverConn) linger(conn net.Conn) {
 	if !c.fin(conn) || !c.waitUntil(time.Now().Add(lingerTime)) {
 		return
@@ -305,7 +307,7 @@ func (s surplus) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fin closes this end's half, once.
+// fin sends the FIN if it has not been sent. It reports whether the FIN has been sent.
 func (c *serverConn) fin(conn net.Conn) bool {
 	if !c.finSent {
 		c.finSent = tcpconn.CloseWrite(conn) == nil
@@ -313,7 +315,8 @@ func (c *serverConn) fin(conn net.Conn) bool {
 	return c.finSent
 }
 
-// waitUntil sets the deadline for reading, unless Close has already.
+// waitUntil sets the read deadline, unless Close has been called. It reports whether the
+// deadline was set.
 func (c *serverConn) waitUntil(t time.Time) bool {
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/bothends/bothends/memnet"
 )
 
-// Connections and exchanges are counted apart, octets and partial reads exactly, and at
-// each moment.
+// Connections and exchanges are counted separately. Octets and partial reads are exact at
+// any time.
 func TestStatsOfPersistentConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := memnet.Listen()
@@ -24,7 +24,7 @@ func TestStatsOfPersistentConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n := range int64(3) {
-			conn.Write([]byte(sixteen[:5])) // three pieces: two partial reads
+			conn.Write([]byte(sixteen[:5])) // three pieces, two partial reads
 			synctest.Wait()
 			conn.Write([]byte(sixteen[5:15]))
 			synctest.Wait()
@@ -48,7 +48,7 @@ func TestStatsOfPersistentConnections(t *testing.T) {
 	})
 }
 
-// Admit turns a connection away before anything is read from it.
+// Admit rejects a connection before the server reads from it.
 func TestAdmit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := memnet.Listen()
@@ -70,7 +70,7 @@ func TestAdmit(t *testing.T) {
 		}{
 			{full, bothends.Denied},
 			{bothends.ErrDenied, bothends.Denied},
-			{io.EOF, bothends.Closed}, // of a header that Admit reads
+			{io.EOF, bothends.Closed}, // in a header that Admit reads
 		} {
 			reasons <- c.err
 			reply, err := memClient(ln).Exchange(t.Context(), "localhost:1060", []byte(sixteen))
@@ -97,7 +97,7 @@ func TestAdmit(t *testing.T) {
 	})
 }
 
-// An Admit that reads has the deadline of the exchange, and Close ends it.
+// The deadline of the exchange and Close apply to an Admit that reads.
 func TestAdmitThatReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := memnet.Listen()

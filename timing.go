@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Phases is the time that an exchange spent in each of its phases, in the order in
-// which it reached them.
+// Phases contains the time that an exchange spent in each of its phases, in the order of
+// the phases.
 //
-// A client's phases are resolve, connect, secure (TLS), send, wait (until the first
-// octet of the reply), receive (from there to the last octet) and close. A server's
-// are secure, wait, receive, reply (the call of Reply), send and close (until the peer
-// has closed too, or the server stops waiting for it). The later exchanges of a
-// connection have no resolve, connect and secure.
+// The phases of a client are resolve, connect, secure (TLS), send, wait (until the first
+// octet of the reply), receive (from the first to the last octet of the reply) and close.
+// The phases of a server are secure, wait, receive, reply (the call of Reply), send and
+// close (until the peer has closed or the server stops waiting). Only the first exchange
+// of a connection has the phases resolve, connect and secure.
 type Phases struct {
-	list [8]phase // no exchange has more
+	list [8]phase // the maximum
 	n    int
 }
 
@@ -23,7 +23,7 @@ type phase struct {
 	spent time.Duration
 }
 
-// All returns the phases with the time spent in each.
+// All returns the name of each phase and the time spent in it.
 func (p *Phases) All() iter.Seq2[string, time.Duration] {
 	return func(yield func(string, time.Duration) bool) {
 		for _, p := range p.list[:p.n] {
@@ -34,7 +34,7 @@ func (p *Phases) All() iter.Seq2[string, time.Duration] {
 	}
 }
 
-// add adds to the last phase if it has this name, and to a new one otherwise.
+// add adds the time to the last phase if it has this name, and to a new phase otherwise.
 func (p *Phases) add(name string, spent time.Duration) {
 	switch {
 	case p.last() == name:
@@ -52,30 +52,30 @@ func (p *Phases) last() string {
 	return p.list[p.n-1].name
 }
 
-// A Timing records how long an exchange spent in each phase, also of an exchange that
-// failed, and of closing, which [Trace.Exchanged] cannot report. Its Trace fills it;
-// read it when that Trace's Exchanged or Done has been called.
+// A Timing records the time that an exchange spends in each phase. In contrast to
+// [Trace.Exchanged], it includes failed exchanges and the phase close. The Trace returned
+// by its method Trace fills it. Read it in, or after, that Trace's Exchanged or Done.
 //
-// The zero value is ready to use. A Timing serves one connection. On a connection with
-// many exchanges it starts again with the first message after an exchange.
+// The zero value is ready to use. A Timing is for one connection. If the connection has
+// many exchanges, the Timing starts again with the first transfer of each.
 type Timing struct {
-	Start time.Time // when Trace was called; of a later exchange, when it started
+	Start time.Time // the time of the call of Trace, or the start of a later exchange
 
 	clock clock
 }
 
-// Phases returns the phases that the exchange reached. The one in which it failed lasts
-// until the failure.
+// Phases returns the name of each phase that the exchange reached and the time spent in
+// it. The phase in which it failed ends with the failure.
 func (t *Timing) Phases() iter.Seq2[string, time.Duration] { return t.clock.phases.All() }
 
-// Reset starts the clock again, for another connection with the same Trace.
+// Reset starts the measurement again, for another connection with the same Trace.
 func (t *Timing) Reset() {
 	t.clock = newClock()
 	t.Start = t.clock.start
 }
 
-// Trace starts the clock again and returns the Trace that fills t. Let it be the first
-// in [JoinTraces], so that t is up to date when the others are called.
+// Trace starts the measurement again and returns a Trace that fills t. Make it the first
+// argument of [JoinTraces], so that t is up to date when the other Traces are called.
 func (t *Timing) Trace() *Trace {
 	t.Reset()
 	follow := func(f func()) { f(); t.Start = t.clock.start }
@@ -91,7 +91,8 @@ func (t *Timing) Trace() *Trace {
 	}
 }
 
-// A clock divides the time of an exchange into phases, as its events come.
+// A clock divides the time of an exchange into phases. Its methods are called for the
+// events of the exchange.
 type clock struct {
 	start  time.Time // of the exchange
 	mark   time.Time // the end of the last phase
@@ -106,7 +107,7 @@ const (
 	unconnected clockState = iota
 	connected
 	transferring
-	replying // a server: the request is whole, nothing is sent yet
+	replying // server only: the request is complete, no octet of the reply is sent
 	exchanged
 )
 
@@ -158,9 +159,9 @@ func (c *clock) sent(t Transfer) {
 	c.endAt("send", t.End)
 }
 
-// begin starts an exchange with its first transfer. A client starts it by itself; the
-// time since the connection was made, or since the last exchange, is not a part of it.
-// A server has waited for it all the time.
+// begin starts an exchange with its first transfer. On a client, the exchange starts with
+// this transfer. On a server, it starts with the connection or the end of the previous
+// exchange, because the server has waited since then.
 func (c *clock) begin(first Transfer) {
 	if c.state != connected && c.state != exchanged {
 		return
@@ -192,7 +193,7 @@ func (c *clock) done() {
 
 func (c *clock) end(name string) { c.endAt(name, time.Now()) }
 
-// endAt ends the current phase at that time, and gives it its name.
+// endAt ends the current phase at the given time. name is the name of that phase.
 func (c *clock) endAt(name string, at time.Time) {
 	c.phases.add(name, at.Sub(c.mark))
 	c.mark = at

@@ -9,83 +9,85 @@ import (
 	"time"
 )
 
-// A Trace is a set of hooks that are told what happens on one connection, at
-// either end. A nil hook is skipped; a nil Trace is a Trace without hooks.
+// A Trace is a set of hooks that are called for the events of one connection, at either
+// end. A hook may be nil. A nil Trace is a Trace without hooks.
 //
-// The hooks of a connection are called one at a time, in the order in which things
-// happened to it. The exchange waits for them, so a hook must be quick. Hooks of
-// different connections run concurrently, so what they share needs a lock. Done is
-// called exactly once, and last. All hooks are called by the goroutine that runs the
-// exchange, except Resolved: if a Dial of the user's looks names up in a goroutine,
-// Resolved is called there, and not after Dial has returned.
+// The hooks of a connection are called one at a time, in the order of the events. The
+// exchange waits for them, so hooks must be fast. Hooks of different connections run
+// concurrently, so data that they share needs a lock. Done is called exactly once, as the
+// last hook. All hooks are called by the goroutine of the exchange, except Resolved: if
+// [Client.Dial] looks up names in another goroutine, Resolved is called there. Resolved is
+// not called after Dial has returned.
 //
 //	client: Resolved, Connected, Secured, Sent..., Received..., Exchanged, Closing, Done
 //	server: Accepted, Secured, Received..., Sent..., Exchanged, Received..., Closing, Done
 type Trace struct {
-	// Resolved: a name was looked up. Not called for an address.
+	// Resolved is called after a name was looked up. It is not called for an IP
+	// address.
 	Resolved func(Resolution)
-	// Connected: connect returned, with or without a connection.
+	// Connected is called on the client after connect returned, with or without an
+	// error.
 	Connected func(Connection)
-	// Accepted: the server took the connection from the listener.
+	// Accepted is called on the server after accept returned a connection.
 	Accepted func(Connection)
-	// Secured: the TLS handshake ended, well or with an error.
+	// Secured is called after the TLS handshake, with or without an error.
 	Secured func(Handshake)
-	// Received: one read returned.
+	// Received is called after each read.
 	Received func(Transfer)
-	// Sent: one write returned.
+	// Sent is called after each write.
 	Sent func(Transfer)
-	// Exchanged: the whole request and the whole reply have been moved. A
-	// persistent connection has any number of exchanges.
+	// Exchanged is called after the complete request and the complete reply have been
+	// transferred. A persistent connection has any number of exchanges.
 	Exchanged func(Exchange)
-	// Closing: the connection is about to be closed, and still open: this is the
-	// time to ask the kernel about it, unless a wrapper, such as a fault, has closed
-	// what is below it. Not called when there never was one.
+	// Closing is called before the connection is closed. The hook may read the state
+	// of the socket, unless a wrapper, such as a fault, has already closed it. Closing
+	// is not called if there was no connection.
 	Closing func(net.Conn)
-	// Done: the connection is closed, or there never was one. The error is nil
-	// when the exchange was made, and [Classify] tells its Outcome.
+	// Done is called after the connection is closed, or if there was none. The error is
+	// nil if the exchange succeeded. [Classify] returns its Outcome.
 	Done func(error)
 }
 
-// A Resolution is the result of looking up a name.
+// A Resolution is the result of a name lookup.
 type Resolution struct {
-	Start time.Time // when the look-up began
+	Start time.Time // start of the lookup
 	Name  string
-	Addrs []netip.Addr // none when Err is set
+	Addrs []netip.Addr // empty if Err is set
 	Err   error
 }
 
-// A Connection is the two ends of a connection, or the error in place of it.
+// A Connection contains the addresses of a connection, or the error of connect.
 type Connection struct {
-	Start time.Time // client: when connecting began, after any look-up and before the first attempt of any; server: zero
-	Local net.Addr  // nil when Err is set
-	Peer  net.Addr  // nil when Err is set
+	Start time.Time // client: start of the first attempt to connect, after the lookup; server: zero
+	Local net.Addr  // nil if Err is set
+	Peer  net.Addr  // nil if Err is set
 	Err   error     // client only
 }
 
-// A Handshake is the end of a TLS handshake.
+// A Handshake is the result of a TLS handshake.
 type Handshake struct {
-	Start time.Time // when the handshake began
+	Start time.Time // start of the handshake
 	State tls.ConnectionState
 	Err   error
 }
 
-// An Exchange is one request and its reply, both whole. The slices are valid
-// during the call of the hook.
+// An Exchange contains a complete request and its complete reply. The slices are valid
+// until the hook returns.
 type Exchange struct {
 	Request, Reply []byte
-	Phases         Phases // until the last octet, so without close
+	Phases         Phases // until the last octet, without close
 }
 
-// A Transfer is one read or write call on the connection. A wrapper below, or
-// Go's own loop inside one Write, may have made several system calls of it.
+// A Transfer is one call of Read or Write on the connection. A wrapper, or the loop in
+// the Write of package net, may make several system calls for it.
 type Transfer struct {
-	Start   time.Time // when the call was made
-	End     time.Time // when it returned
-	Asked   int       // octets asked for
-	N       int       // octets moved, which may be fewer
-	Message []byte    // the message as far as it has come; valid during the call
-	Want    int       // octets of the whole message; 0 for what is read past it while closing
-	Err     error     // what the call returned, io.EOF for the peer's FIN
+	Start   time.Time // start of the call
+	End     time.Time // end of the call
+	Asked   int       // octets requested
+	N       int       // octets transferred, may be fewer
+	Message []byte    // the message so far; valid until the hook returns
+	Want    int       // length of the message in octets, 0 for reads after the message while closing
+	Err     error     // error of the call, io.EOF for the peer's FIN
 }
 
 // Whole reports whether this call completed the message.
@@ -93,21 +95,21 @@ func (t Transfer) Whole() bool { return t.Want > 0 && t.N > 0 && len(t.Message) 
 
 type traceKey struct{}
 
-// WithTrace returns a context under which [Client.Exchange] reports to t. A Trace
-// that the context holds already is told first.
+// WithTrace returns a context with which [Client.Exchange] and [Client.Connect] call the
+// hooks of t. If ctx already has a Trace, its hooks are called first.
 func WithTrace(ctx context.Context, t *Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, JoinTraces(ContextTrace(ctx), t))
 }
 
-// ContextTrace returns the context's Trace, nil if it has none.
+// ContextTrace returns the Trace of ctx, or nil if it has none.
 func ContextTrace(ctx context.Context) *Trace {
 	t, _ := ctx.Value(traceKey{}).(*Trace)
 	return t
 }
 
-// JoinTraces returns a Trace that tells each of traces, in their order. Nil ones
-// are left out, and it is nil when none is left. A hook is nil in the result when
-// it is nil in all of them.
+// JoinTraces returns a Trace that calls the hooks of all traces, in their order. It
+// returns nil if all traces are nil. A hook of the result is nil if it is nil in all
+// traces.
 func JoinTraces(traces ...*Trace) *Trace {
 	traces = slices.DeleteFunc(slices.Clone(traces), func(t *Trace) bool { return t == nil })
 	switch len(traces) {

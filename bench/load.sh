@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# What a load generator costs: exchanges a second and the generator's own CPU time for
-# each, sixteen octets each way, four connections, as fast as it goes, on the same
+# Measures the cost of a load generator: exchanges per second and the generator's CPU
+# time for each, 16 octets each way, four connections, as fast as possible, with the same
 # server over loopback.
 #
 #   persistent        bothends load, fortio's TCP load (its packages: its command does
 #                     not build from the module proxy) and a plain Go loop, which
-#                     measures nothing; sockperf, against its own server, since it
-#                     takes no other's answers
-#   one a connection  bothends load and the plain Go loop
+#                     measures nothing; sockperf, with its own server, because it
+#                     does not accept replies of others
+#   one per connection  bothends load and the plain Go loop
 #
-# RUNS rounds of all of them in turn. Prints medians, the spread, and the medians of
+# RUNS alternating rounds of all of them. Prints medians, the spread, and the medians of
 # the ratios to the plain loop within each round. About 2 minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,7 +34,7 @@ serve() {
 	"$dir/bothends" server 127.0.0.1:0 --reply 'Hi there, server' "$@" >"$dir/listening" 2>/dev/null &
 	pids+=($!)
 	until port=$(sed -n "s/Listening at ('127.0.0.1', \([0-9]*\))/\1/p;q" "$dir/listening") && [ -n "$port" ]; do sleep 0.05; done
-	# Nobody reads the transcript; a server that prints is another measurement.
+	# Without a transcript, because printing would change the measurement.
 	kill ${pids[-1]}
 	wait ${pids[-1]} 2>/dev/null || true
 	"$dir/bothends" server "127.0.0.1:$port" --reply 'Hi there, server' -q "$@" 2>/dev/null &
@@ -56,7 +56,8 @@ else
 	echo "left out: sockperf (Debian's package sockperf)"
 fi
 
-# measure MODE KIND ROUND appends "mode kind round exchanges-per-second microseconds-of-CPU".
+# measure MODE KIND ROUND appends "mode kind round exchanges-per-second
+# microseconds-of-CPU".
 measure() {
 	local count
 	case $1-$2 in

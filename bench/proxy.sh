@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# What a TCP proxy costs: throughput of one connection, a round trip of 16 octets on an
-# open one, and a whole connection with one, each directly and through
+# Measures the cost of a TCP proxy: throughput of one connection, a round trip of 16
+# octets on an open one, and a whole connection with one, each directly and through
 #
 #   bothends         bothends proxy, no faults
-#   bothends-copying the same with a fault that looks at all octets and never strikes
+#   bothends-copying the same with a fault that reads all octets but has no effect
 #   haproxy          Debian's, TCP mode; and with option splice-auto
 #   toxiproxy        bench/peers/toxiproxy, no toxics
 #
-# RUNS rounds of all of them in turn, in an order that moves on by one each round.
-# Prints medians, the spread, and the medians of the ratios within each round. What is
-# not installed, or cannot be built, is left out and named. About 2 minutes.
+# RUNS rounds of all of them. The order rotates by one in each round. Prints medians, the
+# spread, and the medians of the ratios within each round. A program that is not
+# installed, or cannot be built, is skipped and named. About 2 minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${RUNS:-9}
@@ -18,7 +18,7 @@ pids=()
 trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; wait; rm -rf "$dir"' EXIT
 PATH=$PATH:/usr/sbin
 
-# free_port sets port to one where nobody listens, below those of outgoing connections.
+# free_port sets port to a free port below those of outgoing connections.
 last=$((20000 + RANDOM % 8000))
 free_port() {
 	for ((;;)); do
@@ -27,7 +27,7 @@ free_port() {
 	done
 }
 
-# await waits until somebody listens at a port. The target does not, so the connection
+# await waits until a program listens at a port. The target does not, so the connection
 # goes no further.
 await() {
 	for ((i = 0; i < 500; i++)); do
@@ -111,7 +111,7 @@ measure() {
 		Connection 400x ns/op
 	LIST
 }
-# Nothing stands between for direct: the target is where the benchmark connects to.
+# For direct, the benchmark connects to the target.
 for ((round = 0; round < runs; round++)); do
 	for ((k = 0; k < ${#kinds[@]}; k++)); do
 		measure "${kinds[(k + round) % ${#kinds[@]}]}" $round

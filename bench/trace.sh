@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What hooks cost an exchange: BenchmarkExchange without a Trace and with one whose
-# hooks do nothing, in turn, RUNS times each. Prints medians, the spread, and the
+# Measures the cost of hooks: BenchmarkExchange without a Trace and with one whose
+# hooks do nothing, alternating, RUNS times each. Prints medians, the spread, and the
 # median of the ratios of each pair.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// sendOnce and recvOnce make one system call on a socket that does not block (Go's
-// never do): where a blocking one would wait, they return EAGAIN.
+// sendOnce and recvOnce make one system call on a nonblocking socket (Go's sockets are
+// nonblocking). If a blocking call would wait, they return EAGAIN.
 
 func sendOnce(conn *net.TCPConn, p []byte) (n int, wouldBlock bool, err error) {
 	raw, err := conn.SyscallConn()
@@ -40,7 +40,7 @@ func result(n int, err error) (int, bool, error) {
 	return max(0, n), false, err
 }
 
-// setBacklog calls listen() again, which sets a new length of the queue (listen(2)).
+// setBacklog calls listen() again, which changes the length of the queue (listen(2)).
 func setBacklog(ln net.Listener, n int) error {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
@@ -56,8 +56,8 @@ func setBacklog(ln net.Listener, n int) error {
 	return err
 }
 
-// sendWhenRoom makes one send that takes something; where the kernel has no room, it
-// first waits until there is, and tells for how long.
+// sendWhenRoom makes one send that takes at least one octet. If the kernel has no room, it
+// first waits for room, and returns how long it waited.
 func sendWhenRoom(conn *net.TCPConn, p []byte) (n int, waited time.Duration, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -80,8 +80,8 @@ func sendWhenRoom(conn *net.TCPConn, p []byte) (n int, waited time.Duration, err
 	return max(0, n), waited, err
 }
 
-// setReuseAddr turns SO_REUSEADDR on or off (socket(7)); Go turns it on for a
-// listener before it binds, and this comes after.
+// setReuseAddr sets or clears SO_REUSEADDR (socket(7)). Go sets it for a listener
+// before Control is called, so this call takes precedence.
 func setReuseAddr(raw syscall.RawConn, on bool) (err error) {
 	value := 0
 	if on {

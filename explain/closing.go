@@ -35,7 +35,7 @@ func clientFirst(ctx context.Context, s *stage) error {
 		"has one port in TIME_WAIT for each of them, and can run out of ports. This is one reason to let the server close first.")
 }
 
-// closeInTurn closes one end, and the other when it has noticed.
+// closeInTurn closes one end, and then the other end after it has received the FIN.
 func (s *stage) closeInTurn(ctx context.Context, end string, first, second *net.TCPConn, why string) error {
 	server, client := first.LocalAddr(), second.LocalAddr()
 	if end == "client" {
@@ -49,7 +49,7 @@ func (s *stage) closeInTurn(ctx context.Context, end string, first, second *net.
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("the end that was to be closed second read %d octets: %s", n, bothends.Reason(err))
+		return fmt.Errorf("the second end read %d octets before its close: %s", n, bothends.Reason(err))
 	}
 	if err := second.Close(); err != nil {
 		return err
@@ -68,7 +68,8 @@ func (s *stage) closeInTurn(ctx context.Context, end string, first, second *net.
 	return nil
 }
 
-// timeWaits is timeWait, for up to a second: the last acknowledgement may be on its way.
+// timeWaits is timeWait, repeated for up to 1 s, because the last acknowledgment may be
+// on its way.
 func (s *stage) timeWaits(ctx context.Context, server, client net.Addr) (atServer, atClient bool, err error) {
 	_, err = s.awaitTable(ctx, func() (_ bool, err error) {
 		atServer, atClient, err = timeWait(server, client)
@@ -106,7 +107,7 @@ func halfClose(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// closeOnUnread closes a socket that has octets which nobody has read.
+// closeOnUnread closes a socket with unread octets.
 func closeOnUnread(ctx context.Context, s *stage) error {
 	const surplus = bothends.DefaultMessageSize + 1
 	if _, err := s.client.Write(make([]byte, surplus)); err != nil {
@@ -139,7 +140,7 @@ func closeOnUnread(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// reuse lets a server end with a connection in TIME_WAIT, and starts it again.
+// reuse ends a server with a connection in TIME_WAIT, and starts it again.
 func reuse(ctx context.Context, s *stage) error {
 	ln, err := listen(0)
 	if err != nil {
@@ -155,7 +156,7 @@ func reuse(ctx context.Context, s *stage) error {
 		"The server no longer listens. Its last connection is still in TIME_WAIT, with the server's port.")
 	s.claim(waits, "its connection would still be there, in TIME_WAIT, and have the server's port")
 	if !waits {
-		return nil // so the port is free in any case
+		return nil // without TIME_WAIT the port is free
 	}
 	for _, on := range []bool{false, true} {
 		err := bindAgain(ctx, addr, on)
@@ -167,7 +168,7 @@ func reuse(ctx context.Context, s *stage) error {
 			line, why = "bind() again, with SO_REUSEADDR", "With the option, the kernel allows it although connections in TIME_WAIT have the port. Servers set it for this reason. Go's net.Listen sets it by default."
 		}
 		s.step("server", line+": "+said(err), why)
-		s.claim((err == nil) == on, "it would work with SO_REUSEADDR, and only so")
+		s.claim((err == nil) == on, "it would work only with SO_REUSEADDR")
 	}
 	return nil
 }
@@ -179,7 +180,7 @@ func said(err error) string {
 	return strings.TrimPrefix(bothends.Reason(err), "bind: ")
 }
 
-// closeOneAt makes a connection to ln, closes it at the server's end first, and tells
+// closeOneAt makes a connection to ln, closes the server's end first, and reports
 // whether that end is in TIME_WAIT.
 func (s *stage) closeOneAt(ctx context.Context, ln net.Listener) (waits bool, err error) {
 	client, server, err := s.pair(ctx, ln)
@@ -196,7 +197,7 @@ func (s *stage) closeOneAt(ctx context.Context, ln net.Listener) (waits bool, er
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		return false, fmt.Errorf("the client read %d octets in place of the end: %v", n, bothends.Reason(err))
+		return false, fmt.Errorf("the client read %d octets instead of the end: %v", n, bothends.Reason(err))
 	}
 	if err := client.Close(); err != nil {
 		return false, err
@@ -205,7 +206,7 @@ func (s *stage) closeOneAt(ctx context.Context, ln net.Listener) (waits bool, er
 	return waits, err
 }
 
-// bindAgain listens at addr, with SO_REUSEADDR or without.
+// bindAgain listens at addr, with or without SO_REUSEADDR.
 func bindAgain(ctx context.Context, addr net.Addr, reuseAddr bool) error {
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { return setReuseAddr(raw, reuseAddr) }}
 	config.SetMultipathTCP(false)

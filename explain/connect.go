@@ -25,7 +25,7 @@ func runConnect(ctx context.Context, set Setting) ([]Step, error) {
 		connectRefused, connectBeforeAccept, connectHangs, connectUnreachable, connectUDP)
 }
 
-// connectRefused: nobody listens.
+// connectRefused connects to a port on which no program listens.
 func connectRefused(ctx context.Context, s *stage) error {
 	ln, err := listen(0)
 	if err != nil {
@@ -46,10 +46,10 @@ func connectRefused(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// atOnce is far more than what does not wait takes on this machine.
+// atOnce is much longer than a call that does not wait takes on this machine.
 const atOnce = time.Second
 
-// connectBeforeAccept: a program listens, and has not called accept.
+// connectBeforeAccept connects to a program that listens but has not called accept.
 func connectBeforeAccept(ctx context.Context, s *stage) error {
 	ln, err := listen(0)
 	if err != nil {
@@ -82,7 +82,7 @@ func connectBeforeAccept(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// connections is "1 connection is", or as many as n are.
+// connections returns "1 connection is" or "n connections are".
 func connections(n int) string {
 	if n == 1 {
 		return "1 connection is"
@@ -90,10 +90,10 @@ func connections(n int) string {
 	return fmt.Sprintf("%d connections are", n)
 }
 
-// hanging is how long the lesson waits for a connect that gets no answer.
+// hanging is the time limit for a connect that gets no answer.
 const hanging = 300 * time.Millisecond
 
-// connectHangs: the backlog is full.
+// connectHangs connects to a listener whose backlog is full.
 func connectHangs(ctx context.Context, s *stage) error {
 	ln, err := listen(0)
 	if err != nil {
@@ -102,7 +102,7 @@ func connectHangs(ctx context.Context, s *stage) error {
 	defer ln.Close()
 	if err := setBacklog(ln, 0); err != nil {
 		if errors.Is(err, ErrNotAvailable) {
-			return nil // this situation cannot be made on this system
+			return nil // not possible on this system
 		}
 		return err
 	}
@@ -125,12 +125,12 @@ func connectHangs(ctx context.Context, s *stage) error {
 		return nil
 	}
 	s.step("client", fmt.Sprintf("connect(), %d times: ok", queued), "The server had called listen() with a backlog of 0.")
-	s.claim(false, "the queue would be full sooner, and connect would hang")
+	s.claim(false, "the queue would be full earlier, and connect would hang")
 	return nil
 }
 
-// connectUnreachable uses an address that TCP cannot reach anywhere, so that nothing
-// leaves this machine: a multicast group.
+// connectUnreachable uses an address that TCP cannot reach, a multicast group, so that
+// nothing leaves this machine.
 func connectUnreachable(ctx context.Context, s *stage) error {
 	const addr = "224.0.0.1:1060"
 	conn, took, err := s.dial(ctx, "tcp4", addr, dialLimit)
@@ -146,7 +146,7 @@ func connectUnreachable(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// butWas is what a call returned in place of what a lesson had expected.
+// butWas returns the result of a call that did not return what a lesson expected.
 func butWas(err error) string {
 	if err == nil {
 		return ", and it succeeded"
@@ -154,9 +154,9 @@ func butWas(err error) string {
 	return ", and it was: " + bothends.Reason(err)
 }
 
-// connectUDP: the same call, and nothing is sent.
+// connectUDP shows that connect sends nothing for UDP.
 func connectUDP(ctx context.Context, s *stage) error {
-	ln, err := listen(0) // which loopback address this machine has
+	ln, err := listen(0) // to find a loopback address of this machine
 	if err != nil {
 		return err
 	}
@@ -183,20 +183,20 @@ func connectUDP(ctx context.Context, s *stage) error {
 	}
 	s.step("client", fmt.Sprintf("UDP connect(%s): ok after %s", transcript.HostPortName(addr.String()), millis(took)),
 		"The other socket received nothing within "+millis(listening)+": for UDP, connect() sends nothing. It stores the address. Later calls send to this address and receive only from it.")
-	s.claim(errors.Is(err, os.ErrDeadlineExceeded), "nothing would come to the other end")
+	s.claim(errors.Is(err, os.ErrDeadlineExceeded), "nothing would arrive at the other end")
 	packets.Close()
 	return udpFindsOut(ctx, s, conn)
 }
 
-// listening is how long the lesson looks for a datagram that nobody has sent.
+// listening is the time limit for a datagram that should not arrive.
 const listening = 20 * time.Millisecond
 
-// udpFindsOut sends to an address where there is nobody now.
+// udpFindsOut sends to an address without a socket.
 func udpFindsOut(ctx context.Context, s *stage, conn net.Conn) error {
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(longAgo) })()
 	n, sendErr := conn.Write([]byte("anybody there?"))
 	conn.SetReadDeadline(time.Now().Add(time.Second))
-	if ctx.Err() != nil { // its own wake-up may have come before
+	if ctx.Err() != nil { // the end of ctx may have woken it
 		return ctx.Err()
 	}
 	_, err := conn.Read(make([]byte, 16))
@@ -205,7 +205,7 @@ func udpFindsOut(ctx context.Context, s *stage, conn net.Conn) error {
 	}
 	s.step("client", fmt.Sprintf("UDP send(14) after the other socket is closed: %s, then recv(): %v", sentUDP(n, sendErr), bothends.Classify(err)),
 		"send() does not wait for an answer, so it cannot report the error. The other kernel answers with an ICMP message, and the next call reports that as ECONNREFUSED.")
-	s.claim(sendErr == nil, "the send would be taken%s", butWas(sendErr))
+	s.claim(sendErr == nil, "send() would succeed%s", butWas(sendErr))
 	s.claim(bothends.Classify(err) == bothends.Refused, "recv() would be refused%s", butWas(err))
 	return nil
 }

@@ -22,17 +22,17 @@ func runDeadlock(ctx context.Context, set Setting) ([]Step, error) {
 	return newStage(set).perform(ctx, connected(stuck), connected(cured))
 }
 
-// patience is how long the lesson lets both ends stand still.
+// patience is the time for which the lesson lets both ends wait.
 const patience = 200 * time.Millisecond
 
-// A moved is what an end moved, and how that ended.
+// A moved is the result of an end's send or receive.
 type moved struct {
 	n    int
 	took time.Duration
 	err  error
 }
 
-// ended is how a send came to its end: by the lesson's deadline, or done.
+// ended returns how a send ended: by the lesson's deadline or complete.
 func (m moved) ended() string {
 	if m.err != nil {
 		return "and still waiting after " + millis(m.took)
@@ -40,7 +40,7 @@ func (m moved) ended() string {
 	return "done in " + millis(m.took)
 }
 
-// stuck lets both ends send and none read, until patience is over.
+// stuck lets both ends send without reading until patience has passed.
 func stuck(ctx context.Context, s *stage) error {
 	message := make([]byte, much)
 	began := time.Now()
@@ -48,7 +48,7 @@ func stuck(ctx context.Context, s *stage) error {
 		done := make(chan moved, 1)
 		go func() {
 			conn.SetWriteDeadline(began.Add(patience))
-			if ctx.Err() != nil { // its own wake-up may have come before
+			if ctx.Err() != nil { // the end of ctx may have woken it
 				done <- moved{err: ctx.Err()}
 				return
 			}
@@ -78,7 +78,7 @@ func stuck(ctx context.Context, s *stage) error {
 	s.steps[len(s.steps)-1].Why = "Each end waits in send() until the other end calls recv(), and the other end calls recv() only after its own " +
 		"send(). This is a deadlock. The lesson ended it after " + millis(patience) + ": TCP has no time limit for it. With messages " +
 		"that fit into the buffers, both calls would have returned."
-	s.claim(waiting == 2, "the buffers would not hold that much, and both ends would wait until one gives up")
+	s.claim(waiting == 2, "the buffers would not hold that much, and both ends would wait until one stops")
 	return nil
 }
 

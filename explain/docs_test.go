@@ -19,17 +19,17 @@ import (
 
 var update = flag.Bool("update", false, "write docs/lessons anew")
 
-// docs/lessons has the output of each lesson, from one run on Linux. The numbers are
-// that run's; all the rest must be what the lesson prints now. When this fails:
-// go test ./explain -run LessonsInDocs -update
+// docs/lessons contains the output of each lesson, from one run on Linux. The numbers
+// are those of that run. The rest must be the same as the lesson prints now. If this
+// test fails: go test ./explain -run LessonsInDocs -update
 func TestLessonsInDocs(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("the pages are of Linux")
 	}
-	port := uint16(0) // a number, so any will do
+	port := uint16(0) // numbers are not compared
 	if *update {
-		port = bothends.DefaultPort // as the command has it
+		port = bothends.DefaultPort // as in the command
 	}
 	pages := make(map[string]string)
 	var index strings.Builder
@@ -84,7 +84,7 @@ func TestLessonsInDocs(t *testing.T) {
 	}
 }
 
-// words is a text without its numbers, and without the places where its lines break.
+// words returns a text without numbers and line breaks.
 func words(text string) []string {
 	return strings.Fields(regexp.MustCompile(`[0-9]+(\.[0-9]+)?`).ReplaceAllString(text, "N"))
 }

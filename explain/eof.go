@@ -42,7 +42,7 @@ func runEOF(ctx context.Context, set Setting) ([]Step, error) {
 	return s.steps, nil
 }
 
-// endAfter lets the client send some octets of sixteen and end the connection.
+// endAfter lets the client send a part of 16 octets and end the connection.
 func endAfter(ctx context.Context, s *stage, octets int, reset bool, want bothends.Outcome, why string) error {
 	if octets > 0 {
 		if _, err := s.client.Write([]byte(bothends.DefaultRequest)[:octets]); err != nil {
@@ -73,7 +73,7 @@ func endAfter(ctx context.Context, s *stage, octets int, reset bool, want bothen
 	}
 	var short *bothends.ShortError
 	if !errors.As(err, &short) {
-		return fmt.Errorf("the reader was given a whole message: %s", bothends.Reason(err))
+		return fmt.Errorf("the reader received a complete message: %s", bothends.Reason(err))
 	}
 	outcome := bothends.Classify(err)
 	s.step("server", fmt.Sprintf("%v: %v", outcome, err), why)

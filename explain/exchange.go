@@ -27,9 +27,9 @@ var exchange = Lesson{
 	run:      runExchange,
 }
 
-// runExchange makes one exchange between a Server and a Client, as they are. Only
-// accept is held back until connect has returned, so that the order is the same
-// each time, and one can see who completes a connection: the kernel.
+// runExchange makes one exchange between an unchanged Server and Client. Only
+// accept is delayed until connect has returned, so that the order is the same
+// each time, and the lesson shows that the kernel completes a connection.
 func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -45,7 +45,7 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	connected := make(chan struct{})
 	server := &bothends.Server{TraceConn: func(c net.Conn) *bothends.Trace {
 		if !b.isOurs(c) {
-			return nil // somebody else has found the port; served, but not shown
+			return nil // a connection of another program, which is served but not shown
 		}
 		return bothends.JoinTraces(text.Trace(c), b.server(), &bothends.Trace{Done: func(err error) { done <- err }})
 	}}
@@ -83,7 +83,7 @@ func runExchange(ctx context.Context, s Setting) ([]Step, error) {
 	return append(steps, b.drawn(s, ladder)), nil
 }
 
-// drawn is the step that shows the ladder.
+// drawn returns the step with the ladder.
 func (b *board) drawn(s Setting, ladder *transcript.Ladder) Step {
 	step := Step{End: "client", Line: "the same exchange as a ladder"}
 	step.Why = "The times are those of the client's calls: when it passed something to its kernel, or got something from it. Segments on the network have other times."
@@ -98,7 +98,7 @@ func (b *board) drawn(s Setting, ladder *transcript.Ladder) Step {
 	return step
 }
 
-// listen takes the port on loopback, or any free one when it is taken.
+// listen listens on loopback at port, or at a free port if it is in use.
 func listen(port uint16) (net.Listener, error) {
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
@@ -106,7 +106,7 @@ func listen(port uint16) (net.Listener, error) {
 	if errno.AddrInUse.Has(err) && port != 0 {
 		return listen(0)
 	}
-	if err != nil { // no IPv4 on this machine
+	if err != nil { // this machine may have no IPv4
 		if ln6, err6 := config.Listen(context.Background(), "tcp", net.JoinHostPort("::1", strconv.Itoa(int(port)))); err6 == nil {
 			return ln6, nil
 		}
@@ -114,8 +114,8 @@ func listen(port uint16) (net.Listener, error) {
 	return ln, err
 }
 
-// heldBack is a listener whose Accept does not begin before until is closed. Where it
-// fails, a server would try again; the lesson is over.
+// heldBack is a listener whose Accept does not start before until is closed. If Accept
+// fails, the lesson ends, although a server would retry.
 type heldBack struct {
 	net.Listener
 	until  <-chan struct{}
@@ -132,33 +132,33 @@ func (l *heldBack) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-// A board gathers what both ends print and do.
+// A board collects what both ends print and do.
 type board struct {
 	start    time.Time
-	freePort bool // the port asked for was taken
+	freePort bool // the requested port was in use
 
-	connecting time.Time // when connect() was called, which is after the Dialer's Control
+	connecting time.Time // time of the call of connect(), after the Dialer's Control
 
 	mu          sync.Mutex
 	lines       []Step
-	connect     time.Duration // how long it took
-	local, peer net.Addr      // the client's view
-	found       bool          // the server has the client's connection
+	connect     time.Duration // duration of connect()
+	local, peer net.Addr      // addresses as seen by the client
+	found       bool          // the server has accepted the client's connection
 	clientFIN   bool          // the server has received the client's FIN
 	request     transfers
 	reply       transfers
 }
 
-// transfers are one message's sends at one end and receives at the other.
+// transfers contains a message's sends at one end and receives at the other.
 type transfers struct {
 	sentAt   time.Time
-	sending  time.Duration // in calls of send()
-	octets   []int         // that each of them took
+	sending  time.Duration // total time in send()
+	octets   []int         // number of octets that each call took
 	asked    []int
 	received []int
 }
 
-// end returns a writer for the lines that one end prints.
+// end returns a writer for the lines of one end.
 func (b *board) end(name string) writerFunc {
 	return func(p []byte) (int, error) {
 		b.mu.Lock()
@@ -172,9 +172,9 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// isOurs tells whether the server's connection is the one that the client made. The
-// client's name is known by then: accept was held back for it. It is ours once: as
-// soon as the client has closed, a stranger may get the same port.
+// isOurs reports whether the server's connection is the one that the client made. The
+// client's address is known, because accept was delayed until then. isOurs returns true
+// only once, because another program may get the port after the client has closed.
 func (b *board) isOurs(c net.Conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -183,7 +183,7 @@ func (b *board) isOurs(c net.Conn) bool {
 	return ours
 }
 
-// dial is the client's Dial, which notes when it calls connect().
+// dial is the client's Dial. It records the time of the call of connect().
 func (b *board) dial(dialer net.Dialer) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		d := timed(dialer, &b.connecting)
@@ -240,7 +240,7 @@ func (b *board) received(m *transfers, t bothends.Transfer) {
 	m.received = append(m.received, t.N)
 }
 
-// steps returns the lines in their order.
+// steps returns the lines in order.
 func (b *board) steps() []Step {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -248,7 +248,7 @@ func (b *board) steps() []Step {
 	return b.lines
 }
 
-// explained returns the lines with what happened at each of them.
+// explained returns the lines with their explanations.
 func (b *board) explained() ([]Step, error) {
 	steps := b.steps()
 	whys := map[string][]string{
@@ -317,13 +317,13 @@ func (b *board) whyClosed() string {
 	}
 }
 
-// sent describes how a message was passed to the kernel.
+// sent returns a description of how a message was passed to the kernel.
 func (m *transfers) sent(start time.Time) string {
 	return fmt.Sprintf("send() at %s passed %s octets to the kernel and returned after %s.",
 		millis(m.sentAt.Sub(start)), sum(m.octets), millis(m.sending))
 }
 
-// receiving describes how it was read.
+// receiving returns a description of how a message was read.
 func (m *transfers) receiving() string {
 	if len(m.received) == 1 {
 		return fmt.Sprintf("recv() requested %d octets and returned %d. If it had returned fewer, it would be called again for the rest.",
@@ -333,7 +333,7 @@ func (m *transfers) receiving() string {
 		m.asked[0], m.received[0], sum(m.received))
 }
 
-// sum writes counts as 16, or as 7 + 9 = 16.
+// sum returns counts as "16" or as "7 + 9 = 16".
 func sum(counts []int) string {
 	total := 0
 	var parts []string

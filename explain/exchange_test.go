@@ -34,8 +34,8 @@ func lesson(t *testing.T, name string) explain.Lesson {
 
 var number = regexp.MustCompile(`\d+`)
 
-// The lesson's lines are both transcripts, in the one order that is possible; its
-// times never go back; and what it says of sends and receives adds up.
+// The lesson's lines are both transcripts, in the only possible order. Its
+// times do not decrease, and the numbers of sends and receives add up.
 func TestExchange(t *testing.T) {
 	for range 5 {
 		steps, err := lesson(t, "exchange").Run(t.Context(), explain.Setting{})
@@ -109,7 +109,7 @@ func TestPortThatIsTaken(t *testing.T) {
 	}
 }
 
-// Whoever else finds the port is served, and neither shown nor waited for.
+// A connection of another program is served, but neither shown nor waited for.
 func TestStrangers(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -188,7 +188,7 @@ func TestPrint(t *testing.T) {
 	}
 }
 
-// Between is called between two steps, when all before it is printed.
+// Between is called between two steps, after the earlier output was written.
 func TestPrintStopsBetweenSteps(t *testing.T) {
 	l := lesson(t, "exchange")
 	steps := []explain.Step{{Line: "one"}, {Line: "two"}, {Line: "three"}}
@@ -222,7 +222,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// A lesson fits its columns, however long the names of its sockets are.
+// A lesson fits its columns, even if socket names are long.
 func TestLessonsFitTheirWidth(t *testing.T) {
 	t.Parallel()
 	for _, l := range explain.Lessons() {
@@ -245,7 +245,7 @@ func TestLessonsFitTheirWidth(t *testing.T) {
 	}
 }
 
-// Long lines and tables, in the fewest columns that a terminal has.
+// Long lines and tables in a narrow terminal.
 func TestPrintFolds(t *testing.T) {
 	step := explain.Step{
 		At: 1234567 * time.Microsecond, End: "client",

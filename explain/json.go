@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Schema names the form of a lesson as JSON.
+// Schema is the name of the JSON schema of a lesson.
 const Schema = "bothends.lesson/v1"
 
-// JSON writes a lesson and its steps as one line. failed is the error of Run.
+// JSON writes a lesson and its steps as one line of JSON. failed is the error of Run.
 func (l Lesson) JSON(w io.Writer, began time.Time, steps []Step, failed error) error {
 	type step struct {
-		At     float64 `json:"at"`    // seconds since the lesson began
+		At     float64 `json:"at"`    // seconds since the start of the lesson
 		Actor  string  `json:"actor"` // client, server or kernel
 		Line   string  `json:"line"`
 		Block  string  `json:"block,omitempty"`

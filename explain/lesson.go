@@ -14,22 +14,22 @@ import (
 	"github.com/bothends/bothends/transcript"
 )
 
-// A Lesson shows one thing that TCP does. They come from Lessons or Find.
+// A Lesson shows one thing that TCP does. Lessons and Find return lessons.
 type Lesson struct {
-	Name     string // what the command takes
+	Name     string // argument of the command
 	Title    string // one line
-	Remember string // the one sentence to keep
-	Function string // the function or call of the chapter's program that it is about
+	Remember string // summary in a few sentences
+	Function string // function or call in the book's program that the lesson is about
 
 	run func(context.Context, Setting) ([]Step, error)
 }
 
-// Lessons returns all lessons, in the order in which to read them.
+// Lessons returns all lessons, in the recommended order.
 func Lessons() []Lesson {
 	return []Lesson{exchange, connect, sockets, send, recv, sendall, eof, closing, deadlock}
 }
 
-// Find returns the lesson of that name.
+// Find returns the lesson with that name.
 func Find(name string) (Lesson, bool) {
 	for _, l := range Lessons() {
 		if l.Name == name {
@@ -39,18 +39,18 @@ func Find(name string) (Lesson, bool) {
 	return Lesson{}, false
 }
 
-// A Setting is what a user may choose for a lesson. The zero value works.
+// A Setting contains the options of a lesson. The zero value is ready to use.
 type Setting struct {
 	// Port is the port of the server in lesson exchange. If it is in use, or 0, the
 	// server listens on a free one.
 	Port uint16
-	// Dialer makes the connections of a lesson. Its Control sees them before they
-	// exist.
+	// Dialer makes the connections of a lesson. Its Control is called before each
+	// connect.
 	Dialer net.Dialer
-	// Ladder, if set, returns the ladder of lesson exchange, from captured segments.
-	// If it is nil or returns nil, the ladder shows the client's calls.
+	// Ladder, if not nil, returns the ladder of lesson exchange, from captured segments.
+	// If Ladder is nil or returns nil, the ladder shows the client's calls.
 	Ladder func() *transcript.Ladder
-	// ASCII draws without Unicode's lines and arrows.
+	// ASCII draws the ladder without Unicode lines and arrows.
 	ASCII bool
 	// Width is the maximum number of columns of the ladder, 0 means no limit.
 	Width int
@@ -58,32 +58,32 @@ type Setting struct {
 
 // A Step is one line of a lesson.
 type Step struct {
-	At    time.Duration // since the lesson began
-	End   string        // "client" or "server", or "kernel" for what neither did
-	Line  string        // what that end printed
-	Block string        // lines that belong to it as they are: a table, a ladder
-	Why   string        // what happened there, in a few sentences
-	// Unlike is empty when it went as it does elsewhere; otherwise what the lesson
-	// had expected.
+	At    time.Duration // since the start of the lesson
+	End   string        // "client", "server" or "kernel"
+	Line  string        // what that end printed or did
+	Block string        // lines that are printed without folding: a table or a ladder
+	Why   string        // explanation in a few sentences
+	// Unlike is what the lesson expected, if the step had a different result on this
+	// system. Otherwise it is empty.
 	Unlike string
 }
 
-// Run runs the lesson and returns its steps, in the order in which they happened.
-// With an error come the steps up to it.
+// Run runs the lesson and returns its steps in order. With an error, it returns the steps
+// before the error.
 func (l Lesson) Run(ctx context.Context, s Setting) ([]Step, error) { return l.run(ctx, s) }
 
-// A Style is how a lesson is printed.
+// A Style contains the options of Print.
 type Style struct {
 	Color bool
 	Width int // maximum number of columns, 0 means 80
-	// Between is called before each step but the first: to wait, or, with an
-	// error, to end the printing.
+	// Between, if not nil, is called before each step except the first. If it returns
+	// an error, Print stops.
 	Between func() error
 }
 
-// Print writes a lesson's steps: the time, the end, what it printed, and below
-// that what happened; and the sentence to remember when the steps are complete. The
-// error is the writer's, or that of style.Between.
+// Print writes a lesson's steps: the time, the end, what it printed, and the
+// explanation. If complete is true, it also writes the summary. The
+// error is that of the writer or of style.Between.
 func (l Lesson) Print(w io.Writer, steps []Step, complete bool, style Style) error {
 	p := printer{width: style.Width, color: style.Color}
 	if p.width == 0 {
@@ -116,18 +116,18 @@ type printer struct {
 	color bool
 }
 
-// flush writes what is printed so far.
+// flush writes the buffered output.
 func (p *printer) flush(w io.Writer) error {
 	_, err := io.WriteString(w, p.String())
 	p.Reset()
 	return err
 }
 
-// indent is the column in which the text of a step begins, and that of a table.
+// indent is the column in which the text and the table of a step start.
 const indent = 18
 
-// margin returns the column for the text of a step. Few columns have no room for it
-// beside the time.
+// margin returns the column for the text of a step. If there are few columns, the text
+// starts below the time.
 func (p *printer) margin() int {
 	if p.width < 60 {
 		return 4
@@ -146,12 +146,12 @@ func (p *printer) step(s Step) {
 	}
 	p.wrap(p.margin(), "2", s.Why)
 	if s.Unlike != "" {
-		p.wrap(p.margin(), "31", "On this system it was different: as a rule "+s.Unlike+".")
+		p.wrap(p.margin(), "31", "On this system it was different: normally "+s.Unlike+".")
 	}
 }
 
-// block prints a line of a table or a ladder. One that is too wide loses its
-// indentation first.
+// block prints a line of a table or a ladder. If the line is too wide, block first
+// removes its indentation.
 func (p *printer) block(line string) {
 	if utf8.RuneCountInString(line) > p.width {
 		line = transcript.FoldLine(strings.Repeat(" ", p.margin())+strings.TrimLeft(line, " "), p.width, p.margin()+2)
@@ -169,7 +169,7 @@ func (p *printer) paint(sgr, s string) string {
 	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
 }
 
-// wrap prints a paragraph, each line of it in color by itself.
+// wrap prints a paragraph. It colors each line separately.
 func (p *printer) wrap(indent int, sgr, text string) {
 	if text == "" {
 		return

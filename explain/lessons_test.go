@@ -18,8 +18,8 @@ import (
 	"github.com/bothends/bothends/internal/need"
 )
 
-// Each lesson's claims hold on this system: one whose demonstration stops working
-// fails here, instead of telling a lie.
+// The claims of each lesson are true on this system. If a demonstration stops working,
+// the test fails.
 func TestClaimsHold(t *testing.T) {
 	t.Parallel()
 	for _, l := range explain.Lessons() {
@@ -33,7 +33,7 @@ func TestClaimsHold(t *testing.T) {
 				last := time.Duration(0)
 				for _, s := range steps {
 					if s.Unlike != "" {
-						t.Errorf("%q: %s; as a rule %s", s.Line, s.Why, s.Unlike)
+						t.Errorf("%q: %s; normally %s", s.Line, s.Why, s.Unlike)
 					}
 					if s.At < last {
 						t.Errorf("%q is at %v, after %v", s.Line, s.At, last)
@@ -75,8 +75,8 @@ func numbersIn(t *testing.T, s explain.Step, pattern string) []int {
 	return numbers
 }
 
-// A partial send: what the kernel took and what was left add up to what was asked,
-// and the receiver got every octet.
+// In a partial send, the octets taken and the octets left add up to the octets requested,
+// and the receiver gets every octet.
 func TestSend(t *testing.T) {
 	steps := run(t, "send")
 	numbersIn(t, steps[0], `^send\(16\): returned 16 after `)
@@ -122,8 +122,8 @@ reset: connection reset by peer 7 bytes into a 16-byte message`
 	}
 }
 
-// A lesson that is stopped leaves nothing behind (goleak), and says that it is not
-// whole: at each of its connections, and, for those that wait, while they do.
+// A lesson that is stopped leaves no goroutine (goleak) and returns an error. The test
+// stops it at each of its connections and, if it waits, during the wait.
 func TestLessonsStop(t *testing.T) {
 	t.Parallel()
 	for _, l := range explain.Lessons() {
@@ -195,7 +195,7 @@ func TestDeadlock(t *testing.T) {
 	numbersIn(t, steps[3], `^send\((\d+)\) while another goroutine reads: done in `)
 }
 
-// Whose end is in which state, at each step.
+// Each step shows the right states of both ends.
 func TestSockets(t *testing.T) {
 	var got []string
 	for _, s := range run(t, "sockets") {
@@ -221,7 +221,7 @@ close() of the third, and then the client's: s TIME_WAIT s TIME_WAIT c TIME_WAIT
 	}
 }
 
-// The counts of the loop over send add up, and so do those of the loop over recv.
+// The numbers of the loops over send and recv add up.
 func TestSendall(t *testing.T) {
 	steps := run(t, "sendall")
 	left := 4 << 20
@@ -274,15 +274,15 @@ bind() again, with SO_REUSEADDR: it worked`
 	}
 }
 
-// The lessons also work where there is no IPv4: the claims once more, in a network
+// The lessons also work without IPv4. The test repeats the claims in a network
 // namespace that has only ::1.
 func TestClaimsHoldOnIPv6(t *testing.T) {
 	t.Parallel()
 	inNamespace(t, "ip address del 127.0.0.1/8 dev lo", "TestClaimsHold", "TestClaimsHold/deadlock")
 }
 
-// Where the kernel is set up otherwise, a lesson tells what happened there, and does
-// not explain what did not.
+// If the kernel is configured differently, a lesson shows what happened, and does
+// not explain what did not happen.
 func TestOtherKernels(t *testing.T) {
 	t.Parallel()
 	for what, sysctl := range map[string]string{
@@ -297,8 +297,8 @@ func TestOtherKernels(t *testing.T) {
 	}
 }
 
-// inNamespace runs a test once more, in a network namespace after setup; its output
-// has to say that what has passed. Inside, the test knows what it is in by where.
+// inNamespace runs a test again, in a network namespace after setup. The test what must
+// pass there. In the namespace, where returns what.
 func inNamespace(t *testing.T, setup, test, what string) {
 	t.Helper()
 	if where() != "" {
@@ -325,11 +325,11 @@ func inNamespace(t *testing.T, setup, test, what string) {
 
 func where() string { return os.Getenv("BOTHENDS_IN_NAMESPACE") }
 
-// The inner side of TestOtherKernels.
+// TestOtherKernel is the part of TestOtherKernels that runs in the namespace.
 func TestOtherKernel(t *testing.T) {
 	c, ok := map[string]struct {
 		lessons string
-		not     string // what the lessons must not say there
+		not     string // text that the lessons must not contain
 		fails   bool
 	}{
 		"large buffers": {"deadlock send", "This is a deadlock|still waiting|then no room|was blocked|found no room", false},
@@ -351,7 +351,7 @@ func TestOtherKernel(t *testing.T) {
 				t.Errorf("%s: %q: %s", name, s.Line, s.Why)
 			}
 			if strings.Contains(s.Unlike, "nil") || strings.Contains(s.Unlike, "map") || s.Unlike != "" && s.Why != "" {
-				t.Errorf("%s: %q: as a rule %s, and %s", name, s.Line, s.Unlike, s.Why)
+				t.Errorf("%s: %q: normally %s, and %s", name, s.Line, s.Unlike, s.Why)
 			}
 			unlike += len(s.Unlike)
 		}

@@ -14,7 +14,7 @@ var recv = Lesson{
 	run:      runRecv,
 }
 
-// pause is how long the other end of a lesson stays idle, to be seen waiting for.
+// pause is the time for which the other end of a lesson does nothing, so that a call waits.
 const pause = 50 * time.Millisecond
 
 func runRecv(ctx context.Context, set Setting) ([]Step, error) {
@@ -24,7 +24,7 @@ func runRecv(ctx context.Context, set Setting) ([]Step, error) {
 	}))
 }
 
-// recvWaits: nothing is there.
+// recvWaits receives when no octets are available.
 func recvWaits(ctx context.Context, s *stage) error {
 	p := make([]byte, 16)
 	n, wouldBlock, err := recvOnce(s.server, p)
@@ -36,7 +36,7 @@ func recvWaits(ctx context.Context, s *stage) error {
 	s.claim(wouldBlock, "the kernel would have no octets, and it had %d", n)
 
 	sent := make(chan time.Time, 1)
-	began, client := time.Now(), s.client // the stage may go on without the timer's end
+	began, client := time.Now(), s.client // copies, because the stage may continue before the timer ends
 	timer := time.AfterFunc(pause, func() {
 		sent <- time.Now()
 		client.Write([]byte("Hi ther"))
@@ -53,7 +53,7 @@ func recvWaits(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// recvPlenty: more is there than was asked for.
+// recvPlenty receives when more octets than requested are available.
 func recvPlenty(ctx context.Context, s *stage) error {
 	if _, err := s.client.Write(make([]byte, 100)); err != nil {
 		return err
@@ -73,7 +73,7 @@ func recvPlenty(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// recvLess: something is there, but less than was asked for.
+// recvLess receives when fewer octets than requested are available.
 func recvLess(_ context.Context, s *stage) error {
 	n, wouldBlock, err := recvOnce(s.server, make([]byte, 1000))
 	if err != nil {
@@ -86,7 +86,7 @@ func recvLess(_ context.Context, s *stage) error {
 	return nil
 }
 
-// returned is the result of a nonblocking recv.
+// returned returns the result of a nonblocking recv as text.
 func returned(n int, wouldBlock bool) string {
 	if wouldBlock {
 		return "no octets available (EAGAIN)"

@@ -19,7 +19,7 @@ var send = Lesson{
 	run:      runSend,
 }
 
-// sendBuffer is what the lesson asks the kernel to reserve; Linux doubles it
+// sendBuffer is the requested size of the client's send buffer. Linux doubles it
 // (socket(7), SO_SNDBUF).
 const sendBuffer = 64 << 10
 
@@ -33,7 +33,7 @@ func runSend(ctx context.Context, set Setting) ([]Step, error) {
 	if err := s.client.SetWriteBuffer(sendBuffer); err != nil {
 		return nil, err
 	}
-	all := manyOctets(16 + much) // before any time is taken
+	all := manyOctets(16 + much) // before the first measurement
 	if err := sendAll(s, all[:16]); err != nil {
 		return s.steps, err
 	}
@@ -47,7 +47,7 @@ func runSend(ctx context.Context, set Setting) ([]Step, error) {
 	return s.steps, sendWaits(ctx, s, all, rest)
 }
 
-// sendAll: there is room, and all is taken at once.
+// sendAll sends when there is room for the whole message.
 func sendAll(s *stage, message []byte) error {
 	began := time.Now()
 	n, wouldBlock, err := sendOnce(s.client, message)
@@ -62,7 +62,7 @@ func sendAll(s *stage, message []byte) error {
 	return nil
 }
 
-// taken is the result of a nonblocking send.
+// taken returns the result of a nonblocking send as text.
 func taken(n int, wouldBlock bool) string {
 	if wouldBlock {
 		return "no room (EAGAIN)"
@@ -70,10 +70,10 @@ func taken(n int, wouldBlock bool) string {
 	return fmt.Sprintf("returned %d", n)
 }
 
-// much is more than both ends' buffers hold together.
+// much is more than the buffers of both ends hold.
 const much = 16 << 20
 
-// sendPart: there is room for some of it.
+// sendPart sends when there is room for a part of the message.
 func sendPart(s *stage, message []byte) (rest []byte, err error) {
 	n, wouldBlock, err := sendOnce(s.client, message)
 	if err != nil {
@@ -87,8 +87,8 @@ func sendPart(s *stage, message []byte) (rest []byte, err error) {
 	return rest, nil
 }
 
-// fill sends until the kernel takes no more: while the first octets travel to the
-// server's buffer, room may come free in the client's.
+// fill sends until the kernel has no room. Several calls may be necessary: while the first
+// octets travel to the server's buffer, the client's buffer may get room.
 func fill(s *stage, rest []byte) (left []byte, err error) {
 	calls, wouldBlock := 0, false
 	for left = rest; len(left) > 0 && !wouldBlock; calls++ {
@@ -109,7 +109,7 @@ func fill(s *stage, rest []byte) (left []byte, err error) {
 	return left, nil
 }
 
-// sendWaits: blocking calls wait until the server reads.
+// sendWaits shows that blocking calls wait until the server reads.
 func sendWaits(ctx context.Context, s *stage, all, rest []byte) error {
 	reader := readAfter(pause, s.server, all)
 	began := time.Now()
@@ -135,18 +135,18 @@ func sendWaits(ctx context.Context, s *stage, all, rest []byte) error {
 	return nil
 }
 
-// A reader reads a connection to its end, once it has begun.
+// A reader reads a connection to its end.
 type reader struct {
 	conn  *net.TCPConn
 	timer *time.Timer
 	done  chan reading
 }
 
-// A reading is what a reader got, and since when.
+// A reading is the result of a reader.
 type reading struct {
 	began time.Time
 	n     int
-	whole bool // it got what was to come, and no more
+	whole bool // the octets are exactly the expected ones
 	err   error
 }
 
@@ -157,7 +157,7 @@ func (r reading) unlike() string {
 	return ", which are not those that were sent"
 }
 
-// readAfter reads, after a pause, what is to come.
+// readAfter returns a reader that starts after a pause.
 func readAfter(pause time.Duration, conn *net.TCPConn, toCome []byte) *reader {
 	r := &reader{conn: conn, done: make(chan reading, 1)}
 	r.timer = time.AfterFunc(pause, func() {
@@ -168,7 +168,7 @@ func readAfter(pause time.Duration, conn *net.TCPConn, toCome []byte) *reader {
 	return r
 }
 
-// A comparison holds what is written to it against what is to come.
+// A comparison compares what is written to it with the expected octets.
 type comparison struct {
 	left    []byte
 	differs bool
@@ -181,15 +181,15 @@ func (c *comparison) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// manyOctets is octets of which no piece is like another, so that none can take the
-// place of another unnoticed.
+// manyOctets returns octets in which no part equals another, so that a
+// comparison detects parts in the wrong place.
 func manyOctets(n int) []byte {
 	p := make([]byte, n)
 	rand.NewChaCha8([32]byte{}).Read(p)
 	return p
 }
 
-// end waits for the reader. Where the connection will not end by itself, it does here.
+// end waits for the reader. If byItself is false, it stops the reader first.
 func (r *reader) end(byItself bool) reading {
 	if !byItself {
 		if r.timer.Stop() {

@@ -25,10 +25,10 @@ func runSendall(ctx context.Context, set Setting) ([]Step, error) {
 	return newStage(set).perform(ctx, connected(sendLoop), connected(recvLoop))
 }
 
-// large is more than both ends' buffers hold, when the lesson has made them small.
+// large is more than the buffers of both ends hold after the lesson has made them small.
 const large = 4 << 20
 
-// sendLoop sends a large message piece by piece while the server reads it slowly,
+// sendLoop sends a large message in parts while the server reads it slowly
 // and another goroutine works.
 func sendLoop(ctx context.Context, s *stage) error {
 	if err := s.client.SetWriteBuffer(sendBuffer); err != nil {
@@ -62,14 +62,14 @@ func sendLoop(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// A sendingLoop is what a loop over send has come to.
+// A sendingLoop is the result of a loop over send.
 type sendingLoop struct {
 	calls, taken int
 	took         time.Duration
-	stood        []span // when it waited
+	stood        []span // the periods in which it waited
 }
 
-// A span is a piece of time.
+// A span is a period of time.
 type span struct{ from, to time.Time }
 
 func (s span) has(at time.Time) bool { return !at.Before(s.from) && !at.After(s.to) }
@@ -81,7 +81,7 @@ func (l sendingLoop) waited() (all time.Duration) {
 	return all
 }
 
-// stillAt returns how long the loop waited in the call that was blocked at that time.
+// stillAt returns the duration of the call that was blocked at the given time.
 func (l sendingLoop) stillAt(at time.Time) (time.Duration, bool) {
 	for _, s := range l.stood {
 		if s.has(at) {
@@ -91,8 +91,9 @@ func (l sendingLoop) stillAt(at time.Time) (time.Duration, bool) {
 	return 0, false
 }
 
-// sendUntilTaken is the loop: what the kernel did not take, it sends again. each, if
-// not nil, is told the number of each call, what it was asked, and what it took.
+// sendUntilTaken is the loop. It sends again what the kernel did not take. It calls
+// each, if not nil, with the number of each call, the octets requested and the octets
+// taken.
 func sendUntilTaken(conn *net.TCPConn, message []byte, each func(call, asked, took int)) (l sendingLoop, err error) {
 	began := time.Now()
 	for l.taken < len(message) {
@@ -121,24 +122,24 @@ var whyIteration = []string{
 	"And again. If there is no room at all, the loop waits until there is some.",
 }
 
-// iteration tells the first calls of the loop.
+// iteration adds a step for each of the first calls of the loop.
 func (s *stage) iteration(call, asked, took int) {
 	if call > len(whyIteration) {
 		return
 	}
 	s.step("client", fmt.Sprintf("call %d: send(%d): took %d, %d left", call, asked, took, asked-took), whyIteration[call-1])
-	s.claim(0 < took && took < asked, "it would take some, and not all")
+	s.claim(0 < took && took < asked, "it would take a part of them")
 }
 
-// work is a goroutine that has something else to do.
+// work is a goroutine that does other work.
 type work struct {
-	rounds []time.Time // when each was done
+	rounds []time.Time // end of each round
 	end    chan struct{}
 	ended  chan struct{}
 }
 
-// startWork begins it: a round a tick, since a goroutine that never waits would, on
-// one processor, hold up the one that it is to be compared with.
+// startWork starts the goroutine. It does one round per tick. On a single processor, a
+// goroutine that never waits would delay the loop with which it is compared.
 func startWork() *work {
 	w := &work{end: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
@@ -159,7 +160,7 @@ func startWork() *work {
 	return w
 }
 
-// stop ends it, and tells how many rounds were done within the spans.
+// stop ends the goroutine and returns the number of rounds within the spans.
 func (w *work) stop(spans []span) (rounds int) {
 	close(w.end)
 	<-w.ended
@@ -171,7 +172,7 @@ func (w *work) stop(spans []span) (rounds int) {
 	return rounds
 }
 
-// recvLoop reads sixteen octets that come in three pieces.
+// recvLoop reads 16 octets that arrive in three parts.
 func recvLoop(ctx context.Context, s *stage) error {
 	message := []byte(bothends.DefaultRequest)
 	p := make([]byte, len(message))
@@ -199,7 +200,7 @@ func recvLoop(ctx context.Context, s *stage) error {
 	return s.writtenLoops(string(p[:done]))
 }
 
-// writtenLoops does it all with the library's loops.
+// writtenLoops makes an exchange with the loops of the library.
 func (s *stage) writtenLoops(got string) error {
 	s.step("server", "the message says "+transcript.Quote([]byte(got)), "Three calls of recv(), one message. The message does not show how it was split.")
 	s.claim(got == bothends.DefaultRequest, "it would be %q", bothends.DefaultRequest)

@@ -24,7 +24,7 @@ var sockets = Lesson{
 	run:      runSockets,
 }
 
-// A gathering is one listening socket, and its connections.
+// A gathering is a listening socket and its connections.
 type gathering struct {
 	*stage
 	ln       net.Listener
@@ -57,8 +57,8 @@ func (g *gathering) end() {
 	}
 }
 
-// onPort is the kernel's table. Only that there is none is a matter of the system; any
-// other error may pass, such as too many open files.
+// onPort returns the kernel's table for the port. The lesson is not available only if the
+// system has no table. Other errors, such as too many open files, may be temporary.
 func onPort(port uint16) ([]socktable.Socket, error) {
 	rows, err := socktable.OnPort(port)
 	if errors.Is(err, socktable.ErrNotAvailable) {
@@ -67,11 +67,11 @@ func onPort(port uint16) ([]socktable.Socket, error) {
 	return rows, err
 }
 
-// states are how many sockets of the server's port, or of its clients', are in which
+// states contains the number of sockets of one end in each
 // state.
 type states map[string]int
 
-// String is "1 LISTEN and 2 ESTABLISHED".
+// String returns a text such as "1 LISTEN and 2 ESTABLISHED".
 func (s states) String() string {
 	var counts []string
 	for _, state := range slices.Sorted(maps.Keys(s)) {
@@ -80,8 +80,8 @@ func (s states) String() string {
 	return cmp.Or(strings.Join(counts, " and "), "none")
 }
 
-// table waits until the kernel's table is as expected, and returns it as lines; the
-// lesson tells what there is.
+// table waits until the kernel's table is as expected. It returns the table as lines, even
+// if it is not as expected.
 func (g *gathering) table(ctx context.Context, server, client states) (lines string, as bool, err error) {
 	as, err = g.awaitTable(ctx, func() (bool, error) {
 		rows, err := onPort(g.port)
@@ -107,8 +107,8 @@ func (g *gathering) counts(rows []socktable.Socket, server, client states) bool 
 	return maps.Equal(at, server) && maps.Equal(from, client)
 }
 
-// lines are the rows, with whose end each is: the server's first, each end's in the
-// order in which the clients connected.
+// lines returns the rows of the table. The server's rows are first. The rows of each end
+// are in the order in which the clients connected.
 func (g *gathering) lines(rows []socktable.Socket) string {
 	place := func(s socktable.Socket) int {
 		if s.Local.Port() == g.port {
@@ -134,7 +134,7 @@ func (g *gathering) lines(rows []socktable.Socket) string {
 	return b.String()
 }
 
-// show is a step, with the table behind it.
+// show adds a step with the table.
 func (g *gathering) show(ctx context.Context, end, line, why string, server, client states) error {
 	g.step(end, line, why)
 	lines, as, err := g.table(ctx, server, client)
@@ -155,8 +155,8 @@ func (g *gathering) listens(ctx context.Context) error {
 		states{"LISTEN": 1}, states{})
 }
 
-// listenAfresh takes a free port that the kernel's table does not have: one in it is
-// the other end's of what earlier lessons left in TIME_WAIT.
+// listenAfresh listens at a free port that is not in the kernel's table. A port in the
+// table may belong to connections of earlier lessons in TIME_WAIT.
 func (g *gathering) listenAfresh() (err error) {
 	for range 10 {
 		if g.ln, err = listen(0); err != nil {
@@ -170,10 +170,10 @@ func (g *gathering) listenAfresh() (err error) {
 		}
 		g.ln.Close()
 	}
-	return errors.New("each free port has old connections")
+	return errors.New("all free ports have old connections")
 }
 
-// together is how many clients there are.
+// together is the number of clients.
 const together = 3
 
 func (g *gathering) connects(ctx context.Context) error {
@@ -204,7 +204,7 @@ func (g *gathering) accepts(ctx context.Context) error {
 		g.servers = append(g.servers, conn)
 	}
 	g.waiting = 0
-	// The connections come in the order in which they were made; be sure of it.
+	// The connections should arrive in the order in which they were made.
 	slices.SortFunc(g.servers, func(a, b *net.TCPConn) int {
 		return g.number(uint16(port(a.RemoteAddr()))) - g.number(uint16(port(b.RemoteAddr())))
 	})
@@ -214,7 +214,7 @@ func (g *gathering) accepts(ctx context.Context) error {
 		states{"LISTEN": 1, "ESTABLISHED": together}, states{"ESTABLISHED": together})
 }
 
-// number is which client has that port, -1 for none: the listening socket's row.
+// number returns the index of the client with that port, or -1 for the listening socket.
 func (g *gathering) number(clientPort uint16) int {
 	return slices.IndexFunc(g.clients, func(c *net.TCPConn) bool { return port(c.LocalAddr()) == int(clientPort) })
 }

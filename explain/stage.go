@@ -12,13 +12,13 @@ import (
 	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
-// A stage is a connection on loopback, and the steps of what is done with it.
+// A stage is a connection on loopback and the steps of a lesson that uses it.
 type stage struct {
 	Setting
 	start          time.Time
 	client, server *net.TCPConn
 	steps          []Step
-	inVain         bool // the kernel's table of sockets was not as expected, however long the lesson waited
+	inVain         bool // the kernel's table of sockets was not as expected within the time limit
 }
 
 func newStage(s Setting) *stage { return &stage{Setting: s, start: time.Now()} }
@@ -26,7 +26,7 @@ func newStage(s Setting) *stage { return &stage{Setting: s, start: time.Now()} }
 // A situation is a part of a lesson.
 type situation func(context.Context, *stage) error
 
-// perform runs a lesson's situations one after another, and returns its steps.
+// perform runs a lesson's situations sequentially and returns the steps.
 func (s *stage) perform(ctx context.Context, situations ...situation) ([]Step, error) {
 	for _, part := range situations {
 		if err := part(ctx, s); err != nil {
@@ -36,7 +36,7 @@ func (s *stage) perform(ctx context.Context, situations ...situation) ([]Step, e
 	return s.steps, nil
 }
 
-// connected is a situation on a connection of its own.
+// connected returns a situation that runs on a new connection.
 func connected(part situation) situation {
 	return func(ctx context.Context, s *stage) error {
 		hangUp, err := s.connect(ctx)
@@ -48,7 +48,7 @@ func connected(part situation) situation {
 	}
 }
 
-// connect gives the stage a connection. Whatever blocks on it is woken when ctx ends.
+// connect makes the stage's connection. The end of ctx wakes calls that block on it.
 func (s *stage) connect(ctx context.Context) (hangUp func(), err error) {
 	ln, err := listen(0)
 	if err != nil {
@@ -70,10 +70,10 @@ func (s *stage) connect(ctx context.Context) (hangUp func(), err error) {
 	}, nil
 }
 
-// longAgo is a deadline that wakes whatever waits.
+// longAgo is a deadline in the past, which wakes blocked calls.
 var longAgo = time.Unix(1, 0)
 
-// pair makes a connection to ln, and returns both its ends.
+// pair makes a connection to ln and returns both ends.
 func (s *stage) pair(ctx context.Context, ln net.Listener) (client, server *net.TCPConn, err error) {
 	conn, _, err := s.dial(ctx, "tcp", ln.Addr().String(), dialLimit)
 	if err != nil {
@@ -86,12 +86,12 @@ func (s *stage) pair(ctx context.Context, ln net.Listener) (client, server *net.
 	return conn.(*net.TCPConn), server, nil
 }
 
-// dialLimit is far more than a connection on this machine takes, or its acceptance;
-// where the kernel drops a lesson's SYN, the lesson fails, and does not hang.
+// dialLimit is much longer than connect and accept take on this machine. If the kernel
+// drops the SYN of a lesson, the lesson fails instead of waiting.
 const dialLimit = 2 * time.Second
 
-// dial connects, and tells how long connect() took: without what the Dialer's
-// Control does before it, such as to begin a capture.
+// dial connects and returns the duration of connect(), without the time of the Dialer's
+// Control, which may start a capture.
 func (s *stage) dial(ctx context.Context, network, addr string, limit time.Duration) (net.Conn, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -101,13 +101,13 @@ func (s *stage) dial(ctx context.Context, network, addr string, limit time.Durat
 	return conn, time.Since(began), err
 }
 
-// timed is the Dialer, which sets began when its Control has returned. It is for one
-// address, and not for a name: those may be tried at the same time.
+// timed returns the Dialer with a Control that sets began when it returns. Use it for an
+// address and not for a name, whose addresses may be tried concurrently.
 func timed(d net.Dialer, began *time.Time) net.Dialer {
 	first, last := d.ControlContext, d.Control
 	d.ControlContext = func(ctx context.Context, network, addr string, c syscall.RawConn) (err error) {
 		switch {
-		case first != nil: // as in net: the other one is not called then
+		case first != nil: // as in net, only one of them is called
 			err = first(ctx, network, addr, c)
 		case last != nil:
 			err = last(network, addr, c)
@@ -118,8 +118,8 @@ func timed(d net.Dialer, began *time.Time) net.Dialer {
 	return d
 }
 
-// acceptFrom accepts a connection that comes from one of clients. Others have found
-// the port by chance, and are closed.
+// acceptFrom accepts a connection from one of clients. It closes connections of other
+// programs.
 func acceptFrom(ctx context.Context, ln net.Listener, clients ...string) (*net.TCPConn, error) {
 	tcp := ln.(*net.TCPListener)
 	tcp.SetDeadline(time.Now().Add(dialLimit))
@@ -138,29 +138,28 @@ func acceptFrom(ctx context.Context, ln net.Listener, clients ...string) (*net.T
 	}
 }
 
-// step adds what an end did, and what that means.
+// step adds a step: what an end did, and the explanation.
 func (s *stage) step(end, line, why string) {
 	s.steps = append(s.steps, Step{At: time.Since(s.start), End: end, Line: line, Why: why})
 }
 
-// claim checks what the last step explains. Where that does not hold, it is not said;
-// the step tells what there would be as a rule, behind its line, which is what
-// happened.
+// claim checks the explanation of the last step. If it is false, claim replaces the
+// explanation with what normally happens. The line of the step shows the actual result.
 func (s *stage) claim(holds bool, format string, args ...any) {
 	if last := &s.steps[len(s.steps)-1]; !holds && last.Unlike == "" {
 		last.Why, last.Unlike = "", fmt.Sprintf(format, args...)
 	}
 }
 
-// awaitTable asks until the kernel's table is as expected, for a second at most, and
-// tells whether it was. One that was not may never be: not each is worth a second.
+// awaitTable reads the kernel's table until it is as expected, for at most 1 s. It reports
+// whether the table was as expected. After a failure, later calls wait for at most 100 ms.
 func (s *stage) awaitTable(ctx context.Context, as func() (bool, error)) (bool, error) {
 	limit := time.Second
 	if s.inVain {
 		limit /= 10
 	}
 	end := time.Now().Add(limit)
-	tick := time.NewTicker(5 * time.Millisecond) // to read the table may take the kernel that long
+	tick := time.NewTicker(5 * time.Millisecond) // reading the table may take that long
 	defer tick.Stop()
 	for time.Now().Before(end) {
 		if done, err := as(); done || err != nil {
@@ -176,12 +175,12 @@ func (s *stage) awaitTable(ctx context.Context, as func() (bool, error)) (bool, 
 	return false, nil
 }
 
-// ErrNotAvailable: the lesson makes single system calls, and does not know this
-// system's.
+// ErrNotAvailable is returned if a lesson needs system calls that are not implemented for
+// this system.
 var ErrNotAvailable = errors.New("this lesson is not available on this system")
 
-// arrived waits until n octets are in conn's receive queue, as far as the kernel
-// tells; on loopback that takes microseconds.
+// arrived waits until n octets are in conn's receive queue, if the kernel reports the
+// queue. On loopback this takes microseconds.
 func arrived(ctx context.Context, conn net.Conn, n int) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -202,7 +201,7 @@ func arrived(ctx context.Context, conn net.Conn, n int) error {
 	return fmt.Errorf("%d octets did not arrive within a second", n)
 }
 
-// unread is how many octets the kernel holds for the reader.
+// unread returns the number of octets in the receive queue.
 func unread(conn net.Conn) int {
 	info, err := tcpinfo.Read(conn)
 	if err != nil || info.Unread == nil {

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Accept takes the lesson's own connection alone, and ends with its context.
+// Accept returns only the lesson's own connection, and ends with its context.
 func TestAcceptFrom(t *testing.T) {
 	ln, err := listen(0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	var conns []net.Conn // the first one is a stranger's
+	var conns []net.Conn // the first one is from another program
 	for range 2 {
 		conn, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
@@ -41,7 +41,7 @@ func TestAcceptFrom(t *testing.T) {
 	}
 }
 
-// The time of connect() is its own, and not that of what has to be done before.
+// The time of connect() does not include the work before it.
 func TestDialTime(t *testing.T) {
 	ln, err := listen(0)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// portRange says where the kernel takes a client's port from (ip(7),
-// ip_local_port_range).
+// portRange returns a text with the range from which the kernel chooses a client's port
+// (ip(7), ip_local_port_range).
 func portRange() string {
 	var low, high int
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
@@ -21,8 +21,8 @@ func portRange() string {
 	return fmt.Sprintf("its kernel chose a free one from the range %d to %d", low, high)
 }
 
-// timeWait looks both ends of a connection up in the kernel's table of sockets: by
-// the client's port, since a server's may have thousands of rows.
+// timeWait reports which ends of a connection are in TIME_WAIT. It searches the kernel's
+// table by the client's port, because the server's port may have thousands of rows.
 func timeWait(server, client net.Addr) (serverWaits, clientWaits bool, err error) {
 	sockets, err := onPort(uint16(port(client)))
 	for _, s := range sockets {

@@ -11,7 +11,7 @@ import (
 	"github.com/bothends/bothends/internal/socktable"
 )
 
-// timeWait finds the end that closed first, whichever it is.
+// timeWait finds the end that closed first.
 func TestTimeWait(t *testing.T) {
 	if _, err := socktable.OnPort(1); errors.Is(err, socktable.ErrNotAvailable) {
 		need.Skip(t, "the kernel's sock_diag")

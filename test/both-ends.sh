@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What server and client do where it takes a network namespace, an ordinary user or a
-# limit: the second address of a name, zones, --source and --pcap without the right, a
+# Tests server and client in cases that need a network namespace, an ordinary user or a
+# limit: the second address of a name, zones, --source and --pcap without the privilege, a
 # server without descriptors. Takes about 8 s; needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -64,7 +64,7 @@ says "The server said 'Farewell, client'" 0 "$bothends" client two.example --tim
 says "The server said 'Farewell, client'" 0 "$bothends" client two.example -4 --timeout 500ms --source :4321
 says "connect to 198.51.100.1:1060: timed out" 4 "$bothends" client 198.51.100.1 --timeout 200ms
 
-# A zone is kept on both sides, in text and in JSON.
+# A zone is preserved at both ends, in text and in JSON.
 server zone fe80::5%d0 -o json
 says "('fe80::5%d0'" 0 "$bothends" client fe80::5%d0
 says '"peer":"[fe80::5%d0]:1060"' 0 "$bothends" client '[fe80::5%d0]:1060' -o json
@@ -81,11 +81,11 @@ says "use another one for --source" 3 user "$bothends" client 127.0.0.1 --source
 says "capturing packets needs CAP_NET_RAW" 1 user "$bothends" client 127.0.0.1 --pcap "$dir/none.pcapng"
 says "bind to 127.0.0.1:1060: address already in use" 3 "$bothends" client 198.51.100.2 --source 127.0.0.1:1060 --pcap "$dir/none.pcapng"
 
-# What was asked for and cannot be printed.
+# Requested output that cannot be printed.
 says "no space left on device" 1 sh -c 'exec "$1" client 127.0.0.1 >/dev/full' - "$bothends"
 says "The server said" 1 sh -c 'exec "$1" client 127.0.0.1 --trace 2>/dev/full' - "$bothends"
 
-# A server that runs out of descriptors says so in one line that counts, and goes on.
+# A server without descriptors reports this in one line with a number, and continues.
 (
 	ulimit -n 20
 	exec "$bothends" server 127.0.0.1:1070 --timeout 500ms >"$dir/few.out" 2>"$dir/few.err"

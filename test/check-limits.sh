@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What this machine lacks, or a name's first address, is not held against a server: no
-# descriptors, no ports, an address that does not answer. Makes network namespaces of its
-# own. Needs unshare (util-linux), ip (iproute2) and python3.
+# Tests that check does not blame a server for a lack of resources on this machine, or
+# for the first address of a name: no descriptors, no ports, an address that does not
+# answer. Creates its own network namespaces. Needs unshare (util-linux), ip (iproute2)
+# and python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1-}" != in ]; then

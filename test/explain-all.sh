@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All lessons, as an ordinary user: with the addresses that this machine has, with
+# Runs all lessons as an ordinary user: with the addresses of this machine, with
 # IPv4 alone, and with IPv6 alone (in network namespaces). Each within 30 s, and each
 # claim holds. Needs root, to become nobody; util-linux and iproute2.
 set -euo pipefail

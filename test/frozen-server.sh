@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A server that stands still for two of eight seconds, at a hundred exchanges a second:
-# 200 of 800 fall due in the freeze. From the moment due, p90 and p99 have to be what
-# arithmetic gives, within 5 %; the service time shows how little of that is seen by
-# who only times what was sent. Needs python3 to read JSON.
+# A server stops for 2 of 8 seconds, at 100 exchanges per second: 200 of 800 are due in
+# this time. Measured from the due time, p90 and p99 must be those that arithmetic gives,
+# within 5 %. The service time does not show most of the delay. Needs python3 to read
+# JSON.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What load says when not all is well: where nothing listens, when it is stopped, when the
+# Tests the messages of load: when nothing listens, when it is stopped, when the
 # server stalls, when its output is not read, when this machine has no ports or descriptors
 # left, when the server is slow, and to an address with a zone. Needs python3, and unshare
 # and ip for the namespaces.

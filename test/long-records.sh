@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the records of long runs cost: two runs of an hour at a thousand exchanges a second,
+# Measures the cost of long records: two runs of an hour at 1,000 exchanges per second,
 # with ten histograms each second, are shown, compared, drawn and merged. Each command has
 # a limit of processor time for each hour, and of memory: but for merge, which writes all
 # seconds, it does not grow with the length. An argument is another length in seconds.
@@ -41,7 +41,7 @@ limit 6 250 0 ./bothends report html a.json --out page.html
 limit 15 100 550 ./bothends report merge a.json b.json --out all.json
 limit 7 200 0 ./bothends report show all.json
 
-# What has no end, or is no record, ends at once.
+# Endless input, and input that is not a record, is rejected at once.
 started=$SECONDS
 for file in /dev/zero /dev/urandom page.html .; do
 	if ./bothends report show "$file" 2>"$dir/error"; then

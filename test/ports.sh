@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One exchange a connection at full speed over loopback, for a minute (SECONDS_EACH): no
-# port runs out, and no exchange fails.
+# One exchange per connection at full speed over loopback, for a minute (SECONDS_EACH):
+# ports do not run out, and no exchange fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)

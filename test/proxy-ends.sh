@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What the client makes of a server behind a proxy that drips one octet a millisecond
-# both ways: of the exchange, and of ten octets of the reply followed by RST, by FIN
-# and by silence, RUNS times each. Fails unless each was told every time. About 60 s.
+# Tests which outcome the client reports through a proxy that sends one octet per
+# millisecond both ways: of the exchange, and of ten octets of the reply followed by RST,
+# by FIN and by silence, RUNS times each. Fails if an outcome is wrong. About 60 s.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${RUNS:-1000}

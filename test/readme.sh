@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs each command line of README.md as it is written, in its order, in a network
-# namespace of its own, but for the tests. A server runs in the background until the
-# next one starts. Each sample of output must be what a command has printed, but for
-# numbers. About 35 s, of which load takes 20. Needs Go, python3, unshare (util-linux) and ip (iproute2).
+# Runs each command line of README.md as it is written, in its order, in a separate
+# network namespace, except the tests. A server runs in the background until the next one
+# starts. Each sample of output must be what a command has printed, except for numbers.
+# About 35 s, of which load takes 20. Needs Go, python3, unshare (util-linux) and ip
+# (iproute2).
 set -euo pipefail
 if [ "${1-}" != inside ]; then
 	exec unshare -rn "$0" inside
@@ -21,7 +22,7 @@ stop() {
 }
 trap 'stop; rm -rf "$dir"' EXIT
 
-# The commands run in a copy: what they write does not get into the checkout.
+# The commands run in a copy, so they do not write into the checkout.
 git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - | tar -xf - -C "$dir"
 cd "$dir"
 export GOFLAGS="-buildvcs=false -trimpath" GOPROXY=off

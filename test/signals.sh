@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A first signal ends every command: SIGINT, SIGTERM and SIGHUP, with a standard output
 # that is a file, a full pipe that is not read, and a pipe whose reader has left; while a
-# name is looked up, and while a file is read that is a FIFO without a writer. It ends
+# name is looked up, and while it reads a FIFO without a writer. The command ends
 # within a second, with the exit status that the help names; what should be saved is saved,
 # and no child is left. Needs root, for a network of its own, util-linux and socat.
 set -euo pipefail

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What the commands print on terminals of 40, 80 and 120 columns: no line is wider than
-# the terminal, or than 80 columns. Errors and the lines of the transcript are one line
-# each. With NO_COLOR there are no colors, and with TERM=dumb no control sequences. About 15 s. Needs Go and script (util-linux).
+# Tests the output of the commands on terminals of 40, 80 and 120 columns: no line is
+# wider than the terminal, or than 80 columns. Errors and the lines of the transcript are
+# one line each. With NO_COLOR there are no colors, and with TERM=dumb no control
+# sequences. About 15 s. Needs Go and script (util-linux).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Counts which end keeps TIME_WAIT after 1,000 exchanges between two processes, in
-# a network namespace of its own. The end that closed first keeps it. About 5 s.
+# a new network namespace. The end that closed first keeps it. About 5 s.
 # Needs Go, unshare (util-linux) and ip (iproute2).
 set -eu
 cd "$(dirname "$0")/.."

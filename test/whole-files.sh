@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A file that a command writes has its old content or the new, whole: on a disk that is
-# full (a tmpfs of 12 KiB), where the command fails and names the file; and where SIGKILL
-# ends it in the middle of the writing, 25 times each. Then a single file that is mounted,
-# as in a container, is written in place. Needs root, for mounts of its own and CAP_NET_RAW,
-# util-linux and python3.
+# Tests that a file that a command writes has its old content or the complete new
+# content: on a disk that is full (a tmpfs of 12 KiB), where the command fails and names
+# the file; and where SIGKILL ends it in the middle of the writing, 25 times each. Then a
+# single file that is mounted, as in a container, is written in place. Needs root, for
+# mounts of its own and CAP_NET_RAW, util-linux and python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ -z "${INSIDE-}" ]; then

@@ -31,7 +31,7 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// A ladder that does not fit is a list.
+// A ladder that does not fit is printed as a list.
 func TestLadderWidth(t *testing.T) {
 	start := time.Unix(0, 0)
 	l := transcript.Ladder{Start: start, Width: 60}

@@ -15,63 +15,63 @@ import (
 	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
-// ExchangeSchema names the form of an Exchange as JSON.
+// ExchangeSchema is the name of the JSON schema of an Exchange.
 const ExchangeSchema = "bothends.exchange/v1"
 
-// ListeningSchema names the form of a Listening as JSON.
+// ListeningSchema is the name of the JSON schema of a Listening.
 const ListeningSchema = "bothends.listening/v1"
 
-// A Listening is where a server listens, as one line of JSON before those of its
-// exchanges.
+// A Listening is the address at which a server listens. It is one line of JSON before the
+// lines of the exchanges.
 type Listening struct {
 	Schema string    `json:"schema"`
 	Time   time.Time `json:"time"`
-	Local  string    `json:"local"`          // host:port; the host is [::] or 0.0.0.0 for all interfaces
-	Port   int       `json:"port,omitempty"` // of TCP
+	Local  string    `json:"local"`          // host:port, the host [::] or 0.0.0.0 means all interfaces
+	Port   int       `json:"port,omitempty"` // TCP port
 }
 
-// An Exchange is what happened in one exchange, as one line of JSON.
+// An Exchange describes one exchange. It is one line of JSON.
 type Exchange struct {
 	Schema  string           `json:"schema"`
 	Role    string           `json:"role"` // client or server
-	Time    time.Time        `json:"time"` // when it began
+	Time    time.Time        `json:"time"` // start of the exchange
 	Local   string           `json:"local,omitempty"`
 	Peer    string           `json:"peer,omitempty"`
 	Outcome bothends.Outcome `json:"outcome"`
 	Request Message          `json:"request"`
 	Reply   Message          `json:"reply"`
-	Surplus int              `json:"surplus,omitempty"` // octets that came after the message
-	Seconds float64          `json:"seconds"`           // of all phases together
+	Surplus int              `json:"surplus,omitempty"` // octets that arrived after the message
+	Seconds float64          `json:"seconds"`           // total time of all phases
 	Phases  Phases           `json:"phase_seconds"`
 	Error   string           `json:"error,omitempty"`
 	Events  []Event          `json:"events,omitempty"` // with JSON.Events
-	Kernel  *Kernel          `json:"kernel,omitempty"` // with JSON.Events, where the system tells
+	Kernel  *Kernel          `json:"kernel,omitempty"` // with JSON.Events, if the system reports it
 }
 
 // An Event is one step of an exchange.
 type Event struct {
-	At     float64 `json:"at"`    // seconds since the connection's trace began
+	At     float64 `json:"at"`    // seconds since the start of the connection's trace
 	Event  string  `json:"event"` // resolved, connected, accepted, secured, sent, received, closed
 	Asked  *int    `json:"asked,omitempty"`
 	Octets *int    `json:"octets,omitempty"`
 	Error  string  `json:"error,omitempty"`
 }
 
-// A Kernel is the kernel's view of the connection before it was closed. What the
-// kernel did not tell is absent.
+// A Kernel is the kernel's view of the connection before it was closed. Values that the
+// kernel did not report are absent.
 type Kernel struct {
 	tcpinfo.Info
 	SRTT   *float64 `json:"srtt,omitempty"`   // smoothed round-trip time in seconds (RFC 6298)
-	RTTVar *float64 `json:"rttvar,omitempty"` // its variation in seconds
+	RTTVar *float64 `json:"rttvar,omitempty"` // variation of the round-trip time in seconds
 }
 
-// A Message is as many octets of a message as were moved: as text, or as hex where
+// A Message contains the octets of a message that were transferred, as text, or as hex if
 // they are not UTF-8.
 type Message struct {
 	Text   *string `json:"text,omitempty"`
 	Hex    *string `json:"hex,omitempty"`
 	Octets int     `json:"octets"`
-	Want   int     `json:"want"` // octets of the whole message
+	Want   int     `json:"want"` // length of the complete message in octets
 }
 
 func message(octets []byte, want int) Message {
@@ -86,7 +86,7 @@ func message(octets []byte, want int) Message {
 	return m
 }
 
-// Phases are seconds by phase, in the order in which the phases came.
+// Phases contains the time of each phase, in the order of the phases.
 type Phases []Phase
 
 // A Phase is a part of an exchange and the time spent in it.
@@ -95,7 +95,7 @@ type Phase struct {
 	Spent time.Duration
 }
 
-// MarshalJSON gives an object of seconds.
+// MarshalJSON returns an object with the seconds of each phase.
 func (p Phases) MarshalJSON() ([]byte, error) {
 	b := []byte{'{'}
 	for i, phase := range p {
@@ -112,24 +112,24 @@ func (p Phases) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// A JSON writes a Listening for a server, if asked to, and an Exchange for each exchange:
-// one line in one Write. Out must be set.
+// A JSON writes an Exchange for each exchange, and a Listening if its method is called.
+// Each is one line in one Write. Out must be set.
 type JSON struct {
 	Out io.Writer
-	// RequestSize and ReplySize are the octets that the messages should have, told
-	// as "want" until an exchange shows its own; 0 is 0.
+	// RequestSize and ReplySize are the expected lengths of the messages in octets. They
+	// are the value of "want" until a transfer shows the actual length.
 	RequestSize, ReplySize int
-	// Persistent: a connection of the server has any number of exchanges.
+	// Persistent means that a connection of the server has any number of exchanges.
 	Persistent bool
-	// Events puts the steps of each exchange into its line, a thousand at most,
-	// and the kernel's view where the line is written as the connection is closed:
-	// on a persistent one that is only an exchange that fails.
+	// Events adds the steps of each exchange, at most 1,000, and the kernel's view of the
+	// connection. The view is present only if the line is written when the connection is
+	// closed. On a persistent connection, this is an exchange that has failed.
 	Events bool
 
 	mu sync.Mutex // one Write at a time
 }
 
-// Listening writes where a server listens.
+// Listening writes the address at which a server listens.
 func (j *JSON) Listening(addr net.Addr) {
 	l := Listening{Schema: ListeningSchema, Time: time.Now(), Local: address(addr)}
 	if tcp, ok := addr.(*net.TCPAddr); ok {
@@ -143,7 +143,7 @@ func (j *JSON) line(object any) {
 	var line bytes.Buffer
 	e := json.NewEncoder(&line)
 	e.SetEscapeHTML(false)
-	if e.Encode(object) != nil { // it has no value that JSON lacks
+	if e.Encode(object) != nil { // all values can be encoded
 		return
 	}
 	j.mu.Lock()
@@ -154,7 +154,7 @@ func (j *JSON) line(object any) {
 // Client returns the Trace for one exchange of a client.
 func (j *JSON) Client() *bothends.Trace { return j.trace("client") }
 
-// Server is for the TraceConn of a bothends.Server.
+// Server returns the Trace for a connection. Use it as TraceConn of a bothends.Server.
 func (j *JSON) Server(net.Conn) *bothends.Trace { return j.trace("server") }
 
 func (j *JSON) trace(role string) *bothends.Trace {
@@ -197,8 +197,8 @@ func (j *JSON) trace(role string) *bothends.Trace {
 	})
 }
 
-// A recorder gathers the Exchange of one connection, again and again if it is
-// persistent.
+// A recorder collects the Exchange of a connection. If the connection is persistent, it
+// starts again after each exchange.
 type recorder struct {
 	*JSON
 	role           string
@@ -211,13 +211,13 @@ type recorder struct {
 	made           int // exchanges on this connection
 }
 
-// moved is what there is of a message.
+// moved contains the octets of a message that were transferred.
 type moved struct {
 	octets []byte
 	want   int
 }
 
-// add takes over the octets that this read or write has moved.
+// add adds the octets of a read or write.
 func (m *moved) add(t bothends.Transfer) {
 	m.octets = append(m.octets, t.Message[len(t.Message)-t.N:]...)
 	m.want = t.Want
@@ -252,10 +252,11 @@ func (r *recorder) write(err error) {
 	r.line(x)
 }
 
-// mostEvents bounds what a peer that sends octet by octet can make of one line.
+// mostEvents is the maximum number of events in one line, for a peer that sends octet by
+// octet.
 const mostEvents = 1000
 
-// events returns the Trace that gathers the steps, nil when nobody wants them.
+// events returns the Trace that collects the steps, or nil if they are not requested.
 func (r *recorder) events() *bothends.Trace {
 	if !r.Events {
 		return nil

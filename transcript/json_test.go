@@ -18,7 +18,7 @@ import (
 	"github.com/bothends/bothends/transcript"
 )
 
-// lines reads one JSON object a line, without the time, which differs.
+// lines parses one JSON object per line, without the time, which differs.
 func lines(t *testing.T, out *bytes.Buffer) (list []string) {
 	t.Helper()
 	for line := range strings.Lines(out.String()) {
@@ -106,7 +106,8 @@ func TestJSONOfFailedConnect(t *testing.T) {
 	}
 }
 
-// One line an exchange, and one more only when the connection ends in the middle.
+// There is one line per exchange, and one more only if the connection ends inside an
+// exchange.
 func TestJSONPersistent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
@@ -165,7 +166,8 @@ func TestStatsLines(t *testing.T) {
 	check(s, "4 connections: 2 ok, 1 closed, 1 open", "1 exchange: 1 ok")
 }
 
-// Exchanges are counted as often as the JSON has lines, also on persistent connections.
+// The number of exchanges in Stats is the number of JSON lines, also on persistent
+// connections.
 func TestStatsCountLinesOfJSON(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -202,7 +204,7 @@ func TestStatsCountLinesOfJSON(t *testing.T) {
 	})
 }
 
-// The first object of a server says where it listens.
+// The first object of a server contains its address.
 func TestJSONOfListening(t *testing.T) {
 	var out bytes.Buffer
 	(&transcript.JSON{Out: &out}).Listening(serverAddr)
@@ -220,7 +222,7 @@ func TestJSONOfListening(t *testing.T) {
 	}
 }
 
-// A peer that sends octet by octet does not make a line without end.
+// The line of a peer that sends octet by octet has a limited length.
 func TestJSONEventsAreBounded(t *testing.T) {
 	var out bytes.Buffer
 	trace := (&transcript.JSON{Out: &out, Events: true}).Server(nil)

@@ -14,38 +14,38 @@ import (
 	"github.com/bothends/bothends"
 )
 
-// A Ladder draws a connection as rungs between its two ends, the client on the left
-// and the server on the right, with the time of each. A Trace fills it with what one
-// end saw, or its user with segments.
+// A Ladder draws a connection as rungs between its two ends, with the client on the left
+// and the server on the right, and the time of each rung. A Trace adds the calls of one
+// end, or the caller adds segments.
 type Ladder struct {
 	ASCII          bool      // without Unicode's lines and arrows
 	Width          int       // maximum number of columns, 0 means no limit
-	Start          time.Time // what the times are counted from
+	Start          time.Time // origin of the times
 	Client, Server net.Addr
-	Rungs          []Rung // in their order; the first fifty and the last, when there are more than a hundred
-	more           int    // how many are left out between them
+	Rungs          []Rung // in their order; only the first 50 and the last 50 if there are more than 100
+	more           int    // number of rungs that are left out between them
 }
 
-// A Rung is one thing that happened on a connection.
+// A Rung is one event on a connection.
 type Rung struct {
 	At    time.Time
 	Way   Way
 	Label string
 }
 
-// A Way is where a Rung leads.
+// A Way is the direction of a Rung.
 type Way uint8
 
-// The ways.
+// The directions.
 const (
 	ToServer Way = iota
 	ToClient
-	AtClient // something at this end alone
+	AtClient // an event at one end only
 	AtServer
 )
 
-// mostRungs bounds the ladder of a connection that has many exchanges. Those at its
-// beginning and at its end tell most.
+// mostRungs is the maximum number of rungs of a Ladder. The first and the last ones are the
+// most useful.
 const mostRungs = 100
 
 // Add appends a rung.
@@ -57,11 +57,11 @@ func (l *Ladder) Add(at time.Time, way Way, label string) {
 	l.Rungs = append(l.Rungs, Rung{at, way, label})
 }
 
-// TraceClient and TraceServer return a Trace that adds what that end sees. The times
-// are that end's: when it handed something to its kernel, or had something from it.
+// TraceClient returns a Trace that adds the client's calls. The times are those when the
+// client passed octets to its kernel or received octets from it.
 func (l *Ladder) TraceClient() *bothends.Trace { return l.trace(ToServer, ToClient, AtClient) }
 
-// TraceServer is TraceClient for the other end.
+// TraceServer is TraceClient for the server.
 func (l *Ladder) TraceServer() *bothends.Trace { return l.trace(ToClient, ToServer, AtServer) }
 
 func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
@@ -82,7 +82,7 @@ func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 		Connected: func(c bothends.Connection) {
 			l.Client, l.Server = c.Local, c.Peer
 			if triedOthers(addrs, c) {
-				l.Add(c.Start, here, "other addresses first") // when it came to this one's SYN is not known
+				l.Add(c.Start, here, "other addresses first") // the time of the SYN to this address is not known
 			} else {
 				l.Add(c.Start, away, "SYN")
 			}
@@ -108,7 +108,7 @@ func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 			end(t)
 		},
 		Received: func(t bothends.Transfer) {
-			if t.Want == 0 && !halfClosed { // reading past the message: this end has sent its FIN
+			if t.Want == 0 && !halfClosed { // a read after the message: this end has sent its FIN
 				halfClosed = true
 				l.Add(t.Start, away, "FIN")
 			}
@@ -121,28 +121,28 @@ func (l *Ladder) trace(away, back, here Way) *bothends.Trace {
 	}
 }
 
-// endOf is the segment that ended a connection, by what a call on it returned; "" for none.
+// endOf returns the segment that ended a connection, from the error of a call, or "".
 func endOf(err error) string {
 	switch {
 	case err == nil:
 		return ""
 	case bothends.Classify(err) == bothends.Reset:
 		return "RST"
-	case errors.Is(err, io.EOF), byFault(err): // a fault that has closed, and not reset
+	case errors.Is(err, io.EOF), byFault(err): // a fault that closes, not one that resets
 		return "FIN"
 	}
 	return ""
 }
 
-// byFault tells whether this end's own fault has ended what it sends; such errors say
-// whether all has ended.
+// byFault reports whether err is from a fault of this end that ended its output. Such
+// errors have a method that reports whether both directions have ended.
 func byFault(err error) bool {
 	var fault interface{ HalfClosed() bool }
 	return errors.As(err, &fault)
 }
 
-// triedOthers tells whether a name's other addresses were, or may have been, tried
-// before the one that c tells of: it is not the first, or none has answered.
+// triedOthers reports whether other addresses of the name were, or may have been, tried
+// before the address of c: it is not the first one, or no address has answered.
 func triedOthers(addrs []netip.Addr, c bothends.Connection) bool {
 	if len(addrs) < 2 {
 		return false
@@ -151,10 +151,10 @@ func triedOthers(addrs []netip.Addr, c bothends.Connection) bool {
 	return !ok || tcp.AddrPort().Addr().Unmap() != addrs[0]
 }
 
-// leastInside is the columns between the two ends, as long as the labels fit.
+// leastInside is the minimum number of columns between the two ends.
 const leastInside = 44
 
-// String is the drawing, line by line.
+// String returns the drawing, one line per rung.
 func (l *Ladder) String() string {
 	inside := leastInside
 	for _, r := range l.Rungs {
@@ -183,7 +183,7 @@ func (l *Ladder) String() string {
 	return out.String()
 }
 
-// list returns the rungs as lines of text, for a width that has no room for a drawing.
+// list returns the rungs as lines of text, for a width that is too small for a drawing.
 func (l *Ladder) list() string {
 	ends := [...]string{ToServer: "client to server", ToClient: "server to client", AtClient: "client", AtServer: "server"}
 	var out strings.Builder
@@ -194,7 +194,7 @@ func (l *Ladder) list() string {
 	return Fold(out.String(), l.Width)
 }
 
-// leftOut returns the line that stands before rung i for those that are left out there.
+// leftOut returns the line before rung i for the rungs that are left out there, or "".
 func (l *Ladder) leftOut(i int) string {
 	if l.more == 0 || i != mostRungs/2 {
 		return ""
@@ -202,7 +202,7 @@ func (l *Ladder) leftOut(i int) string {
 	return fmt.Sprintf("%*s... and %d more\n", len(at(0))+1, "", l.more)
 }
 
-// between is what stands between the two ends in one rung.
+// between returns the part of a rung between the two ends.
 func (l *Ladder) between(r Rung, inside int) string {
 	space := strings.Repeat(" ", max(0, inside-2-utf8.RuneCountInString(r.Label)))
 	line, tipLeft, tipRight := "─", "◀", "▶"

@@ -1,5 +1,5 @@
-// Package transcript turns the events of an exchange into what people and scripts
-// read: the lines of the book chapter that this project builds, JSON, and counts.
+// Package transcript converts the events of an exchange into output for people and
+// programs: a transcript, JSON, traces of each step, and counts.
 package transcript
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/bothends/bothends"
 )
 
-// SocketName writes an address as the chapter's program does, and the wildcard
+// SocketName returns an address in the form of the transcript, and the wildcard
 // address as an empty string:
 //
 //	('127.0.0.1', 1060)
@@ -26,8 +26,8 @@ func SocketName(addr net.Addr) string {
 	return HostPortName(addr.String())
 }
 
-// HostPortName is SocketName for a host:port, whose host may be a name. A text that is
-// not a host:port is quoted as it is.
+// HostPortName is SocketName for a host:port. The host may be a name. Text that is
+// not a host:port is quoted without changes.
 func HostPortName(hostport string) string {
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -43,8 +43,8 @@ func HostPortName(hostport string) string {
 	return fmt.Sprintf("(%s, %s)", Quote([]byte(host)), port)
 }
 
-// address returns an address as host:port, the form for everything but the chapter's
-// lines.
+// address returns an address as host:port. All output other than the transcript uses this
+// form.
 func address(addr net.Addr) string {
 	if addr == nil {
 		return "unknown address"
@@ -52,8 +52,8 @@ func address(addr net.Addr) string {
 	return addr.String()
 }
 
-// ErrorText returns the text of the ExchangeError in err, without what wraps it. If
-// there is none, it returns err's own text.
+// ErrorText returns the text of the ExchangeError in err, without the errors that wrap
+// it. If there is none, it returns err's own text.
 func ErrorText(err error) string {
 	var e *bothends.ExchangeError
 	if errors.As(err, &e) {
@@ -62,9 +62,9 @@ func ErrorText(err error) string {
 	return err.Error()
 }
 
-// Quote writes octets as a quoted string, with \xNN for those that do not print:
-// 'Hi there, server'. Quotes are single, unless there is one in the text and no
-// double one.
+// Quote returns octets as a quoted string, with \xNN for those that are not printable:
+// 'Hi there, server'. It uses single quotes, unless the text contains a single quote and no
+// double quote.
 func Quote(p []byte) string {
 	quote := byte('\'')
 	if bytes.IndexByte(p, '\'') >= 0 && bytes.IndexByte(p, '"') < 0 {
@@ -74,7 +74,7 @@ func Quote(p []byte) string {
 	for _, c := range p {
 		size += len(spelling(c, quote))
 	}
-	b := make([]byte, 0, size) // a message may be large: no growing
+	b := make([]byte, 0, size) // the final size, because a message may be large
 	b = append(b, quote)
 	for _, c := range p {
 		b = append(b, spelling(c, quote)...)
@@ -89,7 +89,7 @@ func spelling(c, quote byte) string {
 	return spellings[c]
 }
 
-// spellings are the octets as Quote writes them; the quote in use is not here.
+// spellings contains the text that Quote writes for each octet, except for the quotes.
 var spellings = func() (all [256]string) {
 	for c := range all {
 		all[c] = fmt.Sprintf(`\x%02x`, c)
@@ -104,7 +104,7 @@ var spellings = func() (all [256]string) {
 var numbers = strings.Fields("zero one two three four five six seven eight nine ten eleven twelve thirteen " +
 	"fourteen fifteen sixteen seventeen eighteen nineteen twenty")
 
-// Octets names a size as the chapter does: sixteen-octet, and 4096-octet past twenty.
+// Octets returns a size as in the transcript: sixteen-octet, and 4096-octet above twenty.
 func Octets(n int) string {
 	if n >= 0 && n < len(numbers) {
 		return numbers[n] + "-octet"

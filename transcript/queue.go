@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// A Queue is an io.Writer whose Write never waits for the one behind it: a
-// goroutine of its own hands the lines on. NewQueue makes one. When more than its limit of octets
-// would wait, a line is dropped and counted, so that a reader that has stopped
-// reading stops nobody else.
+// A Queue is an io.Writer whose Write does not wait for the underlying writer. A goroutine
+// writes the lines. NewQueue creates a Queue. If its octets would exceed the limit, a line
+// is dropped and counted, so that a reader that has stopped
+// reading does not block the writers.
 type Queue struct {
 	w      io.Writer
 	limit  int
@@ -21,16 +21,16 @@ type Queue struct {
 	size    int  // octets in lines
 	lost    int  // lines dropped and not yet reported
 	failing bool // the last write failed
-	broken  bool // the writer stands behind half a line; the goroutine's own
+	broken  bool // an incomplete line was written; used only by the goroutine
 	closed  bool
-	wake    chan struct{} // there is something to do
+	wake    chan struct{} // signals that there is work
 	emptied chan struct{} // closed when the goroutine has ended
 }
 
-// NewQueue returns a Queue that writes to w and lets limit octets wait. A longer line
-// waits only alone. The writing goroutine calls report, unless it is nil: with the
-// number of lost lines when the next line was written, and with the error when w
-// fails, once until it works again. A line that w does not take is lost.
+// NewQueue returns a Queue that writes to w and holds at most limit octets. A longer line
+// is accepted only if the Queue is empty. The goroutine calls report, unless it is nil:
+// with the number of lost lines after the next line was written, and with the first error
+// of w after a successful write. A line that w does not write is lost.
 func NewQueue(w io.Writer, limit int, report func(lines int, err error)) *Queue {
 	if report == nil {
 		report = func(int, error) {}
@@ -40,8 +40,8 @@ func NewQueue(w io.Writer, limit int, report func(lines int, err error)) *Queue 
 	return q
 }
 
-// Write queues a copy of p, one or more whole lines, or drops all of it. It always
-// succeeds.
+// Write adds a copy of p, one or more complete lines, to the queue, or drops all of it. It
+// always succeeds.
 func (q *Queue) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -65,9 +65,9 @@ func (q *Queue) signal() {
 	}
 }
 
-// Close takes no more lines, and waits until those that it has are written or ctx
-// ends. It returns how many lines were dropped and have not been reported, those
-// left behind included.
+// Close waits until all lines are written or ctx ends. The Queue accepts no further lines.
+// Close returns the number of lines that were lost and not reported. This includes lines
+// that are still in the queue.
 func (q *Queue) Close(ctx context.Context) (lost int) {
 	q.mu.Lock()
 	q.closed = true
@@ -98,7 +98,7 @@ func (q *Queue) run() {
 			continue
 		}
 		if q.broken {
-			line = append([]byte{'\n'}, line...) // behind the half of a line that was lost
+			line = append([]byte{'\n'}, line...) // ends the incomplete line
 		}
 		n, err := q.w.Write(line)
 		q.broken = err != nil && (q.broken || n > 0)
@@ -108,7 +108,7 @@ func (q *Queue) run() {
 	}
 }
 
-// next returns the first line, which stays counted until it is written.
+// next returns the first line. It counts for the limit until it is written.
 func (q *Queue) next() (line []byte, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -118,7 +118,7 @@ func (q *Queue) next() (line []byte, more bool) {
 	return q.lines[0], true
 }
 
-// written takes the first line off, and tells whether there is something to report.
+// written removes the first line and returns what to report.
 func (q *Queue) written(err error) (lost int, news bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

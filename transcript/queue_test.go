@@ -13,9 +13,9 @@ import (
 	"github.com/bothends/bothends/transcript"
 )
 
-// A slowReader is the other end of a pipe: writes block while it does not read.
+// A slowReader is a writer that blocks while its reader does not read.
 type slowReader struct {
-	reads chan struct{} // closed: reads on
+	reads chan struct{} // closed to continue reading
 	fails error
 
 	mu  sync.Mutex
@@ -37,7 +37,7 @@ func TestQueueNeverBlocksAndCounts(t *testing.T) {
 		r := &slowReader{reads: make(chan struct{})}
 		var reports []string
 		q := transcript.NewQueue(r, 40, func(lines int, err error) { reports = append(reports, fmt.Sprint(lines, err)) })
-		for i := range 10 { // ten octets each: four wait
+		for i := range 10 { // 10 octets each, of which 4 lines fit into the queue
 			if n, err := fmt.Fprintf(q, "line %04d\n", i); n != 10 || err != nil {
 				t.Fatalf("write %d: %d, %v", i, n, err)
 			}
@@ -73,7 +73,7 @@ func TestQueueOfNothing(t *testing.T) {
 	}
 }
 
-// A full disk takes half a line; the next whole one begins on a line of its own.
+// A full disk accepts an incomplete line. The next complete line starts on a new line.
 func TestQueueAfterHalfALine(t *testing.T) {
 	var got strings.Builder
 	full := errors.New("no space left")
@@ -85,7 +85,7 @@ func TestQueueAfterHalfALine(t *testing.T) {
 		got.Write(p[:n])
 		if n < len(p) {
 			if failures--; failures == 0 {
-				room = 100 // somebody made some
+				room = 100 // the disk has room again
 			}
 			return n, full
 		}
@@ -137,7 +137,7 @@ func TestQueueLongLineWaitsAlone(t *testing.T) {
 	}
 }
 
-// A writer that fails loses what it did not take, and is tried again.
+// If the writer fails, the line is lost, and the next line is written.
 func TestQueueOfAWriterThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := errors.New("no space left")
@@ -163,7 +163,7 @@ func TestQueueOfAWriterThatFails(t *testing.T) {
 	})
 }
 
-// Without a report what is lost is not reported, and nothing else changes.
+// Without a report function, lost lines are not reported.
 func TestQueueWithoutReport(t *testing.T) {
 	r := &slowReader{reads: make(chan struct{}), fails: errors.New("no reader")}
 	q := transcript.NewQueue(r, 10, nil)

@@ -7,7 +7,7 @@ import (
 	"github.com/bothends/bothends"
 )
 
-// Connections returns one line that adds up: 3 connections: 1 ok, 1 short, 1 open.
+// Connections returns the connections by outcome: "3 connections: 1 ok, 1 short, 1 open".
 func Connections(s bothends.Stats) string {
 	parts := outcomes(&s.Ended)
 	if s.Open > 0 {
@@ -16,7 +16,7 @@ func Connections(s bothends.Stats) string {
 	return sum(s.Accepted, "connection", parts)
 }
 
-// Exchanges returns one line that adds up: 5 exchanges: 4 ok, 1 short.
+// Exchanges returns the exchanges by outcome: "5 exchanges: 4 ok, 1 short".
 func Exchanges(s bothends.Stats) string {
 	return sum(s.Exchanges.Sum(), "exchange", outcomes(&s.Exchanges))
 }

@@ -16,27 +16,29 @@ import (
 )
 
 // Steps writes one entry for each step of a connection: the time since it started, the
-// call, what it returned, and what that means. After the last one come a ladder of the
-// exchange and the kernel's own view. Times are those of
-// this end's calls: when one returned, and how long it took. They are not the times of
-// segments, which only a capture can see.
+// call, its result, and what that means. After the last entry it writes a ladder of the
+// exchange and the kernel's view of the connection. Times are those of
+// this end's calls: when a call returned, and how long it took. They are not the times of
+// segments, which only a capture contains.
 type Steps struct {
-	// Out gets each line, and at the end the ladder with the view, in one Write.
-	// The connections of a server write at the same time.
+	// Out receives each line, and at the end the ladder with the view, in one Write.
+	// The connections of a server call Write concurrently.
 	Out io.Writer
 	// ASCII draws the ladder without Unicode's lines and arrows.
 	ASCII bool
 	// Width is the maximum number of columns, 0 means 80.
 	Width int
-	// Taker is what takes the octets that are sent. If empty, it is "the kernel".
+	// Taker is the name of the receiver of the octets that are sent. If empty, it is
+	// "the kernel".
 	Taker string
-	// SourceChosen: the client's port was requested, and not left to the kernel.
+	// SourceChosen means that the client's port was requested and not chosen by the kernel.
 	SourceChosen bool
-	// Preparing, if set, is how much of the time of connect went into what the client
-	// did before: the setting up of a capture.
+	// Preparing, if not nil, returns the part of the time of connect that the client used
+	// before, to start a capture.
 	Preparing func() time.Duration
-	// Segments, if set, gives the ladder of a client's segments once it has closed,
-	// drawn in place of what its calls have told; nil for none.
+	// Segments, if not nil, returns the ladder of a client's segments after the
+	// connection is closed. It replaces the ladder of its calls. If it returns nil,
+	// there are no segments.
 	Segments func() *Ladder
 }
 
@@ -47,14 +49,15 @@ func (s *Steps) Client() *bothends.Trace {
 	return bothends.JoinTraces(c.ladder.TraceClient(), c.trace())
 }
 
-// Server is for the TraceConn of a bothends.Server. Each line names its connection.
+// Server returns the Trace for a connection. Use it as TraceConn of a bothends.Server. Each
+// line names the connection.
 func (s *Steps) Server(conn net.Conn) *bothends.Trace {
 	c := &climb{Steps: s, taker: cmp.Or(s.Taker, "the kernel"), start: time.Now(), name: address(conn.RemoteAddr()) + " "}
 	c.ladder = &Ladder{ASCII: s.ASCII, Start: c.start}
 	return bothends.JoinTraces(c.ladder.TraceServer(), c.trace())
 }
 
-// A climb is the steps of one connection.
+// A climb writes the steps of one connection.
 type climb struct {
 	*Steps
 	name      string       // before each line of a server
@@ -83,7 +86,7 @@ func (c *climb) trace() *bothends.Trace {
 
 func (c *climb) say(format string, args ...any) { c.sayOf(time.Now(), format, args...) }
 
-// sayOf is for what happened at a time that is known.
+// sayOf writes the entry for an event at a given time.
 func (c *climb) sayOf(when time.Time, format string, args ...any) {
 	c.print(fmt.Sprintf("%s %s%s\n", at(when.Sub(c.start)), c.name, fmt.Sprintf(format, args...)))
 }
@@ -130,7 +133,8 @@ func (c *climb) connected(to bothends.Connection) {
 	c.say("connect: returned after %s; %s", took, local)
 }
 
-// connectCall is the call of connecting that failed: with a source address it may be bind.
+// connectCall returns the name of the call that failed. With a source address it may be
+// bind.
 func connectCall(err error) string {
 	var call *os.SyscallError
 	if errors.As(err, &call) && call.Syscall == "bind" {
@@ -139,7 +143,7 @@ func connectCall(err error) string {
 	return "connect"
 }
 
-// includes is what the time of connect contains in addition to the connection's own.
+// includes returns what the time of connect contains in addition to connecting.
 func (c *climb) includes(to bothends.Connection) string {
 	var parts []string
 	if triedOthers(c.addrs, to) {
@@ -182,7 +186,7 @@ func (c *climb) sent(t bothends.Transfer) {
 
 func (c *climb) received(t bothends.Transfer) {
 	what := fmt.Sprintf("receive: got %d of %s", t.N, octets(t.Asked))
-	if t.Want == 0 { // as many as come
+	if t.Want == 0 { // any number of octets
 		what = "receive: got " + octets(t.N)
 	}
 	switch fin := errors.Is(t.Err, io.EOF); {
@@ -203,8 +207,8 @@ func (c *climb) received(t bothends.Transfer) {
 	}
 }
 
-// until is what ended a call that failed. A stop by the user or by shutdown interrupts a
-// call by a deadline too; the line for close shows which it was.
+// until returns the reason why a call failed. A stop by the user or by shutdown
+// interrupts a call with a deadline too. The line for close shows which one it was.
 func until(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -225,11 +229,11 @@ func (c *climb) done(err error) {
 			if c.open { // segments do not have the zone of an IPv6 address
 				l.Client, l.Server = c.ladder.Client, c.ladder.Server
 			}
-			l.Start, ladder, drawn = c.start, l, true // of a refused connection too
+			l.Start, ladder, drawn = c.start, l, true // also for a refused connection
 		}
 	}
 	var view string
-	if c.open { // else there was none to ask the kernel about
+	if c.open { // without a connection there is no view
 		view = fmt.Sprintf("\n%sthe kernel's view at the end:\n%s", c.name, c.view)
 	}
 	if drawn {
@@ -250,8 +254,8 @@ func took(t bothends.Transfer) string { return millis(t.End.Sub(t.Start)) }
 
 func millis(d time.Duration) string { return fmt.Sprintf("%.3f ms", float64(d)/1e6) }
 
-// kernelView puts the kernel's figures in words, a few on a line, and lists those that
-// are not available.
+// kernelView returns the kernel's figures as text, several per line, and the names of
+// those that are not available.
 func kernelView(i tcpinfo.Info, err error) string {
 	switch {
 	case errors.Is(err, net.ErrClosed):
@@ -286,7 +290,8 @@ func kernelView(i tcpinfo.Info, err error) string {
 	return b.String()
 }
 
-// A figure is one of the kernel's, in words; without a value it did not tell it.
+// A figure is a value of the kernel as text. The value is empty if the kernel did not
+// report it.
 type figure struct{ name, value string }
 
 func of[T any](name, format string, value *T) figure {

@@ -25,7 +25,7 @@ import (
 	"github.com/bothends/bothends/transcript"
 )
 
-// slow connects in 2 ms, and takes 7 octets, then the rest 3 ms later.
+// slow connects in 2 ms, writes 7 octets, and writes the rest 3 ms later.
 type slow struct{ *memnet.Conn }
 
 func (s slow) Write(p []byte) (int, error) {
@@ -36,7 +36,7 @@ func (s slow) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// exchange makes one exchange that both ends' Steps tell.
+// exchange makes one exchange with Steps at both ends.
 func exchange(t *testing.T, ascii bool) (client, server string) {
 	t.Helper()
 	var c, s bytes.Buffer
@@ -130,7 +130,7 @@ func TestLadderInASCII(t *testing.T) {
 	}
 }
 
-// What goes wrong has its line, and its rung.
+// Each failure has a line and a rung.
 func TestStepsOfFailures(t *testing.T) {
 	tell := func(server func(*memnet.Conn)) string {
 		var out bytes.Buffer
@@ -147,7 +147,7 @@ func TestStepsOfFailures(t *testing.T) {
 			c := &bothends.Client{Dial: ln.Dial, Timeout: time.Second}
 			c.Exchange(bothends.WithTrace(t.Context(), (&transcript.Steps{Out: &out}).Client()), "localhost:1060", []byte(hello))
 			if server != nil {
-				time.Sleep(time.Hour) // the server's end of it
+				time.Sleep(time.Hour) // the server waits
 				ln.Close()
 			}
 		})
@@ -182,7 +182,7 @@ func TestStepsOfFailures(t *testing.T) {
 	}
 }
 
-// The ladder of a connection with many exchanges has an end, which is shown.
+// The ladder of a connection with many exchanges has a limited length and shows the end.
 func TestLadderIsBounded(t *testing.T) {
 	for _, n := range []int{98, 99, 1000} {
 		got := byHand(func(trace *bothends.Trace) {
@@ -206,8 +206,8 @@ func TestLadderIsBounded(t *testing.T) {
 	}
 }
 
-// A connection that was not the first attempt has the time of all of them, and no SYN
-// at a time that is not known.
+// If a connection was not the first attempt, its time is that of all attempts, and there
+// is no SYN at an unknown time.
 func TestStepsOfSeveralAddresses(t *testing.T) {
 	first, second := netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.1")
 	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000}
@@ -240,7 +240,7 @@ func TestStepsOfSeveralAddresses(t *testing.T) {
 	}
 }
 
-// On a real connection the kernel's view is there, in words and in JSON.
+// On a real connection, the kernel's view is present in the text and in JSON.
 func TestKernelView(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -287,7 +287,7 @@ func TestKernelView(t *testing.T) {
 	if strings.Contains(text.String(), "not available") {
 		need.Skip(t, "a system that tells about TCP connections")
 	}
-	// The server's FIN came with its reply, and counts as an octet.
+	// The server's FIN arrived with its reply. It counts as an octet.
 	if x.Kernel == nil || x.Kernel.State != "CLOSE_WAIT" || x.Kernel.OctetsReceived != 17 || x.Kernel.SRTT <= 0 {
 		t.Errorf("kernel: %+v", x.Kernel)
 	}
@@ -298,7 +298,7 @@ func TestKernelView(t *testing.T) {
 	}
 }
 
-// byHand tells a server's Steps what has happened.
+// byHand calls the hooks of a server's Steps.
 func byHand(events func(*bothends.Trace)) string {
 	var out bytes.Buffer
 	remote := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000}
@@ -325,13 +325,13 @@ func TestStepsOfAPersistentConnection(t *testing.T) {
 	}
 }
 
-// faultError is what a fault of this end says when it has struck.
+// faultError is the error of a fault of this end.
 type faultError struct{ error }
 
 func (faultError) HalfClosed() bool { return false }
 func (e faultError) Unwrap() error  { return e.error }
 
-// What this end's own fault has sent goes to the peer.
+// Segments that a fault of this end has sent lead to the peer.
 func TestLadderOfFaults(t *testing.T) {
 	for err, want := range map[error]string{
 		faultError{syscall.ECONNRESET}: "◀─────────────────────────────────── RST ───│",

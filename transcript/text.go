@@ -10,7 +10,7 @@ import (
 	"github.com/bothends/bothends"
 )
 
-// Client returns a Trace that writes the chapter's two lines of a client to out.
+// Client returns a Trace that writes the two lines of a client's transcript to out.
 func Client(out io.Writer) *bothends.Trace {
 	return &bothends.Trace{
 		Connected: func(c bothends.Connection) {
@@ -23,7 +23,7 @@ func Client(out io.Writer) *bothends.Trace {
 }
 
 // Errors returns a function for the TraceConn of a bothends.Server that writes the
-// line of each failed exchange to errs, and nothing else: what NewServer does with
+// line of each failed exchange to errs, as NewServer does. It writes no other lines.
 // them, without the work for the other lines.
 func Errors(errs io.Writer) func(net.Conn) *bothends.Trace {
 	return func(net.Conn) *bothends.Trace {
@@ -37,30 +37,31 @@ func Errors(errs io.Writer) func(net.Conn) *bothends.Trace {
 
 func failure(err error) string { return fmt.Sprintf("bothends: %s\n", ErrorText(err)) }
 
-// How long the lines of a connection wait for one that was accepted earlier to
-// end. A client that has its reply may well connect again before the server's
-// goroutine has come round to closing: such connections came one at a time.
+// patience is the maximum time that the lines of a connection wait until an earlier one has
+// ended. A client that has its reply may connect again before the server's
+// goroutine has closed the connection. Such connections do not overlap for the client.
 const patience = 100 * time.Millisecond
 
-// So many octets of lines may be kept back; more ends the waiting.
+// mostKept is the maximum number of octets in waiting lines. At this limit the waiting
+// ends.
 const mostKept = 1 << 20
 
-// A Server writes the chapter's transcript of a server. NewServer makes one.
+// A Server writes the transcript of a server. NewServer creates a Server.
 //
-// Connections that come one at a time give exactly the chapter's lines. Where they
-// overlap, each line of theirs names its connection, and "Listening" comes again
-// when none is left. A connection that is accepted while another one is open keeps
-// its lines back until that one has ended, or 100 ms have passed.
+// For connections that do not overlap, the lines do not name the connection. If connections
+// overlap, each of their lines names its connection, and "Listening" is written again
+// when none is open. The lines of a connection that is accepted while another one is open
+// wait until that one has ended, or until 100 ms have passed.
 type Server struct {
 	out, errs  io.Writer
 	persistent bool
 
 	mu        sync.Mutex
 	listening string
-	showing   map[*conversation]struct{} // open, and their lines come out at once
-	waiting   []*conversation            // their lines come out later; in the order of acceptance
+	showing   map[*conversation]struct{} // open connections whose lines are written at once
+	waiting   []*conversation            // connections whose lines wait, in the order of acceptance
 	kept      int                        // octets of those lines
-	timer     *time.Timer                // ends the waiting; nil when nobody waits
+	timer     *time.Timer                // ends the waiting, nil if no connection waits
 }
 
 // A conversation is one connection in the transcript.
@@ -74,17 +75,17 @@ type conversation struct {
 
 type line struct {
 	text   string
-	names  bool // it says itself whose it is
-	failed bool // it belongs to errs
+	names  bool // the line contains the name of its connection
+	failed bool // the line is written to errs
 }
 
-// NewServer returns a transcript that writes lines to out, and those of failed
-// exchanges to errs. Each Write is one whole line.
+// NewServer returns a Server that writes its lines to out, and those of failed
+// exchanges to errs. Each Write is one complete line.
 func NewServer(out, errs io.Writer, persistent bool) *Server {
 	return &Server{out: out, errs: errs, persistent: persistent, showing: make(map[*conversation]struct{})}
 }
 
-// Listening writes the first line, and sets what it says when it comes again.
+// Listening writes the line "Listening at", and stores addr for its repetitions.
 func (s *Server) Listening(addr net.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,14 +93,15 @@ func (s *Server) Listening(addr net.Addr) {
 	io.WriteString(s.out, s.listening)
 }
 
-// Stopped says that the server listens no more: the line does not come again.
+// Stopped must be called when the server stops listening. The line "Listening at" is
+// then not repeated.
 func (s *Server) Stopped() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listening = ""
 }
 
-// Trace is for the TraceConn of a bothends.Server.
+// Trace returns the Trace for a connection. Use it as TraceConn of a bothends.Server.
 func (s *Server) Trace(conn net.Conn) *bothends.Trace {
 	c := &conversation{name: SocketName(conn.RemoteAddr())}
 	say := func(names bool, format string, args ...any) {
@@ -134,7 +136,7 @@ func (s *Server) lastLine(c *conversation, err error) line {
 		return line{text: "Socket closed\n"}
 	case err == nil:
 		return line{text: "Reply sent, socket closed\n"}
-	case bothends.Classify(err) == bothends.Closed: // a port probe is no error
+	case bothends.Classify(err) == bothends.Closed: // a port probe is not an error
 		return line{text: fmt.Sprintf("Socket closed by %s before the first octet\n", c.name), names: true}
 	}
 	return line{text: failure(err), names: true, failed: true}
@@ -180,14 +182,14 @@ func (s *Server) accepted(c *conversation) {
 	}
 }
 
-// startTimer gives the first of those who wait the rest of its time.
+// startTimer starts the timer for the first connection that waits.
 func (s *Server) startTimer() {
 	s.stopTimer()
 	var timer *time.Timer
 	timer = time.AfterFunc(patience-time.Since(s.waiting[0].since), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.timer == timer { // it was not stopped just now
+		if s.timer == timer { // it was not stopped in the meantime
 			s.overlap()
 		}
 	})
@@ -203,7 +205,7 @@ func (s *Server) overlapping() bool {
 	return false
 }
 
-// overlap ends the waiting: those who are open at the same time get their names.
+// overlap ends the waiting. The open connections overlap, so their lines get names.
 func (s *Server) overlap() {
 	for c := range s.showing {
 		c.named = true
@@ -223,7 +225,7 @@ func (s *Server) stopTimer() {
 	}
 }
 
-// show lets out what a conversation has kept, and what it will say.
+// show writes the waiting lines of a conversation. Later lines are written at once.
 func (s *Server) show(c *conversation) {
 	for _, l := range c.kept {
 		s.write(c, l)
@@ -240,7 +242,7 @@ func (s *Server) done(c *conversation) {
 	defer s.mu.Unlock()
 	c.ended = true
 	if _, ok := s.showing[c]; !ok {
-		return // it still waits for one before it
+		return // it waits for an earlier connection
 	}
 	delete(s.showing, c)
 	for len(s.showing) == 0 {

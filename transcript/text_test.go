@@ -26,7 +26,7 @@ const (
 	farewell = "Farewell, client"
 )
 
-// A peer is one connection's events, told to a transcript by hand.
+// A peer calls the hooks of a transcript for one connection.
 type peer struct {
 	trace *bothends.Trace
 	conn  bothends.Connection
@@ -64,7 +64,7 @@ func (p peer) failed(outcome error) {
 	p.done(&bothends.ExchangeError{Op: "receive", Peer: p.conn.Peer.String(), Err: outcome})
 }
 
-// chapter is the transcript of one connection from that port.
+// chapter returns the transcript of one connection from that port.
 func chapter(port int) string {
 	return fmt.Sprintf(`We have accepted a connection from ('127.0.0.1', %[1]d)
 Socket connects ('127.0.0.1', 1060) and ('127.0.0.1', %[1]d)
@@ -101,7 +101,7 @@ func TestOneAtATime(t *testing.T) {
 	check(t, out, listening+chapter(50000)+chapter(50001))
 }
 
-// The next clients are there before the goroutine of the first has closed.
+// The next clients connect before the goroutine of the first one has closed.
 func TestOneAtATimeThoughTheServerIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, out := start(false)
@@ -134,13 +134,13 @@ func TestOverlap(t *testing.T) {
 		a.request()
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
-		c := accept(s, 50002) // at once: it is known that they overlap
+		c := accept(s, 50002) // written at once, because the connections are known to overlap
 		b.request()
 		c.done(&bothends.ExchangeError{Op: "receive", Peer: "127.0.0.1:50002",
 			Err: &bothends.ShortError{Op: "read", Done: 4, Want: 16, Err: io.ErrUnexpectedEOF}})
 		b.done(nil)
 		a.done(nil)
-		d := accept(s, 50003) // alone again
+		d := accept(s, 50003) // no other connection is open
 		d.request()
 		d.done(nil)
 		check(t, out, listening+
@@ -159,7 +159,7 @@ bothends: receive from 127.0.0.1:50002: socket closed 4 bytes into a 16-byte mes
 	})
 }
 
-// A wait that ended well leaves no timer behind: the next newcomer gets its own.
+// After a wait that ended early, the next connection gets a new timer.
 func TestWaitAfterAWaitThatEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, out := start(true)
@@ -167,7 +167,7 @@ func TestWaitAfterAWaitThatEnded(t *testing.T) {
 		accept(s, 50001)
 		time.Sleep(60 * time.Millisecond)
 		a.done(nil)
-		time.Sleep(60 * time.Millisecond) // the first timer's time has come and gone
+		time.Sleep(60 * time.Millisecond) // the first timer would have ended
 		synctest.Wait()
 		c := accept(s, 50002)
 		if strings.Contains(out.String(), "50002") {
@@ -182,7 +182,7 @@ func TestWaitAfterAWaitThatEnded(t *testing.T) {
 	})
 }
 
-// Nobody's lines wait longer than the 100 ms, however many stand before it.
+// Lines wait at most 100 ms, for any number of earlier connections.
 func TestNobodyWaitsLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, out := start(false)
@@ -196,7 +196,7 @@ func TestNobodyWaitsLonger(t *testing.T) {
 			open[i].request()
 			open[i].done(nil)
 			if i == 0 {
-				continue // 160 ms have passed, and the last came at 70
+				continue // after 160 ms; the last connection was accepted at 70 ms
 			}
 			synctest.Wait()
 			if !strings.Contains(out.String(), "We have accepted a connection from ('127.0.0.1', 50007)") {
@@ -218,7 +218,7 @@ func TestStoppedListensNoMore(t *testing.T) {
 	check(t, out, listening+strings.TrimSuffix(chapter(50000), listening))
 }
 
-// Whatever the order of events, no line is lost, a connection's lines keep their
+// For any order of events, no line is lost, a connection's lines keep their
 // order, and each end without another one open is followed by Listening.
 func TestManyAtOnceLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -262,7 +262,7 @@ func TestManyAtOnceLoseNothing(t *testing.T) {
 	})
 }
 
-// What is kept back is bounded.
+// The number of waiting octets is limited.
 func TestOverlapWithHugeMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, out := start(false)
@@ -315,7 +315,7 @@ Socket closed
 `+listening)
 }
 
-// The real Server and Client, a hundred exchanges one after another.
+// 100 sequential exchanges of a real Server and Client.
 func TestRealExchangesOneAtATime(t *testing.T) {
 	ln := memnet.Listen()
 	s, out := start(false)
@@ -375,7 +375,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// One who has waited behind two others has not 100 ms for each.
+// A connection that waits for two others waits at most 100 ms in total.
 func TestWaitingIsCountedFromAccept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, out := start(false)

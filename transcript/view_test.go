@@ -8,7 +8,7 @@ import (
 	"github.com/bothends/bothends/internal/tcpinfo"
 )
 
-// What the kernel did not tell is named, and is no zero.
+// A value that the kernel did not report is named and not shown as zero.
 func TestKernelViewOfLess(t *testing.T) {
 	state, retransmissions := "ESTABLISHED", uint32(0)
 	got := kernelView(tcpinfo.Info{State: &state, Retransmissions: &retransmissions}, nil)

@@ -38,29 +38,34 @@ func newClient() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "client [HOST]",
 		Short: "Make one exchange",
-		Long: `client connects to HOST, sends one message, reads one reply of an agreed length,
-and closes. It says which address it was given and what the server said.
+		Annotations: map[string]string{flagGroups: "What to do: message reply-size expect fault seed\n" +
+			"How much: timeout\n" +
+			"Output: output trace pcap quiet\n" +
+			"Network: source port ipv4 ipv6"},
+		Long: `client connects to HOST, sends one request, reads one reply of a fixed length,
+and closes the connection. It prints its own address and the reply.
 
-HOST is a name, an address, HOST:PORT or [IPv6]:PORT; without one the client
-goes to localhost.
+HOST is a name, an IP address, HOST:PORT or [IPv6]:PORT. Without HOST, the
+client connects to localhost. With -o json, it prints an object for the exchange
+(bothends.exchange/v1).
 
-@FILE takes the octets of a file as they are. TEXT may have these escapes; one
-that begins with @ is written with \x40:
+@FILE means the content of FILE. To start TEXT with @, write \x40. TEXT may
+contain these escapes:
 
     \n \r \t \\ \' \" \0 \xNN \uNNNN
 
---fault makes this end misbehave in what it sends: see "bothends help faults".
+--fault injects faults into what the client sends. See "bothends help faults".
 
-The exit status tells how the exchange ended:
+The exit status shows how the exchange ended:
 
-    0  ok: the whole reply came
-    1  mismatch: the reply is not the one that --expect names; or it could not
-       be printed, or --fault ended the exchange, or --pcap could not be done
-    2  the command line is wrong
-    3  refused, or unreachable: no route, no such host
+    0  ok: the complete reply arrived
+    1  mismatch: the reply is not the one in --expect; or the output could not
+       be written, --fault ended the exchange, or --pcap failed
+    2  invalid command line
+    3  refused or unreachable: no route, no such host
     4  timeout
     5  short, closed or reset: the server ended the connection early
-    129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM`,
+    129, 130, 143  stopped by SIGHUP, SIGINT or SIGTERM`,
 		Example: `  bothends client
   bothends client server.example:1060 --timeout 2s
   bothends client localhost:6379 --message 'PING\r\n' --expect '+PONG\r\n'`,
@@ -71,11 +76,11 @@ The exit status tells how the exchange ended:
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.Var(&f.message, "message", "what to send, if anything")
-	flags.Var(&f.replySize, "reply-size", "octets of the reply")
-	flags.Var(&f.expect, "expect", "the only right reply; --reply-size follows it")
-	flags.StringVar(&f.source, "source", "", "`ADDR`, ADDR:PORT or :PORT to connect from")
-	flags.StringVar(&f.pcap, "pcap", "", "write the connection's packets to `FILE` (pcapng)")
+	flags.Var(&f.message, "message", "request, may be empty")
+	flags.Var(&f.replySize, "reply-size", "length of the reply in octets")
+	flags.Var(&f.expect, "expect", "expected reply, also sets --reply-size")
+	flags.StringVar(&f.source, "source", "", "local address: `ADDR`, ADDR:PORT or :PORT")
+	flags.StringVar(&f.pcap, "pcap", "", "`FILE` for the packets of the connection (pcapng)")
 	return cmd
 }
 
@@ -87,7 +92,7 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usageError(cmd, err)
 	}
-	if !f.quiet { // else the packets may well go there
+	if !f.quiet { // with --quiet there is no text, so the packets may go to standard output
 		if err := refuseSameFile(cmd, f.pcap); err != nil {
 			return err
 		}
@@ -97,7 +102,7 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	var writeErr, traceErr error
-	keep := func(last *error) func(int, error) { // also if a later line is written
+	keep := func(last *error) func(int, error) { // keeps the error even if a later line is written
 		return func(_ int, err error) { *last = cmp.Or(err, *last) }
 	}
 	// The exchange does not wait until the output has been read, but the command does:
@@ -112,7 +117,7 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	trace := bothends.JoinTraces(f.results(out), f.steps(errs, columns(cmd.ErrOrStderr()), captured))
 	_, err = client.Exchange(bothends.WithTrace(ctx, trace), addr, f.message.octets)
 	var pcapErr error
-	if captured != nil { // before anything waits for who reads the output
+	if captured != nil { // before the command waits for the reader of its output
 		pcapErr = captured.commit(ctx, captured.save(ctx, errs), errs)
 	}
 	out.Close(context.Background()) // after a signal its writes do not block
@@ -127,12 +132,12 @@ func (f *clientFlags) run(cmd *cobra.Command, args []string) error {
 	case traceErr != nil:
 		return &failure{code: exitFailure, err: fmt.Errorf("standard error: %w", reasonOf(traceErr))}
 	case captured != nil && captured.incomplete:
-		return &failure{code: exitFailure} // save has said what is missing
+		return &failure{code: exitFailure} // save has reported what is missing
 	}
 	return nil
 }
 
-// client checks the flags and makes the Client of them, with its Dialer.
+// client checks the flags and returns the Client for them, and its Dialer.
 func (f *clientFlags) client(args []string) (addr string, _ *net.Dialer, _ *bothends.Client, err error) {
 	host, port, err := hostPort(args, f.port)
 	if err != nil {
@@ -177,7 +182,7 @@ func (f *clientFlags) client(args []string) (addr string, _ *net.Dialer, _ *both
 	return net.JoinHostPort(host, port.String()), dialer, client, nil
 }
 
-// results is the listener for standard output.
+// results returns the Trace that writes to standard output. It returns nil with --quiet.
 func (f *clientFlags) results(out io.Writer) *bothends.Trace {
 	switch {
 	case f.quiet:
@@ -189,7 +194,8 @@ func (f *clientFlags) results(out io.Writer) *bothends.Trace {
 	return transcript.Client(out)
 }
 
-// capture starts the capture of --pcap. It binds the socket in the dialer's place.
+// capture starts the capture of --pcap and sets the dialer's Control, which then binds the
+// socket. It returns nil without --pcap.
 func (f *clientFlags) capture(dialer *net.Dialer) (*pcap, error) {
 	var options capture.Options
 	if source, ok := dialer.LocalAddr.(*net.TCPAddr); ok {
@@ -202,7 +208,8 @@ func (f *clientFlags) capture(dialer *net.Dialer) (*pcap, error) {
 	return p, err
 }
 
-// steps is the listener of --trace; with -o json the events are in the object.
+// steps returns the Trace of --trace. It returns nil with -o json, because the object
+// contains the events.
 func (f *clientFlags) steps(errs io.Writer, width int, captured *pcap) *bothends.Trace {
 	if !f.trace || f.output.value == "json" {
 		return nil
@@ -216,7 +223,7 @@ func (f *clientFlags) steps(errs io.Writer, width int, captured *pcap) *bothends
 	return s.Client()
 }
 
-// failed turns the error of an exchange into what the user gets.
+// failed returns the failure for the error of an exchange.
 func (f *clientFlags) failed(ctx context.Context, args []string, err error) *failure {
 	outcome := bothends.Classify(err)
 	code := map[bothends.Outcome]int{
@@ -227,7 +234,7 @@ func (f *clientFlags) failed(ctx context.Context, args []string, err error) *fai
 	switch sig := signalOf(ctx); {
 	case outcome == bothends.Canceled && sig != nil:
 		code = exitCode(sig)
-	case errors.As(err, &own), outcome == bothends.Canceled, code == 0: // by this end's own --fault, or what has no code
+	case errors.As(err, &own), outcome == bothends.Canceled, code == 0: // caused by --fault, or an outcome without a code
 		code = exitFailure
 	}
 	return &failure{code: code, err: errors.New(transcript.ErrorText(err)), hint: f.hint(outcome, args, err)}
@@ -248,39 +255,40 @@ func (f *clientFlags) hint(outcome bothends.Outcome, args []string, err error) s
 	case at.Op == "connect" && (outcome == bothends.Unreachable || outcome == bothends.Timeout) && addressHint(args) != "":
 		return addressHint(args)
 	case f.source != "" && errors.As(err, new(*net.AddrError)):
-		return "--source must be of the same family, IPv4 or IPv6, as the server's address"
+		return "--source must have the same family, IPv4 or IPv6, as the server's address"
 	case errors.Is(err, net.ErrClosed) && at.Op == "receive":
-		return "this end's own --fault has closed the connection"
+		return "the --fault of this client has closed the connection"
 	case outcome == bothends.Refused:
-		return "nothing listens there, or a firewall refuses; start a server with: " + startServer(at.Peer)
+		return "nothing listens there, or a firewall rejects connections; start a server with: " + startServer(at.Peer)
 	case at.Op == "resolve" && outcome != bothends.Canceled:
-		return "check the name, or give an address"
+		return "check the name, or use an IP address"
 	case outcome == bothends.Timeout && at.Op == "connect":
-		return fmt.Sprintf("no answer within %v: a firewall may drop it, or the server's queue is full", &f.timeout)
+		return fmt.Sprintf("no answer within %v: a firewall may drop packets, or the server's queue may be full", &f.timeout)
 	case outcome == bothends.Timeout && at.Op == "receive" && short.Done == 0:
-		return fmt.Sprintf("the server was silent; it may wait for more than the %d octets that were sent", len(f.message.octets))
+		return fmt.Sprintf("the server sent nothing; it may expect more than the %d octets that were sent", len(f.message.octets))
 	case outcome == bothends.Short && at.Op == "receive":
-		return fmt.Sprintf("if %d octets are the whole reply, say: --reply-size %d", short.Done, short.Done)
+		return fmt.Sprintf("if the reply has %d octets, use --reply-size %d", short.Done, short.Done)
 	case outcome == bothends.Closed:
-		return fmt.Sprintf("the server may want a message of another size than the %d octets that were sent", len(f.message.octets))
+		return fmt.Sprintf("the server may expect a request with a length other than %d octets", len(f.message.octets))
 	}
 	return ""
 }
 
-// bindHint is for a --source that cannot be bound.
+// bindHint returns the hint for a --source that cannot be bound.
 func bindHint(err error) string {
 	switch {
 	case errno.AddrNotAvail.Has(err):
 		return "--source must be an address of this machine; ip address lists them"
 	case errno.NotPermitted.Has(err):
-		return "a port below 1024 needs a privilege; use another one for --source"
+		return "use a port above 1023 for --source, because the lower ones need a privilege"
 	case errno.AddrInUse.Has(err):
-		return "the port is in use, or was until a minute ago; use another one for --source"
+		return "use another port for --source: this one is in use, or was used in the last minute"
 	}
 	return ""
 }
 
-// addressHint is for a HOST that is an address, but probably not the one that was meant.
+// addressHint returns the hint for a HOST that is an IP address but probably not the
+// intended one. It returns "" if there is none.
 func addressHint(args []string) string {
 	if len(args) == 0 {
 		return ""
@@ -310,7 +318,7 @@ func addressHint(args []string) string {
 	return fmt.Sprintf("%s is an IPv6 address; if %s is the port, use [%s]:%s", args[0], port, address, port)
 }
 
-// startServer is the command that would have listened at peer.
+// startServer returns the command that starts a server at peer.
 func startServer(peer string) string {
 	host, port, err := net.SplitHostPort(peer)
 	if err != nil {

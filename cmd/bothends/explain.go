@@ -84,7 +84,7 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 	case f.list && len(args) > 0:
 		return usageError(cmd, errors.New("--list takes no LESSON"))
 	case f.list && f.output.value == "json":
-		return usageError(cmd, errors.New("--list has no JSON"))
+		return usageError(cmd, errors.New("--list does not support -o json"))
 	}
 	if err := refuseSameFile(cmd, f.pcap); err != nil && !f.list {
 		return err
@@ -96,7 +96,7 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 		}
 		fmt.Fprintln(out)
 	}
-	// Before signals are caught, for to open a FIFO may take forever.
+	// Before signals are caught, because opening a FIFO may block without a limit.
 	captured, err := newPcap(f.pcap, headersAlone)
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (f *explainFlags) run(cmd *cobra.Command, args []string) error {
 	return captured.commit(ctx, err, cmd.ErrOrStderr())
 }
 
-// teach runs one lesson after the other. If one fails, the others still run.
+// teach runs the lessons sequentially. If one fails, the others still run.
 func (f *explainFlags) teach(ctx context.Context, cmd *cobra.Command, lessons []explain.Lesson, captured *pcap, style explain.Style) error {
 	var failed *failure
 	for i, lesson := range lessons {
@@ -146,7 +146,7 @@ func (f *explainFlags) teach(ctx context.Context, cmd *cobra.Command, lessons []
 		}
 	}
 	if failed == nil && captured != nil && captured.incomplete {
-		failed = &failure{code: exitFailure} // save has said what is missing
+		failed = &failure{code: exitFailure} // save has reported what is missing
 	}
 	if failed != nil {
 		return failed
@@ -166,7 +166,7 @@ func (e *lessonError) Error() string {
 
 func (e *lessonError) Unwrap() error { return e.err }
 
-// hint returns what to check on this machine.
+// hint returns an instruction for the user, or "" if there is none.
 func (e *lessonError) hint() string {
 	switch {
 	case errno.Unreachable.Has(e.err):
@@ -179,7 +179,7 @@ func (e *lessonError) hint() string {
 	return ""
 }
 
-// chosen is the lessons that args name.
+// chosen returns the lessons that args name.
 func chosen(cmd *cobra.Command, args []string) ([]explain.Lesson, error) {
 	all := explain.Lessons()
 	switch {
@@ -207,7 +207,7 @@ func list(out io.Writer) error {
 	return nil
 }
 
-// show runs a lesson and prints it. next reports whether it follows another one.
+// show runs a lesson and prints it. If next is true, the lesson follows another one.
 func (f *explainFlags) show(ctx context.Context, out io.Writer, lesson explain.Lesson, set explain.Setting, style explain.Style, next bool) error {
 	began := time.Now()
 	steps, err := lesson.Run(ctx, set)

@@ -20,10 +20,10 @@ import (
 	"github.com/bothends/bothends/transcript"
 )
 
-// maxMessage bounds the sizes that the command takes. The library has no bound.
+// maxMessage is the maximum length of a message in the commands. The library has no limit.
 const maxMessage = 64 << 20
 
-// exchangeFlags are those that server and client share.
+// exchangeFlags are the flags that server and client share.
 type exchangeFlags struct {
 	port    portFlag
 	v4, v6  bool
@@ -41,19 +41,19 @@ func (f *exchangeFlags) add(cmd *cobra.Command) {
 	f.output = choiceFlag{value: "text", name: "text|json", choices: []string{"text", "json"}}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.VarP(&f.port, "port", "p", "TCP port, unless HOST has one")
+	flags.VarP(&f.port, "port", "p", "TCP port if HOST has none")
 	flags.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 only")
 	flags.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 only")
-	flags.Var(&f.timeout, "timeout", "for one whole exchange; 0 for no limit")
-	flags.VarP(&f.output, "output", "o", "transcript, or a JSON line an exchange")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
-	flags.BoolVar(&f.trace, "trace", false, "each step on standard error; in JSON as events")
-	flags.Var(&f.fault, "fault", "misbehave: reset:10, drip:3/5ms, 20%(stall:4)")
-	flags.Uint64Var(&f.seed, "seed", 0, "`N` decides the percentages in --fault")
+	flags.Var(&f.timeout, "timeout", "time limit per exchange, 0 means none")
+	flags.VarP(&f.output, "output", "o", "format, json prints one object per exchange")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "errors only")
+	flags.BoolVar(&f.trace, "trace", false, "each step, on standard error or in the JSON object")
+	flags.Var(&f.fault, "fault", "faults to inject, such as reset:10 or 20%(stall:4)")
+	flags.Uint64Var(&f.seed, "seed", 0, "random seed `N` for the percentages in --fault")
 }
 
-// network is net.Dial's name for the address families asked for. An IPv4 address
-// means IPv4 alone: without that, net listens on IPv6 too for 0.0.0.0.
+// network returns the network for net.Dial and net.Listen. For an IPv4 address it returns
+// "tcp4", because with "tcp" net also listens on IPv6 for 0.0.0.0.
 func (f *exchangeFlags) network(host string) (string, error) {
 	ip, err := netip.ParseAddr(host)
 	isV4, isV6 := err == nil && ip.Unmap().Is4(), err == nil && !ip.Unmap().Is4()
@@ -72,7 +72,8 @@ func (f *exchangeFlags) network(host string) (string, error) {
 	return "tcp", nil
 }
 
-// taker is what --trace says took the octets that this end sends.
+// taker returns the name that --trace uses for the receiver of the octets that this end
+// sends.
 func (f *exchangeFlags) taker() string {
 	if f.fault.String() != "" {
 		return "--fault"
@@ -87,7 +88,8 @@ func oneHost(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// hostPort reads HOST, HOST:PORT, [V6] or [V6]:PORT. A port there wins over port.
+// hostPort parses HOST, HOST:PORT, [V6] or [V6]:PORT. It returns the port in HOST, or else
+// port.
 func hostPort(args []string, port portFlag) (host string, _ portFlag, err error) {
 	if len(args) == 0 {
 		return "", port, nil
@@ -101,7 +103,7 @@ func hostPort(args []string, port portFlag) (host string, _ portFlag, err error)
 	}
 	host, digits, err := net.SplitHostPort(arg)
 	if err != nil {
-		return "", 0, fmt.Errorf("HOST %q: must be a name, an address, HOST:PORT or [IPv6]:PORT", arg)
+		return "", 0, fmt.Errorf("HOST %q: must be a name, an IP address, HOST:PORT or [IPv6]:PORT", arg)
 	}
 	if err := port.Set(digits); err != nil {
 		return "", 0, fmt.Errorf("HOST %q: port %q: %w", arg, digits, err)
@@ -109,7 +111,7 @@ func hostPort(args []string, port portFlag) (host string, _ portFlag, err error)
 	return host, port, nil
 }
 
-// sourceAddr reads ADDR, ADDR:PORT or :PORT.
+// sourceAddr parses ADDR, ADDR:PORT or :PORT.
 func sourceAddr(s string) (*net.TCPAddr, error) {
 	host, port, err := hostPort([]string{s}, 0)
 	if err != nil {
@@ -143,7 +145,7 @@ func (p *portFlag) Set(s string) error {
 type rateFlag struct{ to *float64 }
 
 func (f rateFlag) String() string {
-	if f.to == nil { // pflag asks the zero value
+	if f.to == nil { // pflag calls String on the zero value
 		return "0"
 	}
 	return strconv.FormatFloat(*f.to, 'g', -1, 64)
@@ -158,7 +160,7 @@ func (f rateFlag) Set(s string) error {
 	return nil
 }
 
-// A sizeFlag is the octets of a message.
+// A sizeFlag is the length of a message in octets.
 type sizeFlag int
 
 func (f *sizeFlag) String() string { return strconv.Itoa(int(*f)) }
@@ -172,7 +174,7 @@ func (f *sizeFlag) Set(s string) error {
 	return nil
 }
 
-// A manyFlag is how many at once.
+// A manyFlag is a number of concurrent connections.
 type manyFlag int
 
 func (f *manyFlag) String() string { return strconv.Itoa(int(*f)) }
@@ -218,8 +220,8 @@ func (f *countFlag) Set(s string) error {
 
 func (f countFlag) orNone() int { return noneIfZero(int(f)) }
 
-// noneIfZero is a setting as the library takes it, where zero means the default
-// and negative means none.
+// noneIfZero returns -1 if setting is 0, and setting otherwise. In the library, zero means
+// the default and negative means none.
 func noneIfZero[T int | time.Duration](setting T) T {
 	if setting == 0 {
 		return -1
@@ -251,8 +253,8 @@ func either(choices []string) string {
 	return strings.Join(choices[:last], ", ") + " or " + choices[last]
 }
 
-// A textFlag is the octets of a message: TEXT with \x00, \n and friends, or @FILE
-// for the octets of a file as they are.
+// A textFlag is the content of a message: TEXT with escapes such as \x00 and \n, or @FILE
+// for the content of a file.
 type textFlag struct {
 	octets []byte
 	shown  string
@@ -297,7 +299,7 @@ func unescape(s string) ([]byte, error) {
 			continue
 		}
 		if len(s) >= 2 && s[1] == '0' && (len(s) == 2 || s[2] < '0' || s[2] > '7') {
-			b, s = append(b, 0), s[2:] // C's \0, which Go does not have
+			b, s = append(b, 0), s[2:] // \0 is in C, but not in Go
 			continue
 		}
 		if len(s) >= 2 && (s[1] == '\'' || s[1] == '"') {
@@ -318,7 +320,7 @@ func unescape(s string) ([]byte, error) {
 	return b, nil
 }
 
-// A faultFlag is what is to go wrong.
+// A faultFlag is the fault to inject.
 type faultFlag struct{ fault.Fault }
 
 func (f *faultFlag) Type() string { return "SPEC" }
@@ -327,7 +329,7 @@ func (f *faultFlag) Set(s string) (err error) {
 	return err
 }
 
-// A shareFlag is a part of all, 0 to 1; it is given as a percentage.
+// A shareFlag is a fraction from 0 to 1. On the command line it is a percentage.
 type shareFlag float64
 
 func (f *shareFlag) String() string { return strconv.FormatFloat(float64(*f)*100, 'g', -1, 64) + "%" }
@@ -342,7 +344,7 @@ func (f *shareFlag) Set(s string) error {
 	return nil
 }
 
-// asciiOnly reports whether the locale rules out Unicode (POSIX, 8.2).
+// asciiOnly reports whether the locale excludes Unicode (POSIX, 8.2).
 func asciiOnly() bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if locale := strings.ToLower(os.Getenv(name)); locale != "" {
@@ -352,11 +354,11 @@ func asciiOnly() bool {
 	return false
 }
 
-// maxColumns is the maximum width of what the commands print.
+// maxColumns is the maximum number of columns that the commands print.
 const maxColumns = 80
 
-// columns returns the maximum width of a line for out: 80 columns, or the width of a
-// terminal that has fewer.
+// columns returns the maximum width of a line for out: 80 columns, or the width of the
+// terminal if it is less.
 func columns(out io.Writer) int {
 	if file, ok := fileOf(out); ok {
 		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
@@ -366,8 +368,8 @@ func columns(out io.Writer) int {
 	return maxColumns
 }
 
-// folding returns a writer to out for text in lines of up to 80 columns. It folds them
-// for a terminal that has fewer.
+// folding returns a writer to out. If out is a terminal with fewer than 80 columns, the
+// writer folds lines to its width.
 func folding(out io.Writer) io.Writer {
 	if width := columns(out); width < maxColumns {
 		return &folder{out, width}
@@ -387,7 +389,7 @@ func (f *folder) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// wantsColor is what --color says for an output.
+// wantsColor reports whether out gets colors with the given value of --color.
 func wantsColor(out io.Writer, choice string) bool {
 	if choice != "auto" {
 		return choice == "always"
@@ -395,8 +397,8 @@ func wantsColor(out io.Writer, choice string) bool {
 	return controls(out) && os.Getenv("NO_COLOR") == ""
 }
 
-// controls reports whether out is a terminal that has control sequences, such as those
-// for colors and for erasing a line.
+// controls reports whether out is a terminal that supports control sequences, such as
+// those for colors and for erasing a line.
 func controls(out io.Writer) bool {
 	file, ok := fileOf(out)
 	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"

@@ -4,16 +4,19 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/bothends/bothends/docs"
 	"github.com/bothends/bothends/transcript"
 )
 
-// newHelp is cobra's help command, with the pages of docs.
+// newHelp returns the help command, which replaces the one of cobra. It also prints the
+// pages of docs.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND|PAGE]",
@@ -51,7 +54,8 @@ The pages are:
 	}
 }
 
-// printPage prints a page of docs, in Markdown or as it is.
+// printPage prints a page of docs. If markdown is true, it converts the page from Markdown
+// to text.
 func printPage(out io.Writer, page string, markdown bool) error {
 	if markdown {
 		page = pageText(page, columns(out))
@@ -62,7 +66,8 @@ func printPage(out io.Writer, page string, markdown bool) error {
 	return nil
 }
 
-// printHelp is the help of a command, for cobra, which takes no error of it.
+// printHelp prints the help of a command. Cobra does not accept an error from it, so run
+// checks whether the output has failed.
 func printHelp(cmd *cobra.Command, _ []string) {
 	out := cmd.OutOrStdout()
 	io.WriteString(out, helpText(cmd, columns(out)))
@@ -91,8 +96,50 @@ func helpText(cmd *cobra.Command, width int) string {
 		section("Examples", transcript.Fold(cmd.Example+"\n", width))
 	}
 	section("Commands", commandList(cmd, width))
-	section("Flags", cmd.LocalFlags().FlagUsagesWrapped(width+1)) // fewer than that
+	if cmd.Annotations[flagGroups] == "" {
+		section("Flags", flagList(cmd.LocalFlags(), width))
+	} else {
+		b.WriteString("\n" + groupedFlags(cmd, width))
+	}
 	return b.String()
+}
+
+// flagGroups is the annotation of a command whose help shows its flags in groups. Use it
+// for commands with more than a dozen flags. Each line of the value has the title of a
+// group, a colon, and the names of its flags in their order. Other flags, such as --help,
+// follow the last group.
+const flagGroups = "flag groups"
+
+// flagLine matches the first line of a flag in the help.
+var flagLine = regexp.MustCompile(`^  (?:-., |    )--(\S+)`)
+
+// groupedFlags returns the help of a command's flags in the groups of flagGroups.
+func groupedFlags(cmd *cobra.Command, width int) string {
+	titles := make(map[string]string) // by the first flag of the group
+	ordered := pflag.NewFlagSet("", pflag.ContinueOnError)
+	ordered.SortFlags = false
+	for line := range strings.SplitSeq(cmd.Annotations[flagGroups], "\n") {
+		title, list, _ := strings.Cut(line, ":")
+		names := strings.Fields(list)
+		titles[names[0]] = title
+		for _, name := range names {
+			ordered.AddFlag(cmd.Flags().Lookup(name))
+		}
+	}
+	ordered.AddFlagSet(cmd.LocalFlags())
+	var b strings.Builder
+	for line := range strings.Lines(flagList(ordered, width)) {
+		if flag := flagLine.FindStringSubmatch(line); flag != nil && titles[flag[1]] != "" {
+			b.WriteString(titles[flag[1]] + ":\n")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// flagList returns the help of flags in lines of at most width columns.
+func flagList(flags *pflag.FlagSet, width int) string {
+	return flags.FlagUsagesWrapped(width + 1) // its lines are shorter than its argument
 }
 
 func commandList(cmd *cobra.Command, width int) string {
@@ -106,8 +153,8 @@ func commandList(cmd *cobra.Command, width int) string {
 	return b.String()
 }
 
-// reflow returns text, whose lines fit 80 columns, in lines of width columns. Lines
-// that are indented are not joined.
+// reflow returns text in lines of at most width columns. The lines of text have at most 80
+// columns. Indented lines are not joined.
 func reflow(text string, width int) string {
 	var b strings.Builder
 	paragraph := ""
@@ -130,7 +177,7 @@ func reflow(text string, width int) string {
 	return b.String()
 }
 
-// describeCompletion replaces cobra's texts.
+// describeCompletion replaces the texts of cobra's completion command.
 func describeCompletion(root *cobra.Command) {
 	completion, _, err := root.Find([]string{"completion"})
 	if err != nil {
@@ -165,7 +212,7 @@ func describeCompletion(root *cobra.Command) {
 	}
 }
 
-// noArgs is cobra.NoArgs, with our error.
+// noArgs is like cobra.NoArgs, but returns an error of usageError.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usageError(cmd, fmt.Errorf("%s takes no arguments, got %q", cmd.CommandPath(), args[0]))

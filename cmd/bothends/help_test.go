@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/spf13/pflag"
 )
 
 // The pages of docs are part of the program, as text of 80 columns.
@@ -74,5 +77,33 @@ func TestHelpOfFewColumns(t *testing.T) {
 		if words(wide) != words(narrow) {
 			t.Errorf("%s: in 40 columns, words are missing", cmd.CommandPath())
 		}
+	}
+}
+
+// Help shows each flag once, in the groups of its command.
+func TestFlagGroups(t *testing.T) {
+	title := regexp.MustCompile(`^([A-Z][a-z ]+:)\n$`)
+	for _, cmd := range allCommands(newRoot(io.Discard, io.Discard)) {
+		groups := cmd.Annotations[flagGroups]
+		if groups == "" {
+			continue
+		}
+		cmd.InitDefaultHelpFlag()
+		shown := ""
+		for line := range strings.Lines(helpText(cmd, maxColumns)) {
+			if heading := title.FindStringSubmatch(line); heading != nil {
+				shown += "\n" + heading[1]
+			} else if flag := flagLine.FindStringSubmatch(line); flag != nil {
+				shown += " " + flag[1]
+			}
+		}
+		if !strings.HasSuffix(shown, "\n"+groups+" help") {
+			t.Errorf("%s: groups in help:%s\nwant:\n%s", cmd.CommandPath(), shown, groups)
+		}
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if n := strings.Count(shown+" ", " "+f.Name+"\n") + strings.Count(shown+" ", " "+f.Name+" "); n != 1 {
+				t.Errorf("%s --%s: %d times in help", cmd.CommandPath(), f.Name, n)
+			}
+		})
 	}
 }

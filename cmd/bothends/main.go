@@ -1,5 +1,6 @@
-// Command bothends is both ends of a fixed-length exchange over TCP: a server and
-// a client that say what happened at each step, and lessons on what TCP did.
+// Command bothends implements both ends of a fixed-length exchange over TCP: a server and
+// a client that print what happens at each step. It also has lessons about TCP, fault
+// injection, and load measurement.
 package main
 
 import (
@@ -24,8 +25,8 @@ func main() {
 
 // run is the whole program except the exit.
 func run(args []string, stdout, stderr io.Writer) int {
-	// A reader that leaves is a failed write, not the end of the program. Caught and not
-	// ignored: the commands that check starts would inherit that.
+	// If the reader of the output leaves, a write fails, but the program continues. SIGPIPE
+	// is caught and not ignored, because the commands that check starts would inherit that.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
@@ -36,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(stop.context(context.Background()))
 	if lost := out.failed(); err == nil && lost != nil {
-		err = outputFailure(lost) // of help: cobra does not return it
+		err = outputFailure(lost) // an error of help, which cobra does not return
 	}
 	if err == nil {
 		return 0
@@ -59,23 +60,23 @@ func failureOf(cmd *cobra.Command, err error) *failure {
 	switch {
 	case errors.As(err, &failed):
 		return failed
-	case errors.As(err, &output), errors.Is(err, errNotRead): // what cobra prints itself
+	case errors.As(err, &output), errors.Is(err, errNotRead): // of text that cobra prints
 		return outputFailure(err)
 	}
-	return usageError(cmd, err) // cobra's own: unknown flags and arguments
+	return usageError(cmd, err) // an error of cobra: unknown flags and arguments
 }
 
-// The exit codes that are no exchange's outcome.
+// The exit codes that do not depend on the outcome of an exchange.
 const (
-	exitFailure = 1 // something that is neither of the others
-	exitUsage   = 2
-	exitNetwork = 3 // the address is not to be had, as for refused and unreachable
+	exitFailure = 1 // any other error
+	exitUsage   = 2 // invalid command line
+	exitNetwork = 3 // the address is not available, as for refused and unreachable
 )
 
-// A failure is an error as the user gets it, with the exit code.
+// A failure is an error in the form in which the user sees it, with the exit code.
 type failure struct {
 	code  int
-	err   error // nil prints nothing
+	err   error // if nil, no error is printed
 	hint  string
 	usage string
 
@@ -99,8 +100,8 @@ func (f *failure) text() string {
 	return b.String()
 }
 
-// printFailure does not wait for long: a standard error that is not read must not keep
-// the program from its end.
+// printFailure writes text to standard error. If standard error is not read, it returns
+// after 1 s, so that the program can end.
 func printFailure(stderr io.Writer, text string) {
 	if text == "" {
 		return
@@ -116,12 +117,12 @@ func printFailure(stderr io.Writer, text string) {
 	}
 }
 
-// outputFailure is what could not be printed.
+// outputFailure returns the failure for an error of standard output.
 func outputFailure(err error) *failure {
 	return &failure{code: exitFailure, err: fmt.Errorf("standard output: %w", reasonOf(err))}
 }
 
-// reasonOf returns an error without the name of its file.
+// reasonOf returns err without the name of the file.
 func reasonOf(err error) error {
 	var path *fs.PathError
 	var link *os.LinkError
@@ -138,29 +139,30 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bothends",
 		Short: "Both ends of a fixed-length exchange over TCP",
-		Long: `bothends runs both ends of a fixed-length exchange over TCP, and says what
-happened at each step.
+		Long: `bothends implements both ends of a fixed-length exchange over TCP and reports
+what happens at each step.
 
-The client connects, sends one message, reads one reply of an agreed length, and
-both ends close. By default that is sixteen octets each way, on port 1060.
+The client connects, sends a request, and reads a reply of a fixed length. Then
+both ends close the connection. By default, a message has 16 octets, and the
+port is 1060.
 
-Every flag can also be set in the environment: --message-size is
-BOTHENDS_MESSAGE_SIZE. The flag wins.
+Every flag can also be set in the environment. For example, --message-size is
+BOTHENDS_MESSAGE_SIZE. A flag on the command line takes precedence.
 
-"bothends help COMMAND" describes a command. "bothends help" also prints pages:
-faults, load-record, proxy-api, schema (the JSON of each command), and
-NAME-schema for its JSON Schemas.
+"bothends help COMMAND" describes a command. "bothends help" also prints these
+pages: faults, load-record, proxy-api, schema (the JSON of each command), and
+NAME-schema for the JSON Schemas.
 
 With -o json, a failure is one JSON object on standard error.
 
-SIGINT, SIGTERM or SIGHUP ends any command within a second, after it has saved
-what it has; server and proxy also wait for open connections, as --drain says.
-A second signal ends it at once; the same signal again within half a second is
-the same request. The exit status is then 130, 143 or 129, if the command names
-no other. It is 1 if standard output could not be written, and server and proxy
-alone go on without it. A file that a command writes has its old content or the
-new, whole.`,
-		Example: `  bothends explain            both ends on this machine, step by step
+SIGINT, SIGTERM or SIGHUP ends any command within one second, after it has saved
+its results. server and proxy also wait for open connections, at most --drain.
+A second signal ends the program at once. The same signal within half a second
+counts as one. The exit status is 130, 143 or 129, unless the help of the
+command gives another one. It is 1 if standard output cannot be written. Only
+server and proxy continue without it. A file that a command writes has either
+its old content or the complete new content.`,
+		Example: `  bothends explain            one exchange on this machine, step by step
   bothends server 127.0.0.1   answer exchanges until stopped
   bothends client 127.0.0.1   make one exchange`,
 		SilenceUsage:  true,
@@ -178,7 +180,7 @@ new, whole.`,
 	}
 	root.Version = versionLine(buildInfo())
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.Flags().Bool("version", false, "version, commit and Go version") // cobra's own would have -v too
+	root.Flags().Bool("version", false, "version, commit and Go version") // cobra would add -v to its own flag
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -194,9 +196,10 @@ new, whole.`,
 	return root
 }
 
-// flagsFromEnv sets the flags that were not given from BOTHENDS_FLAG_NAME. An empty
-// variable is as good as none; an empty FILE on the command line is a mistake, as of a
-// script whose variable is not set. pflag's Changed stays what was on the command line.
+// flagsFromEnv sets flags that are not on the command line from BOTHENDS_FLAG_NAME. An
+// empty variable has no effect. An empty FILE on the command line is an error, because it
+// may come from a script whose variable is not set. flagsFromEnv does not change pflag's
+// Changed.
 func flagsFromEnv(cmd *cobra.Command) (err error) {
 	flags := cmd.Flags()
 	flags.Visit(func(f *pflag.Flag) {
@@ -209,7 +212,7 @@ func flagsFromEnv(cmd *cobra.Command) (err error) {
 		name := "BOTHENDS_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value := os.Getenv(name)
 		if f.Name == "port" && strings.Contains(value, "://") {
-			return // Kubernetes sets BOTHENDS_PORT so for a Service named bothends
+			return // Kubernetes sets BOTHENDS_PORT to a URL for a Service named bothends
 		}
 		if value == "" || f.Changed || f.Name == "help" || f.Name == "version" || err != nil ||
 			family && (f.Name == "ipv4" || f.Name == "ipv6") {

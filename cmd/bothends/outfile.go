@@ -19,23 +19,23 @@ import (
 )
 
 // An outFile is the file of a flag. A regular file is written as a temporary file in the
-// same directory, which then replaces it: the file has its old content or the new, whole.
-// Anything else, such as a pipe, a device or /dev/stdout, is written directly.
+// same directory, which then replaces it, so that it has either its old content or the
+// complete new content. A pipe, a device or /dev/stdout is written directly.
 type outFile struct {
-	name   string   // as the user gave it
+	name   string   // from the command line
 	path   string   // without symbolic links
 	direct *os.File // nil for a regular file
 }
 
-// create checks the file of a flag before the run, so that a run that cannot be saved does
-// not start. It returns nil if name is empty. It writes nothing: what the file has stays
-// until it is replaced.
+// create opens the output file of a flag. It is called before the run, so that a file
+// error is reported early. It returns nil if name is empty. It does not change the content
+// of the file.
 func create(flag, name string) (*outFile, error) {
 	if name == "" {
 		return nil, nil
 	}
 	if name == "-" {
-		return nil, &failure{code: exitUsage, err: fmt.Errorf("%s: standard output has the summary; give a file", flag)}
+		return nil, &failure{code: exitUsage, err: fmt.Errorf("%s: needs a file, because standard output has the summary", flag)}
 	}
 	f, err := newOutFile(name)
 	if err != nil {
@@ -51,7 +51,7 @@ func newOutFile(name string) (*outFile, error) {
 	case err == nil && (!info.Mode().IsRegular() || descriptorName.MatchString(f.path)):
 		f.direct, err = os.OpenFile(name, os.O_WRONLY, 0)
 		return f, err
-	case err == nil: // a file that must not be written must not be replaced either
+	case err == nil: // a file without write permission must not be replaced
 		file, err := os.OpenFile(name, os.O_WRONLY, 0)
 		if err != nil {
 			return nil, err
@@ -87,7 +87,7 @@ func resolved(name string) string {
 	return name
 }
 
-// failed is an error by the name that the user knows.
+// failed returns err with the name of the file from the command line.
 func (f *outFile) failed(op string, err error) error {
 	if err == nil {
 		return nil
@@ -95,7 +95,8 @@ func (f *outFile) failed(op string, err error) error {
 	return &fs.PathError{Op: op, Path: f.name, Err: reasonOf(err)}
 }
 
-// temporary creates a file beside, which only those may read who may read the file itself.
+// temporary creates a file in the same directory, with the permissions of the file that it
+// will replace.
 func (f *outFile) temporary() (*os.File, error) {
 	for {
 		name := filepath.Join(filepath.Dir(f.path), ".bothends-"+strconv.FormatUint(rand.Uint64(), 36)+".tmp")
@@ -107,15 +108,15 @@ func (f *outFile) temporary() (*os.File, error) {
 			return nil, f.failed("open", err)
 		}
 		if old, err := os.Stat(f.path); err == nil {
-			temp.Chmod(old.Mode().Perm()) // fails only where files have no permissions
+			temp.Chmod(old.Mode().Perm()) // fails only on file systems without permissions
 			keepOwner(temp, old)
 		}
 		return temp, nil
 	}
 }
 
-// write writes the file. A signal does not cut it short, unless it is a pipe that is not
-// read.
+// write writes the file. A signal does not interrupt it, unless the file is a pipe that is
+// not read.
 func (f *outFile) write(ctx context.Context, to func(io.Writer) error) error {
 	w, err := f.open(ctx)
 	if err != nil {
@@ -128,7 +129,7 @@ func (f *outFile) write(ctx context.Context, to func(io.Writer) error) error {
 	return w.commit()
 }
 
-// isSame reports whether both are one file, which the second would write over.
+// isSame reports whether f and g are the same file.
 func (f *outFile) isSame(g *outFile) bool {
 	if f == nil || g == nil {
 		return false
@@ -150,16 +151,16 @@ func (f *outFile) discard() {
 	}
 }
 
-// A fileWriter writes an outFile. Nothing is there to be seen until commit.
+// A fileWriter writes an outFile. The new content is not visible before commit.
 type fileWriter struct {
 	*os.File
 	of     *outFile
-	forget func() // the temporary file has been removed or renamed
+	forget func() // is called when the temporary file has been removed or renamed
 }
 
 func (f *outFile) open(ctx context.Context) (*fileWriter, error) {
 	if f.direct != nil {
-		if info, err := f.direct.Stat(); err == nil && info.Mode().IsRegular() { // a pipe or a device has nothing to cut
+		if info, err := f.direct.Stat(); err == nil && info.Mode().IsRegular() { // a pipe or a device cannot be truncated
 			if err := f.direct.Truncate(0); err != nil {
 				return nil, errors.Join(err, f.direct.Close())
 			}
@@ -174,10 +175,10 @@ func (f *outFile) open(ctx context.Context) (*fileWriter, error) {
 	return &fileWriter{File: temp, of: f, forget: beforeExit(ctx, func() { os.Remove(name) })}, nil
 }
 
-// add has to write a part of the file. If that fails, the file stays as it was. A pipe that
-// is not read after the end of ctx makes it fail: as for a stream, within writePatience.
+// add calls to, which writes a part of the file. If that fails, the file does not change.
+// If the file is a pipe that is not read, add fails writePatience after the end of ctx.
 func (w *fileWriter) add(ctx context.Context, to func(io.Writer) error) error {
-	if w.of.direct != nil { // other files have no deadline
+	if w.of.direct != nil { // temporary files do not support deadlines
 		defer context.AfterFunc(ctx, func() { w.SetWriteDeadline(time.Now().Add(writePatience)) })()
 	}
 	err := to(w)
@@ -191,7 +192,7 @@ func (w *fileWriter) add(ctx context.Context, to func(io.Writer) error) error {
 	return w.of.failed("write", err)
 }
 
-// discard leaves the file as it was.
+// discard closes the writer without changing the file.
 func (w *fileWriter) discard() {
 	w.Close()
 	if w.of.direct == nil {
@@ -200,7 +201,7 @@ func (w *fileWriter) discard() {
 	w.forget()
 }
 
-// commit replaces the file by what was written, once that is on the disk.
+// commit replaces the file with the new content, after that is on the disk.
 func (w *fileWriter) commit() error {
 	if w.of.direct != nil {
 		return w.Close()
@@ -219,7 +220,7 @@ func (w *fileWriter) commit() error {
 
 func (f *outFile) replace(temp string) error {
 	err := os.Rename(temp, f.path)
-	if errors.Is(err, syscall.EBUSY) { // a mount point, as of a single file given to a container
+	if errors.Is(err, syscall.EBUSY) { // a mount point, such as a file that is mounted in a container
 		if err := copyTo(f.path, temp); err != nil {
 			return fmt.Errorf("%w; the content is in %s", f.failed("write", err), temp)
 		}
@@ -230,7 +231,7 @@ func (f *outFile) replace(temp string) error {
 		return f.failed("write", err)
 	}
 	if dir, err := os.Open(filepath.Dir(f.path)); err == nil {
-		dir.Sync() // so that a crash does not bring back the old name; not every system can
+		dir.Sync() // so that the rename persists after a crash; some systems do not support this
 		dir.Close()
 	}
 	return nil
@@ -244,8 +245,8 @@ func copyTo(path, from string) error {
 	return os.WriteFile(path, content, 0o666)
 }
 
-// writeOut writes to the file of --out, or to standard output. The file is opened when
-// the content is complete: it may be one of those that were read.
+// writeOut writes to the file of --out, or to standard output. It opens the file after the
+// content is complete, because the file may be one of the inputs.
 func writeOut(cmd *cobra.Command, name string, write func(io.Writer) error) error {
 	var b bytes.Buffer
 	if err := write(&b); err != nil {

@@ -5,5 +5,5 @@ import (
 	"os"
 )
 
-// keepOwner does nothing: a new file has the owner that its directory gives it.
+// keepOwner does nothing, because a new file inherits its owner on Windows.
 func keepOwner(*os.File, fs.FileInfo) {}

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/term"
 )
 
-// errQuit: the user has seen enough.
+// errQuit is the error of a pacer when the user has pressed q.
 var errQuit = errors.New("quit")
 
-// A pacer holds the printing back between two steps: for a time, or for a key.
+// A pacer waits between two steps, for a time or for a key.
 type pacer struct {
 	pause  time.Duration
 	step   bool
@@ -25,7 +25,8 @@ type pacer struct {
 	keys   <-chan byte
 }
 
-// wait returns errQuit for the key q, and the context's cause when it has ended.
+// wait waits for the pause or for a key. It returns errQuit for the key q, and the cause of
+// ctx if ctx has ended.
 func (p *pacer) wait(ctx context.Context) error {
 	if p.step {
 		return p.key(ctx)
@@ -40,8 +41,8 @@ func (p *pacer) wait(ctx context.Context) error {
 	}
 }
 
-// The keys by which a terminal sends signals, or an end of file. One that gives single
-// keys gives these too.
+// The keys for which a terminal normally sends signals or an end of file. In raw mode, the
+// program receives these keys.
 const (
 	ctrlC         = 3
 	ctrlD         = 4
@@ -49,15 +50,15 @@ const (
 	ctrlBackslash = 28
 )
 
-// key waits for a key on a terminal, for a line on anything else; where there is no
-// more to read, it does not wait.
+// key waits for a key if the input is a terminal, and for a line otherwise. At the end of
+// the input, it does not wait.
 func (p *pacer) key(ctx context.Context) error {
 	for {
 		key, err := p.read(ctx)
 		switch {
 		case err != nil:
 			return err
-		case key == ctrlZ: // the terminal is as it was; when the program is continued, it waits again
+		case key == ctrlZ: // read has restored the terminal; after the program is continued, wait again
 			suspend()
 			continue
 		case key == ctrlC:
@@ -69,7 +70,7 @@ func (p *pacer) key(ctx context.Context) error {
 	}
 }
 
-// read returns a key, with the terminal set to give single ones meanwhile.
+// read returns a key. While it waits, a terminal is in raw mode.
 func (p *pacer) read(ctx context.Context) (byte, error) {
 	file, ok := p.in.(*os.File)
 	terminal := ok && term.IsTerminal(int(file.Fd()))
@@ -92,8 +93,9 @@ func (p *pacer) read(ctx context.Context) (byte, error) {
 	}
 }
 
-// keysOf reads for as long as the program runs: a read of a terminal cannot be
-// called back. A line is a key, its first octet.
+// keysOf returns a channel with the keys of in. Its goroutine runs until the input or the
+// program ends, because a read of a terminal cannot be interrupted. If the input is not a
+// terminal, the first octet of each line is a key.
 func keysOf(in io.Reader) <-chan byte {
 	keys := make(chan byte)
 	file, ok := in.(*os.File)
@@ -117,7 +119,7 @@ func keysOf(in io.Reader) <-chan byte {
 	return keys
 }
 
-// A paceFlag is a pause; it is given as a duration.
+// A paceFlag is the pause between two steps.
 type paceFlag time.Duration
 
 func (f *paceFlag) String() string { return time.Duration(*f).String() }

@@ -21,20 +21,20 @@ import (
 	"github.com/bothends/bothends/transcript"
 )
 
-// A pcap is the file of --pcap, and the capture that is to go there. Nil is none.
+// A pcap is a capture and its file, from the flag --pcap. It is nil without the flag.
 type pcap struct {
 	*capture.Capture
 	file       *outFile
 	open       *fileWriter    // nil until something is saved
-	source     netip.AddrPort // that Control binds
-	incomplete bool           // the file lacks packets
+	source     netip.AddrPort // the address to which Control binds
+	incomplete bool           // packets are missing in the file
 
 	mu        sync.Mutex
-	preparing time.Duration // what Control has taken
+	preparing time.Duration // total time spent in Control
 }
 
-// Control is the capture's, and notes its time: it is within that of connect. An error of
-// bind has the source address, as net's own.
+// Control calls the Control of the capture and measures its time, which is part of the time
+// of connect. An error of bind contains the source address, as in package net.
 func (p *pcap) Control(network, address string, conn syscall.RawConn) error {
 	began := time.Now()
 	defer func() {
@@ -65,7 +65,7 @@ func newPcap(name string, options capture.Options) (*pcap, error) {
 	if err != nil {
 		return nil, &failure{code: exitFailure, err: fmt.Errorf("--pcap: %w", err)}
 	}
-	// A FIFO is opened when it has a reader, as by any other program.
+	// Opening a FIFO blocks until it has a reader.
 	file, err := newOutFile(name)
 	if err != nil {
 		c.Finish(context.Background())
@@ -74,8 +74,8 @@ func newPcap(name string, options capture.Options) (*pcap, error) {
 	return &pcap{Capture: c, file: file, source: options.Source}, nil
 }
 
-// refuseSameFile is for a command that prints text where its packets are to go: the
-// file would have neither.
+// refuseSameFile returns an error if standard output is the file of --pcap, because the
+// file would then be neither text nor a capture.
 func refuseSameFile(cmd *cobra.Command, name string) error {
 	file, ok := fileOf(cmd.OutOrStdout())
 	if !ok || name == "" {
@@ -91,11 +91,12 @@ func refuseSameFile(cmd *cobra.Command, name string) error {
 	return nil
 }
 
-// headersAlone is enough of a lesson's packets, which have megabytes of zeros.
+// headersAlone limits the captures of lessons to the headers, because lessons send
+// megabytes of zeros.
 var headersAlone = capture.Options{SnapLen: 128}
 
-// nextLesson saves what a lesson has made, and begins the capture of the next one,
-// which goes behind it in the same file, as a section of its own.
+// nextLesson saves the capture of a lesson and, if more is true, starts the capture of the
+// next one, which becomes the next section of the same file.
 func (p *pcap) nextLesson(ctx context.Context, more bool, errs io.Writer) error {
 	if err := p.save(ctx, errs); err != nil || !more {
 		return err
@@ -108,7 +109,7 @@ func (p *pcap) nextLesson(ctx context.Context, more bool, errs io.Writer) error 
 	return nil
 }
 
-// lastSegments is how long the end of a connection may take to be captured.
+// lastSegments is the maximum time to wait for the last segments of a connection.
 const lastSegments = 500 * time.Millisecond
 
 // finish ends the capture.
@@ -118,7 +119,7 @@ func (p *pcap) finish() error {
 	return p.Finish(ctx)
 }
 
-// save ends the capture and writes it. It reports packets that are missing on errs.
+// save ends the capture and writes it. It reports missing packets on errs.
 func (p *pcap) save(ctx context.Context, errs io.Writer) error {
 	if err := p.finish(); err != nil {
 		p.incomplete = true
@@ -139,8 +140,8 @@ func (p *pcap) save(ctx context.Context, errs io.Writer) error {
 	return nil
 }
 
-// commit puts the file with what was saved in its place. It returns err, the error that the
-// command ends with, or else its own.
+// commit replaces the file with the saved captures. It returns err, the error of the
+// command, if that is not nil, and otherwise its own error.
 func (p *pcap) commit(ctx context.Context, err error, errs io.Writer) error {
 	if p == nil || p.open == nil {
 		return err
@@ -156,16 +157,17 @@ func (p *pcap) commit(ctx context.Context, err error, errs io.Writer) error {
 	return err
 }
 
-// ladder draws the segments; nil when there are none.
+// ladder returns a ladder of the segments, or nil if there are none.
 func (p *pcap) ladder(ascii bool) *transcript.Ladder {
-	p.finish() // what goes wrong, save tells
+	p.finish() // save reports the error
 	return segmentLadder(p.Segments(), ascii)
 }
 
-// segmentLadder draws the connection that came about, or else the last that was tried;
-// of the others, such as those to other addresses of a name, the SYN alone.
-// Its numbers are counted from each end's first. So does Wireshark, but where there
-// is no SYN of that end: it counts the RST of a refusal from 1.
+// segmentLadder returns a ladder of the connection that was established, or else of the
+// last attempt. Of other attempts, such as those to other addresses of a name, it shows
+// only the SYN. Sequence numbers are relative to the first one of each end. Wireshark
+// differs if an end has sent no SYN: it shows the RST of a refused connection with
+// number 1.
 func segmentLadder(all []capture.Segment, ascii bool) *transcript.Ladder {
 	client, server := drawn(all)
 	if !client.IsValid() {
@@ -199,7 +201,7 @@ func segmentLadder(all []capture.Segment, ascii bool) *transcript.Ladder {
 	return l
 }
 
-// drawn is the two ends of the connection to draw.
+// drawn returns the two ends of the connection to draw.
 func drawn(all []capture.Segment) (client, server netip.AddrPort) {
 	for _, s := range slices.Backward(all) {
 		switch syn, ack := s.Flags&capture.SYN != 0, s.Flags&capture.ACK != 0; {

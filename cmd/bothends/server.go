@@ -39,32 +39,37 @@ func newServer() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "server [HOST]",
 		Short: "Answer exchanges until stopped",
-		Long: `server listens on HOST and answers any number of clients at once: it reads one
-message of an agreed length, sends its reply, and closes first. It says what
-happened at each step.
+		Annotations: map[string]string{flagGroups: "What to do: message-size reply persistent fault seed\n" +
+			"How much: timeout max-conns drain\n" +
+			"Output: output trace quiet\n" +
+			"Network: port ipv4 ipv6"},
+		Long: `server listens on HOST and answers many clients at the same time. For each
+client it reads one request of a fixed length, sends a reply, and closes the
+connection first. It prints what happens at each step.
 
-HOST is a name, an address, HOST:PORT or [IPv6]:PORT; without one the server
-listens on every interface, IPv6 and IPv4. Port 0 takes any free port; the first
-line says which. With -o json the first object (bothends.listening/v1) has the
-address as "local", and "port". An object for each exchange follows
+HOST is a name, an IP address, HOST:PORT or [IPv6]:PORT. Without HOST, the
+server listens on all interfaces, IPv4 and IPv6. Port 0 means a free port. The
+first line of output shows the port. With -o json, it is an object
+(bothends.listening/v1) with the properties "local", which is the address, and
+"port". Then the server prints an object for each exchange
 (bothends.exchange/v1).
 
 If connections overlap, each line names its connection. A failed exchange is
 reported on standard error and does not stop the server. If the output is not
-read, the server drops lines and counts them. When --max-conns is reached, it
-says so once, and further connections wait.
+read, the server drops lines and counts them. When --max-conns is reached, the
+server reports this once, and further connections wait.
 
-@FILE takes the octets of a file as they are. TEXT may have these escapes; one
-that begins with @ is written with \x40:
+@FILE means the content of FILE. To start TEXT with @, write \x40. TEXT may
+contain these escapes:
 
     \n \r \t \\ \' \" \0 \xNN \uNNNN
 
---fault makes this end misbehave in what it sends, and in whom it accepts: see
-"bothends help faults".
+--fault injects faults into what the server sends and into the connections that
+it accepts. See "bothends help faults".
 
 SIGINT stops the server at once. SIGTERM or SIGHUP stops it when the open
-exchanges have ended, or after --drain; it prints how many connections it waits
-for. All print a summary of connections and of exchanges. A second signal ends
+exchanges have ended, or after --drain. Meanwhile it prints how many connections
+are open. All print a summary of connections and exchanges. A second signal ends
 the program at once. SIGUSR1 prints a summary and the server continues.
 
 Exit status:
@@ -82,11 +87,11 @@ Exit status:
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.Var(&f.messageSize, "message-size", "octets of a request")
-	flags.Var(&f.reply, "reply", "the answer, if any")
-	flags.BoolVar(&f.persistent, "persistent", false, "many exchanges a connection; the client closes")
-	flags.Var(&f.maxConns, "max-conns", "most open connections; 0 for no limit")
-	flags.Var(&f.drain, "drain", "SIGTERM waits so long for open ones")
+	flags.Var(&f.messageSize, "message-size", "length of a request in octets")
+	flags.Var(&f.reply, "reply", "reply, may be empty")
+	flags.BoolVar(&f.persistent, "persistent", false, "many exchanges per connection, the client closes")
+	flags.Var(&f.maxConns, "max-conns", "maximum open connections, 0 means no limit")
+	flags.Var(&f.drain, "drain", "time limit for open exchanges after SIGTERM, 0 means close at once")
 	return cmd
 }
 
@@ -119,15 +124,15 @@ func (f *serverFlags) run(cmd *cobra.Command, args []string) error {
 	return r.wait(served, signals)
 }
 
-// running is a server that serves, until signals stop it.
+// running is a server that runs until a signal stops it.
 type running struct {
 	server  *bothends.Server
 	print   *printer
-	stopped func() // the transcript's, when the server stops listening
+	stopped func() // informs the transcript that the server has stopped listening
 	drain   time.Duration
 
-	draining bool  // and waiting for connections:
-	waitsFor int64 // how many, in the last line about it
+	draining bool  // the server waits for open connections
+	waitsFor int64 // their number when it was last printed
 }
 
 func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
@@ -158,7 +163,7 @@ func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
 			case slices.Contains(signalFigures, sig):
 				r.summary()
 			case same.repeated(sig, time.Now()):
-			case stopping: // a second one quits at once
+			case stopping: // a second signal ends the program at once
 				return &failure{code: exitCode(sig)}
 			default:
 				stopping = true
@@ -169,24 +174,25 @@ func (r *running) wait(served <-chan error, signals <-chan os.Signal) error {
 	}
 }
 
-// summary prints how many connections and exchanges there were, and how they ended.
+// summary prints the numbers of connections and exchanges by outcome.
 func (r *running) summary() {
 	stats := r.server.Stats()
 	r.print.note("%s", transcript.Connections(stats))
 	r.print.note("%s", transcript.Exchanges(stats))
 }
 
-// atOnce is enough for the connections that a drain does not have to wait for.
+// atOnce is the time before the number of open connections is printed. It is enough for
+// connections that end at once.
 const atOnce = 100 * time.Millisecond
 
-// waiting prints how many connections a drain waits for, when that has changed.
+// waiting prints the number of connections that a drain waits for, if it has changed.
 func (r *running) waiting() {
 	open := r.server.Stats().Open
 	if !r.draining || open == r.waitsFor || open == 0 {
 		return
 	}
 	r.waitsFor = open
-	r.print.note("waiting for %s, until --drain %v has passed", connections(open), r.drain)
+	r.print.note("waiting for %s, at most --drain %v", connections(open), r.drain)
 }
 
 func connections(n int64) string {
@@ -196,8 +202,8 @@ func connections(n int64) string {
 	return fmt.Sprintf("%d connections", n)
 }
 
-// stop ends the server as the signal asks. A value on the channel means that the rest
-// is to be closed.
+// stop stops the server: at once for SIGINT, and with a drain for other signals. The
+// channel receives a value when the drain has reached its time limit.
 func (r *running) stop(sig os.Signal) (drained <-chan time.Time) {
 	r.stopped()
 	if sig == syscall.SIGINT {
@@ -205,13 +211,13 @@ func (r *running) stop(sig os.Signal) (drained <-chan time.Time) {
 		return nil
 	}
 	now, cancel := context.WithCancel(context.Background())
-	cancel() // Shutdown begins to stop the server; Serve returns when that is done
+	cancel() // Shutdown only starts to stop the server; Serve returns when that is done
 	r.server.Shutdown(now)
 	r.draining = r.drain > 0
 	return time.After(r.drain)
 }
 
-// server makes the Server of the flags, and its listeners of events.
+// server returns the Server for the flags, with its Traces.
 func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 	var trace func(net.Conn) *bothends.Trace
 	r.stopped = func() {}
@@ -251,7 +257,7 @@ func (f *serverFlags) server(r *running, addr net.Addr) *bothends.Server {
 func (f *serverFlags) listen(network, addr string, args []string) (net.Listener, error) {
 	config := net.ListenConfig{}
 	if f.timeout > 0 {
-		config.KeepAlive = -1 // deadlines find dead peers, and each connection saves four system calls
+		config.KeepAlive = -1 // deadlines detect dead peers; this saves four system calls per connection
 	}
 	config.SetMultipathTCP(false)
 	ln, err := config.Listen(context.Background(), network, addr)
@@ -266,36 +272,37 @@ func (f *serverFlags) listen(network, addr string, args []string) (net.Listener,
 	return nil, &failure{code: exitNetwork, err: failed, hint: hint}
 }
 
+// listenHint returns the hint for an error of listening at addr.
 func listenHint(err error, addr string) string {
-	host, port, _ := net.SplitHostPort(addr)
+	_, port, _ := net.SplitHostPort(addr)
 	var dns *net.DNSError
 	switch {
 	case errno.AddrInUse.Has(err):
-		return fmt.Sprintf("another program listens there (who: ss -ltnp 'sport = :%s'); take another port with -p", port)
+		return fmt.Sprintf("use another port, or stop the program that uses this one (ss -ltnp 'sport = :%s' shows it)", port)
 	case errno.AddrNotAvail.Has(err):
-		return host + " is no address of this machine; without HOST the server listens on every interface"
+		return "use an address of this machine, or no HOST to listen on all interfaces"
 	case errno.NotPermitted.Has(err):
-		return "a port below 1024 needs a privilege; take another with -p"
+		return "use a port above 1023, because the lower ones need a privilege"
 	case errors.As(err, &dns):
-		return "check the name, or give an address of this machine"
+		return "check the name, or use an address of this machine"
 	}
 	return ""
 }
 
-// printBuffer is how many octets may wait to be printed.
+// printBuffer is the maximum number of octets in the queue of an output.
 const printBuffer = 1 << 20
 
-// A printer is standard output and standard error behind queues.
+// A printer writes to standard output and standard error through queues.
 type printer struct {
 	out, errs  io.Writer
-	errColumns int // the width of lines for errs
+	errColumns int // the maximum width of lines for errs
 	quiet      bool
 	queues     []*transcript.Queue
 }
 
 func newPrinter(stdout, stderr io.Writer, quiet bool) *printer {
 	p := &printer{quiet: quiet, errColumns: columns(stderr)}
-	stdout, stderr = under(stdout), under(stderr) // the queues give up by themselves
+	stdout, stderr = under(stdout), under(stderr) // the queues have their own time limit
 	errs := transcript.NewQueue(stderr, printBuffer, p.unread("standard error"))
 	p.errs, p.queues = errs, []*transcript.Queue{errs}
 	switch {
@@ -310,7 +317,7 @@ func newPrinter(stdout, stderr io.Writer, quiet bool) *printer {
 	return p
 }
 
-// unread reports lines that were lost, and a stream that fails.
+// unread returns a function that reports lost lines and errors of a stream.
 func (p *printer) unread(stream string) func(int, error) {
 	return func(lines int, err error) {
 		if err != nil {
@@ -321,20 +328,21 @@ func (p *printer) unread(stream string) func(int, error) {
 	}
 }
 
-// note prints a line that is neither a result nor an error.
+// note prints a line on standard error, unless the flag --quiet is set.
 func (p *printer) note(format string, args ...any) {
 	if !p.quiet {
 		fmt.Fprintf(p.errs, "bothends: "+format+"\n", args...)
 	}
 }
 
-// closePatience is for each of two queues, within the second in which a signal ends the
-// program.
+// closePatience is the time limit for each of two queues. Together they take less than the
+// second in which a signal ends the program.
 const closePatience = 400 * time.Millisecond
 
-// close prints what still waits, unless it is not read.
+// close writes the lines in the queues. If the output is not read, it returns after
+// closePatience.
 func (p *printer) close() {
-	for i, q := range p.queues { // standard error last: it gets the report on the other
+	for i, q := range p.queues { // standard error is last, because lost lines are reported there
 		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 		defer cancel()
 		if lost := q.Close(ctx); lost > 0 && i == 0 {

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// stoppedBy is the cause of a context that a signal ended.
+// stoppedBy is the cause of a context that a signal canceled.
 type stoppedBy struct{ os.Signal }
 
 func (s stoppedBy) Error() string { return "stopped by " + s.String() }
 
-// stopSignals are the signals that end a command. A program that was started with SIGHUP
-// ignored, as by nohup, goes on ignoring it.
+// stopSignals returns the signals that end a command. If SIGHUP is ignored, as with nohup,
+// it is not one of them.
 func stopSignals() []os.Signal {
 	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -25,13 +25,14 @@ func stopSignals() []os.Signal {
 	return signals
 }
 
-// deliveries recognizes one request that is delivered twice, as by a terminal to the
-// whole group and by a wrapper that passes it on.
+// deliveries recognizes a signal that is delivered twice, such as by a terminal to the
+// process group and by a wrapper that forwards it.
 type deliveries struct {
 	last os.Signal
 	at   time.Time
 }
 
+// sameRequest is the time within which a second delivery of a signal is ignored.
 const sameRequest = 500 * time.Millisecond
 
 // repeated reports whether sig was counted within the last half second.
@@ -43,10 +44,10 @@ func (d *deliveries) repeated(sig os.Signal, now time.Time) bool {
 	return false
 }
 
-// A stopper ends one run of the program by signals, from when withSignals is called; until
-// then a signal has its default action. The first signal ends the context of the command,
-// which then saves and prints what it has. A command that has not returned after the grace
-// period is ended with the program, and so is one that gets a second signal.
+// A stopper ends the program after signals. Before the call of withSignals, signals have
+// their default action. The first signal cancels the context of the command, which then
+// saves and prints its results. If the command has not returned after the grace period, or
+// after a second signal, the program ends at once.
 type stopper struct {
 	exit    func(code int)
 	grace   time.Duration
@@ -55,15 +56,15 @@ type stopper struct {
 	watches sync.WaitGroup
 
 	mu         sync.Mutex
-	first      os.Signal // nil until there is one
+	first      os.Signal // the first signal, or nil
 	timer      *time.Timer
 	held       int
 	beforeExit map[int]func()
 	next       int // key in beforeExit
 }
 
-// gracePeriod and writePatience (see stream) are within the second in which a first signal
-// ends a command.
+// gracePeriod and writePatience (see stream) are shorter than the second in which the first
+// signal ends a command.
 const gracePeriod = 800 * time.Millisecond
 
 func newStopper() *stopper {
@@ -75,7 +76,7 @@ func newStopper() *stopper {
 
 type stopperKey struct{}
 
-// context returns a context with s, for the functions below.
+// context returns a context from which stopperOf returns s.
 func (s *stopper) context(parent context.Context) context.Context {
 	return context.WithValue(parent, stopperKey{}, s)
 }
@@ -84,10 +85,10 @@ func stopperOf(ctx context.Context) *stopper {
 	if s, ok := ctx.Value(stopperKey{}).(*stopper); ok {
 		return s
 	}
-	return newStopper() // of a context that is not the program's, as in a test
+	return newStopper() // the context is not from run, as in a test
 }
 
-// close gives the signals their default action again.
+// close restores the default action of the signals.
 func (s *stopper) close() {
 	close(s.done)
 	s.watches.Wait()
@@ -98,8 +99,8 @@ func (s *stopper) close() {
 	}
 }
 
-// withSignals returns a context that is canceled by SIGINT, SIGTERM, SIGHUP or one of
-// more. The signals are caught until the end of the program, not only until stop.
+// withSignals returns a context that is canceled by SIGINT, SIGTERM, SIGHUP or one of the
+// signals in more. The signals are caught until the program ends, also after stop.
 func withSignals(parent context.Context, more ...os.Signal) (ctx context.Context, stop func()) {
 	s := stopperOf(parent)
 	ctx, cancel := context.WithCancelCause(parent)
@@ -150,7 +151,7 @@ func (s *stopper) start(sig os.Signal) bool {
 	return true
 }
 
-// signal returns the first signal, nil if there was none.
+// signal returns the first signal, or nil if there was none.
 func (s *stopper) signal() os.Signal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,15 +161,15 @@ func (s *stopper) signal() os.Signal {
 // end ends the program without waiting for the command.
 func (s *stopper) end(sig os.Signal) {
 	s.mu.Lock()
-	defer s.mu.Unlock() // no function is added any more
+	defer s.mu.Unlock() // held until exit, so that no function is added
 	for _, f := range s.beforeExit {
 		f()
 	}
 	s.exit(exitCode(sig))
 }
 
-// hold suspends the grace period until release is called, for work that must not be cut
-// short, such as saving. A second signal still ends the program.
+// hold suspends the grace period until release is called. It is for work that must be
+// completed, such as saving. A second signal still ends the program.
 func hold(ctx context.Context) (release func()) {
 	s := stopperOf(ctx)
 	s.mu.Lock()
@@ -184,9 +185,9 @@ func hold(ctx context.Context) (release func()) {
 	})
 }
 
-// beforeExit has f called if signals end the program while the command still runs, so that
-// no temporary file and no child is left. F must not block. A command that returns calls
-// remove, and cleans up itself.
+// beforeExit registers f. It is called if a signal ends the program while the command still
+// runs, so that no temporary file and no child process is left. f must not block. A command
+// that returns cleans up itself and calls remove.
 func beforeExit(ctx context.Context, f func()) (remove func()) {
 	s := stopperOf(ctx)
 	s.mu.Lock()
@@ -201,7 +202,7 @@ func beforeExit(ctx context.Context, f func()) (remove func()) {
 	}
 }
 
-// signalOf returns the signal that ended a context of withSignals, nil if none did.
+// signalOf returns the signal that canceled a context of withSignals, or nil.
 func signalOf(ctx context.Context) os.Signal {
 	var s stoppedBy
 	if errors.As(context.Cause(ctx), &s) {
@@ -210,7 +211,7 @@ func signalOf(ctx context.Context) os.Signal {
 	return nil
 }
 
-// exitCode is the exit status of a program that a signal stopped, as a shell reports it.
+// exitCode returns the exit status of a program that a signal stopped, as in a shell.
 func exitCode(s os.Signal) int {
 	if number, ok := s.(syscall.Signal); ok {
 		return 128 + int(number)

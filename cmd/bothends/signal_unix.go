@@ -9,14 +9,15 @@ import (
 	"time"
 )
 
-// signalFigures ask for interim figures.
+// signalFigures are the signals that request a summary.
 var signalFigures = []os.Signal{syscall.SIGUSR1}
 
-// signalsQuit end a command in which a dump of all goroutines would leave processes behind.
+// signalsQuit are further signals that end a command with child processes. Their default
+// action, a dump of all goroutines, would not end the children.
 var signalsQuit = []os.Signal{syscall.SIGQUIT}
 
-// suspend does what ^Z does, to all programs of a pipeline. It returns when they were
-// continued, or soon where nobody could do that, and so the system did not stop them.
+// suspend stops the process group, as Ctrl-Z does. It returns when the group is continued.
+// If the system did not stop the group, it returns after 100 ms.
 func suspend() {
 	continued := make(chan os.Signal, 1)
 	signal.Notify(continued, syscall.SIGCONT)

@@ -2,11 +2,11 @@ package main
 
 import "os"
 
-// signalFigures ask for interim figures; Windows has no signal for it.
+// signalFigures is empty, because Windows has no signal for a summary.
 var signalFigures []os.Signal
 
-// signalsQuit: Windows has none.
+// signalsQuit is empty on Windows.
 var signalsQuit []os.Signal
 
-// suspend: Windows does not stop a program to continue it later.
+// suspend does nothing, because Windows cannot stop and continue a program.
 func suspend() {}

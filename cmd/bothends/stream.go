@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// A stream is standard output or standard error. It remembers the first write that failed.
-// After a signal has stopped the command, writes may block for writePatience in total, and
-// then fail: a reader that has stopped reading does not keep the command from its end.
+// A stream is standard output or standard error. It stores the first error of a write.
+// After a signal has stopped the command, writes may block for writePatience in total and
+// then fail, so that the command ends even if its output is not read.
 type stream struct {
 	to      io.Writer
 	stopped <-chan struct{}
@@ -28,6 +28,7 @@ type stream struct {
 	err error
 }
 
+// writePatience is the total time for which writes may block after a signal.
 const writePatience = 500 * time.Millisecond
 
 // errNotRead is the error of a write that blocked after a signal.
@@ -65,7 +66,7 @@ func (s *stream) write(p []byte) (int, error) {
 		err error
 	}
 	written := make(chan result, 1)
-	q := bytes.Clone(p) // a write that blocks outlives this call
+	q := bytes.Clone(p) // a write that blocks continues after this call
 	go func() {
 		n, err := s.to.Write(q)
 		written <- result{n, err}
@@ -111,8 +112,7 @@ func whileRead(parent context.Context, out io.Writer) (ctx context.Context, canc
 	return ctx, func() { end(nil); watch.Wait() }
 }
 
-// under returns what w writes to: the commands that have queues of their own write there
-// directly.
+// under returns the writer that w writes to. Commands with queues write to it directly.
 func under(w io.Writer) io.Writer {
 	if s, ok := w.(*stream); ok {
 		return s.to

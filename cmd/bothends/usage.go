@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// rootUsage is the usage of bothends without a known command: the two ends first, then
-// all other commands.
+// rootUsage returns the usage of bothends without a known command: server and client
+// first, then all other commands.
 func rootUsage(root *cobra.Command) string {
 	others := slices.DeleteFunc(commandNames(root), func(name string) bool { return name == "server" || name == "client" })
 	return "bothends server|client [host]\n       bothends " + strings.Join(others, "|")
@@ -40,8 +40,8 @@ func unknownCommand(root *cobra.Command, name string) *failure {
 	return f
 }
 
-// unknownHelp is the error of help. The hint is a command line that help accepts: for a
-// page, for a command, or for a subcommand of parent.
+// unknownHelp returns the error of help. The hint is a command line that help accepts: for
+// a page, for a command, or for a subcommand of parent.
 func unknownHelp(parent *cobra.Command, name string, rest []string) *failure {
 	f := usageError(parent.Root(), fmt.Errorf("unknown command or page %q", name))
 	names, prefix := commandNames(parent), "bothends help "
@@ -56,11 +56,11 @@ func unknownHelp(parent *cobra.Command, name string, rest []string) *failure {
 	return f
 }
 
-// flagError is usageError for an error of pflag, whose text names Go's packages and
-// types.
+// flagError is usageError for an error of pflag. It replaces the text, which contains names
+// of Go packages and types.
 func flagError(cmd *cobra.Command, err error) *failure {
 	if args := cmd.Flags().Args(); !cmd.HasParent() && len(args) > 0 {
-		return unknownCommand(cmd, args[0]) // its flags are not those of the root
+		return unknownCommand(cmd, args[0]) // the flags belong to it and not to the root
 	}
 	var unknown *pflag.NotExistError
 	var noValue *pflag.ValueRequiredError
@@ -84,7 +84,8 @@ func flagError(cmd *cobra.Command, err error) *failure {
 	return usageError(cmd, err)
 }
 
-// unknownFlag also finds a long flag with a single dash, as Go's own tools take it.
+// unknownFlag returns the error for an unknown flag. The hint also covers a long flag with
+// a single dash, which Go's tools accept.
 func unknownFlag(cmd *cobra.Command, unknown *pflag.NotExistError) *failure {
 	name, shown := unknown.GetSpecifiedName(), "--"+unknown.GetSpecifiedName()
 	if short := unknown.GetSpecifiedShortnames(); short != "" {
@@ -111,8 +112,8 @@ func needsValue(f *pflag.Flag) error {
 	return fmt.Errorf("--%s needs a value: %s", f.Name, name)
 }
 
-// badValue returns the error of a flag's value. The errors of pflag's own types are
-// those of the library that parses them: they are replaced.
+// badValue returns the error of a flag's value. It replaces the errors of pflag's types,
+// which contain names of Go packages.
 func badValue(f *pflag.Flag, value string, cause error) error {
 	switch f.Value.Type() {
 	case "bool":
@@ -121,14 +122,14 @@ func badValue(f *pflag.Flag, value string, cause error) error {
 		cause = errors.New("must be a whole number from 0 to 18446744073709551615")
 	case "stringSlice":
 		cause = errors.New("must be names, separated by commas")
-	case "SPEC": // its error has the value
+	case "SPEC": // its error contains the value
 		return fmt.Errorf("--%s %s", f.Name, strings.TrimPrefix(cause.Error(), "fault "))
 	}
 	return fmt.Errorf("--%s %q: %w", f.Name, value, cause)
 }
 
 // didYouMean returns the hint for a name that does not exist, or "" if none of names
-// is like it.
+// is similar.
 func didYouMean(name string, names []string, prefix string) string {
 	name = strings.ToLower(name)
 	like, least := "", 3

@@ -166,7 +166,7 @@ func TestDidYouMean(t *testing.T) {
 // A signal that comes while the name is looked up does not make the name wrong.
 func TestNoHintForAStoppedLookUp(t *testing.T) {
 	err := &bothends.ExchangeError{Op: "resolve", Peer: "slow.example", Err: context.Canceled}
-	for outcome, want := range map[bothends.Outcome]string{bothends.Canceled: "", bothends.Unreachable: "check the name, or give an address"} {
+	for outcome, want := range map[bothends.Outcome]string{bothends.Canceled: "", bothends.Unreachable: "check the name, or use an IP address"} {
 		if got := new(clientFlags).hint(outcome, nil, err); got != want {
 			t.Errorf("%v: %q", outcome, got)
 		}

@@ -12,9 +12,9 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and Go version",
-		Long: `version prints what the Go build has recorded: the module's version, the commit,
-with "modified" when the tree had changes, and the Go version. A build outside
-a checkout, or with -buildvcs=false, knows no commit.`,
+		Long: `version prints what the Go build has recorded: the version of the module, the
+commit, "modified" if the tree had changes, and the Go version. A build outside
+a checkout, or with -buildvcs=false, does not record the commit.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := fmt.Fprintln(cmd.OutOrStdout(), cmd.Root().Version); err != nil {
@@ -25,7 +25,7 @@ a checkout, or with -buildvcs=false, knows no commit.`,
 	}
 }
 
-// buildInfo returns nil in a build without modules.
+// buildInfo returns the build information, or nil in a build without modules.
 func buildInfo() *debug.BuildInfo {
 	info, _ := debug.ReadBuildInfo()
 	return info

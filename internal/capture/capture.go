@@ -1,10 +1,10 @@
 // Package capture records the packets of the TCP connections that this process
-// makes, and no others, for Wireshark, tshark and a ladder diagram.
+// makes, for Wireshark, tshark and a ladder diagram. It records no other packets.
 //
-// It sees TCP directly on IPv4 or IPv6, as this system sends and receives it: not
-// what is in a tunnel, nor behind IPv6 extension headers (other than the one that
-// Linux puts before a segment of more than 64 KiB), nor a connection whose peer
-// this system itself gives another address or port (NAT).
+// It captures TCP directly on IPv4 or IPv6, as this system sends and receives it. It
+// does not capture TCP in a tunnel, or after IPv6 extension headers (except the one that
+// Linux adds to a segment of more than 64 KiB), or a connection to whose peer this
+// system assigns another address or port (NAT).
 package capture
 
 import (
@@ -13,30 +13,31 @@ import (
 	"net/netip"
 )
 
-// Options say what to capture. The zero value is whole packets, from any source.
+// Options contains the options of a capture. The zero value means whole packets from any
+// source.
 type Options struct {
-	// SnapLen is how many octets of each packet to keep in the file; zero or less
-	// is 256 KiB, the most that Wireshark reads. Segments tell their whole length
-	// whatever it is.
+	// SnapLen is the number of octets of each packet in the file. If 0 or negative, it
+	// is 256 KiB, the maximum that Wireshark reads. Segments always contain their full
+	// length.
 	SnapLen int
-	// Source is the address and the port to connect from, either of which may be
-	// zero. It is here because Control has to bind the socket: the LocalAddr of a
-	// net.Dialer must be nil with it.
+	// Source is the local address and port. Either of them may be
+	// zero. It is an option because Control binds the socket. The LocalAddr of the
+	// net.Dialer must be nil.
 	Source netip.AddrPort
 }
 
 var (
-	// ErrNotPermitted says that this process lacks the right to see packets.
+	// ErrNotPermitted is returned if this process lacks the privilege to capture packets.
 	ErrNotPermitted = errors.New("capturing packets needs CAP_NET_RAW")
-	// ErrNotAvailable says that this system has no way that we know.
+	// ErrNotAvailable is returned if capturing is not implemented for this system.
 	ErrNotAvailable = errors.New("packet capture is not available on this system")
 )
 
-// A LostError says that packets of the connections are missing in the capture. The
-// others are there.
+// A LostError is returned if packets of the connections are missing in the capture. The
+// other packets are in it.
 type LostError struct {
-	Kernel uint64 // dropped by the kernel, which had no room for them
-	Memory uint64 // not kept: the Capture holds 64 MiB and no more
+	Kernel uint64 // number of packets dropped by the kernel, because its buffer was full
+	Memory uint64 // number of packets not kept, because a Capture holds at most 64 MiB
 }
 
 func (e *LostError) Error() string {

@@ -17,35 +17,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Capture has the packets of the TCP connections that were made with its Control.
-// Open makes one; after Finish, Segments and Save tell what was seen.
+// A Capture contains the packets of the TCP connections that were made with its Control.
+// Open creates a Capture. Call Segments and Save after Finish.
 type Capture struct {
 	source       netip.AddrPort
 	snapLen      int
 	socketBuffer int
-	watch        *os.File // keeps the kernel stamping packets
+	watch        *os.File // makes the kernel add timestamps to packets
 
 	mu       sync.Mutex
 	finished bool
 	taps     []*tap
-	buffer   []byte // what a packet is read into
-	room     int    // octets that may still be held
+	buffer   []byte // for reading packets
+	room     int    // number of octets that may still be held
 	lost     LostError
 	failures []error
 }
 
 const (
 	memory = 64 << 20
-	// mostSnapLen is what Wireshark takes: it refuses a file with a longer packet. Only
-	// where somebody has raised the limits of Linux are there any.
+	// mostSnapLen is the limit of Wireshark, which rejects a file with a longer packet.
+	// Such packets exist only if the limits of Linux were raised.
 	mostSnapLen = 256 << 10
 )
 
 // Open checks that this process may capture packets. If not, the error is an
-// ErrNotPermitted, or an ErrNotAvailable. Finish has to be called in the end.
+// ErrNotPermitted or an ErrNotAvailable. The caller must call Finish.
 func Open(options Options) (*Capture, error) {
-	// The kernel stamps packets while somebody wants that, and needs a moment to
-	// begin: this socket, which sees none itself, has it begin here.
+	// The kernel adds timestamps only while a socket requests them, and it starts with a
+	// delay. This socket, which receives no packets, makes it start now.
 	watch, err := packetSocket()
 	switch {
 	case errors.Is(err, os.ErrPermission):
@@ -76,10 +76,10 @@ func program() string {
 	return os.Args[0]
 }
 
-// Control is for the Control of a net.Dialer: the connection that is about to be made
-// is captured. It binds the socket, so that its port is known before the first
-// packet. Only a Source that cannot be had fails the connection; when it cannot be
-// captured, that is for Finish to tell.
+// Control is the Control of a net.Dialer. The connection that the dialer makes is
+// captured. It binds the socket, so that its port is known before the first packet.
+// Control returns an error only if Source cannot be bound. If the connection cannot be
+// captured, Finish returns the error.
 func (c *Capture) Control(network, address string, conn syscall.RawConn) error {
 	if !strings.HasPrefix(network, "tcp") {
 		return nil
@@ -103,11 +103,11 @@ func (c *Capture) Control(network, address string, conn syscall.RawConn) error {
 	return nil
 }
 
-// tap begins to capture a connection.
+// tap starts to capture a connection.
 func (c *Capture) tap(local, peer netip.AddrPort) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.finished { // an attempt that has lost the race, and will be cancelled
+	if c.finished { // an attempt that is not used and will be canceled
 		return nil
 	}
 	t, err := newTap(c, local, peer)
@@ -118,14 +118,14 @@ func (c *Capture) tap(local, peer netip.AddrPort) error {
 	return nil
 }
 
-// fail remembers why something was not captured.
+// fail stores the error of a connection that was not captured.
 func (c *Capture) fail(connection any, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failures = append(c.failures, fmt.Errorf("capture the connection to %v: %w", connection, err))
 }
 
-// bind gives the socket its local address, unless it has one, and returns it.
+// bind binds the socket, unless it is bound, and returns its local address.
 func bind(fd int, source netip.AddrPort) (netip.AddrPort, error) {
 	unbound, err := unix.Getsockname(fd)
 	if err != nil {
@@ -148,7 +148,7 @@ func bind(fd int, source netip.AddrPort) (netip.AddrPort, error) {
 	return addrPort(bound), nil
 }
 
-// sockaddr is the source as an address of the socket's own family.
+// sockaddr returns the source as an address of the socket's family.
 func sockaddr(family unix.Sockaddr, source netip.AddrPort) (unix.Sockaddr, error) {
 	address := source.Addr().Unmap()
 	switch family.(type) {
@@ -174,12 +174,12 @@ func sockaddr(family unix.Sockaddr, source netip.AddrPort) (unix.Sockaddr, error
 	return nil, errors.New("a socket that is not of IPv4 or IPv6")
 }
 
-// zone is an interface's index, from its name or its digits.
+// zone returns the index of an interface from its name or number.
 func zone(name string) uint32 {
 	if i, err := net.InterfaceByName(name); err == nil {
 		return uint32(i.Index)
 	}
-	n, _ := strconv.ParseUint(name, 10, 32) // without a zone, or with an unknown one, bind says what is missing
+	n, _ := strconv.ParseUint(name, 10, 32) // without a zone, or with an unknown one, bind returns the error
 	return uint32(n)
 }
 
@@ -193,10 +193,10 @@ func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Finish waits until the connections have ended, as far as their packets show, or
-// until ctx is done: both FINs are acknowledged, or there was a RST. Then it stops
-// capturing. The error is nil if all is there that there was to see; packets that
-// are missing make it a LostError. What was seen can be had in either case.
+// Finish waits until the packets show that the connections have ended, or until ctx
+// ends. A connection has ended after the acknowledgments of both FINs, or after RST.
+// Then it stops capturing. The error is nil if the capture is complete. If packets are
+// missing, it is a LostError. Segments and Save work in either case.
 func (c *Capture) Finish(ctx context.Context) error {
 	c.mu.Lock()
 	taps := c.taps
@@ -236,8 +236,8 @@ func (c *Capture) Segments() []Segment {
 	return segments
 }
 
-// packets are those of all connections. Their order is the kernel's within each, and
-// by time between them.
+// packets returns the packets of all connections. Within a connection they are in the
+// kernel's order, and by time between them.
 func (c *Capture) packets() []packet {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// A Capture cannot be had on this system.
+// A Capture is not available on this system.
 type Capture struct{}
 
 // Open returns ErrNotAvailable.

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A check passes a packet whose loaded value is what it has to be.
+// A check passes a packet if the loaded value has the expected value.
 type check struct {
 	load []bpf.Instruction
 	is   uint32
 }
 
-// attach makes the packet socket see the segments between the two and nothing else,
-// and keep octets of each. An unspecified local address is any.
+// attach limits the packet socket to the segments between the two ends,
+// and to the first octets of each. An unspecified local address matches any.
 func attach(fd int, local, peer netip.AddrPort, octets uint32) error {
 	raw, err := bpf.Assemble(filter(local, peer, octets))
 	if err != nil {
@@ -25,7 +25,7 @@ func attach(fd int, local, peer netip.AddrPort, octets uint32) error {
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
 }
 
-// filter tries the ways in which a segment may look, one after the other.
+// filter returns a program that tries the possible forms of a segment sequentially.
 func filter(local, peer netip.AddrPort, octets uint32) []bpf.Instruction {
 	// On loopback each packet passes twice, as it is sent and as it is received. The
 	// first is kept: its time is when it was sent, for both ends.
@@ -47,7 +47,8 @@ func filter(local, peer netip.AddrPort, octets uint32) []bpf.Instruction {
 	return append(program, bpf.RetConstant{Val: 0})
 }
 
-// pass keeps what passes all checks; anything else goes on behind it.
+// pass returns instructions that accept a packet that passes all checks. Other packets
+// continue after them.
 func pass(checks []check, octets uint32) []bpf.Instruction {
 	end := 1
 	for _, c := range checks {
@@ -64,7 +65,7 @@ func pass(checks []check, octets uint32) []bpf.Instruction {
 }
 
 func ipv4(src, dst netip.AddrPort) []check {
-	port := func(offset uint32) []bpf.Instruction { // behind the options there may be
+	port := func(offset uint32) []bpf.Instruction { // after the IP options, if any
 		return []bpf.Instruction{bpf.LoadMemShift{Off: 0}, bpf.LoadIndirect{Off: offset, Size: 2}}
 	}
 	checks := []check{
@@ -82,14 +83,14 @@ func ipv6(src, dst netip.AddrPort) []check {
 	return append(ipv6Ends(src, dst, 40), check{load(6, 1), unix.IPPROTO_TCP})
 }
 
-// jumbo is how Linux hands on a segment of more than 64 KiB (BIG TCP): with its
+// jumbo is the form in which Linux passes a segment of more than 64 KiB (BIG TCP), with its
 // length in a hop-by-hop option of eight octets (RFC 2675).
 func jumbo(src, dst netip.AddrPort) []check {
 	return append(ipv6Ends(src, dst, 48),
 		check{load(6, 1), unix.IPPROTO_HOPOPTS}, check{load(40, 2), unix.IPPROTO_TCP << 8})
 }
 
-// ipv6Ends checks the addresses, and the ports behind headers of so many octets.
+// ipv6Ends checks the addresses, and the ports after headers of the given length.
 func ipv6Ends(src, dst netip.AddrPort, headers uint32) []check {
 	checks := []check{
 		{masked(0, 1, 0xf0), 6 << 4},
@@ -100,7 +101,7 @@ func ipv6Ends(src, dst netip.AddrPort, headers uint32) []check {
 	return append(checks, address(24, dst.Addr())...)
 }
 
-// address compares an address, four octets at a time.
+// address returns checks that compare an address, 4 octets at a time.
 func address(offset uint32, a netip.Addr) []check {
 	if a.IsUnspecified() {
 		return nil

@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A packet is a segment with the octets that are kept of it.
+// A packet is a segment with its first octets.
 type packet struct {
 	Segment
 	iface int    // the index of the network interface that it was seen on
-	size  int    // octets that it had there, from the IP header on
+	size  int    // length there in octets, including the IP header
 	data  []byte // the first of them
 }
 
-// headersMax is as long as an IP and a TCP header can be together.
+// headersMax is the maximum length of an IP header and a TCP header together.
 const headersMax = 60 + 60
 
 // decode reads the headers of a packet that has passed the filter. It returns the
@@ -58,14 +58,14 @@ func decode(data []byte, size int) (s Segment, _ int, ok bool) {
 	}, size, true
 }
 
-// An ending follows a connection to its end, as far as packets show it.
+// An ending tracks the end of a connection in its packets.
 type ending struct {
-	fin   [2]uint32 // the sequence number behind the FIN that was received, and sent
+	fin   [2]uint32 // the sequence number after the FIN that was received, and sent
 	has   [2]bool   // the FIN was seen
 	acked [2]bool   // and its acknowledgment
 }
 
-// after tells whether the connection has ended with the segment: both FINs are
+// after reports whether the connection has ended with the segment: both FINs are
 // acknowledged, or it is a RST.
 func (e *ending) after(s Segment) bool {
 	this, other := 0, 1
@@ -105,7 +105,8 @@ func distinct(packets []packet) []packet {
 		if p.Sent {
 			iface, end = sent, p.Src
 		}
-		// One with the same ports and another address is somebody's whom we forward for.
+		// A packet with the same ports and another address belongs to a forwarded
+		// connection.
 		if p.iface == iface && (sent == 0 || end.Addr() == local) {
 			kept = append(kept, p)
 		}
@@ -115,7 +116,7 @@ func distinct(packets []packet) []packet {
 
 // settle corrects times. The kernel begins to stamp packets a moment after it was
 // asked; one without a stamp gets the time when it is read, which may be later than
-// the next one's. No packet is later than the one behind it.
+// that of the next one. No packet is later than the one after it.
 func settle(packets []packet) {
 	for i := len(packets) - 2; i >= 0; i-- {
 		if packets[i].At.After(packets[i+1].At) {

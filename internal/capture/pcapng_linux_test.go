@@ -43,7 +43,7 @@ func tshark(t *testing.T, c *Capture, fields ...string) []string {
 	return strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
 }
 
-// tshark finds in the file the segments that Segments tells of, in the same order,
+// tshark finds in the file the segments that Segments returns, in the same order,
 // and nothing that is malformed or missing.
 func TestTsharkAgrees(t *testing.T) {
 	c := open(t, Options{})

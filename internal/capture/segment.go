@@ -14,7 +14,7 @@ type Segment struct {
 	Src, Dst netip.AddrPort
 	Seq, Ack uint32
 	Flags    Flags
-	Window   uint16 // as it stands in the header, not scaled
+	Window   uint16 // as in the header, not scaled
 	Octets   int    // of data
 }
 
@@ -32,7 +32,7 @@ const (
 	CWR
 )
 
-// String is "SYN, ACK", in the order of the header's lowest bit first.
+// String returns the names of the flags, such as "SYN, ACK", with the lowest bit first.
 func (f Flags) String() string {
 	var names []string
 	for i, name := range [...]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"} {

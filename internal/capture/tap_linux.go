@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A tap is the packet socket of one connection, and what has come through it.
+// A tap is the packet socket of one connection and the packets that it received.
 type tap struct {
 	c           *Capture
 	local, peer netip.AddrPort
 	file        *os.File
 	raw         syscall.RawConn
-	done        chan struct{} // the reading goroutine is gone
-	ended       chan struct{} // the connection is
+	done        chan struct{} // closed when the reading goroutine has ended
+	ended       chan struct{} // closed when the connection has ended
 
 	// Guarded by c.mu.
 	over    bool // ended is closed
@@ -27,11 +27,11 @@ type tap struct {
 	packets []packet
 }
 
-// socketBuffer is for what comes while the reader does not run.
+// socketBuffer is the size of the kernel's buffer for packets that are not read.
 const socketBuffer = 16 << 20
 
-// newTap opens a packet socket that sees this connection alone from its first moment
-// on: protocol 0 sees nothing until the filter is in its place.
+// newTap opens a packet socket that receives only this connection from the start:
+// protocol 0 receives nothing until the filter is attached.
 func newTap(c *Capture, local, peer netip.AddrPort) (*tap, error) {
 	file, err := packetSocket()
 	if err != nil {
@@ -79,7 +79,7 @@ func (t *tap) open(fd int) error {
 	return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: everything}))
 }
 
-// read is the goroutine of the tap, until its deadline passes.
+// read is the goroutine of the tap. It runs until the deadline.
 func (t *tap) read() {
 	defer close(t.done)
 	var failure error
@@ -95,7 +95,7 @@ func (t *tap) read() {
 	}
 }
 
-// drain takes all packets that have come.
+// drain reads all packets that have arrived.
 func (t *tap) drain(fd int) error {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
@@ -117,7 +117,7 @@ func (t *tap) drain(fd int) error {
 	}
 }
 
-// take adds a packet. The caller holds c.mu.
+// take adds a packet. The caller must hold c.mu.
 func (t *tap) take(data []byte, size, iface int, at time.Time) {
 	segment, size, ok := decode(data, size)
 	if !ok {
@@ -139,7 +139,7 @@ func (t *tap) take(data []byte, size, iface int, at time.Time) {
 	t.packets = append(t.packets, packet{Segment: segment, iface: iface, size: size, data: append([]byte(nil), data...)})
 }
 
-// ancillary reads the kernel's time and the size that the packet had.
+// ancillary returns the kernel's timestamp and the length of the packet.
 func ancillary(oob []byte) (at time.Time, size int) {
 	at = time.Now()
 	messages, err := unix.ParseSocketControlMessage(oob)
@@ -163,9 +163,9 @@ func ancillary(oob []byte) (at time.Time, size int) {
 	return at, size
 }
 
-// catchUp takes what has come, and tells whether there is an end to wait for: the
-// kernel hands a packet to taps before TCP sees it, so that a connection that was
-// made has packets here by now.
+// catchUp reads the packets that have arrived, and reports whether there is an end to
+// wait for. The kernel passes a packet to taps before TCP processes it, so a connection
+// that was made has packets here by now.
 func (t *tap) catchUp() (wait bool) {
 	if err := control(t.raw, t.drain); err != nil {
 		t.c.fail(t.peer, err)
@@ -176,7 +176,7 @@ func (t *tap) catchUp() (wait bool) {
 	return len(t.packets) > 0 && !t.over
 }
 
-// close stops the reader, takes what it has left, and asks for what was dropped.
+// close stops the reader, reads the remaining packets, and gets the number of dropped ones.
 func (t *tap) close() {
 	t.file.SetReadDeadline(time.Unix(1, 0))
 	<-t.done

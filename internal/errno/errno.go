@@ -1,4 +1,4 @@
-// Package errno names the system's error numbers by what they mean to a TCP
+// Package errno groups the system's error numbers by their meaning for a TCP
 // program, the same on every system.
 package errno
 
@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// A Set is numbers that mean the same.
+// A Set is a set of error numbers with the same meaning.
 type Set []syscall.Errno
 
-// Has tells whether err is, or wraps, one of the numbers.
+// Has reports whether err is or wraps one of the numbers.
 func (s Set) Has(err error) bool {
 	var n syscall.Errno
 	return errors.As(err, &n) && slices.Contains(s, n)

@@ -1,6 +1,6 @@
-// Package need skips tests that want a program this machine does not have. Where
-// BOTHENDS_TEST_ALL is set, as in CI, they fail instead: there everything is
-// installed, and a skipped test is a hole.
+// Package need skips tests that need a program that this machine does not have. If
+// BOTHENDS_TEST_ALL is set, as in CI, they fail instead, because there everything is
+// installed.
 package need
 
 import (
@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Program returns the path of a program, or skips the test. The package is
-// Debian's, for the message.
+// Program returns the path of a program, or skips the test. debianPackage is named in
+// the message.
 func Program(t testing.TB, name, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -20,7 +20,7 @@ func Program(t testing.TB, name, debianPackage string) string {
 	return path
 }
 
-// Skip skips the test, naming what it needs.
+// Skip skips the test. The message contains what it needs.
 func Skip(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("BOTHENDS_TEST_ALL") != "" {

@@ -1,4 +1,4 @@
-// Package serve accepts connections for a server, keeps to its limit, and drains it.
+// Package serve accepts connections for a server, limits their number, and drains them.
 package serve
 
 import (
@@ -199,7 +199,7 @@ func temporary(err error) bool {
 	return errno.Passing.Has(err) || errors.As(err, &ne) && ne.Timeout()
 }
 
-// logInterval is the least time between two log records of accept errors.
+// logInterval is the minimum time between two log records of accept errors.
 const logInterval = 10 * time.Second
 
 // failures are the temporary accept errors of a listener: they are counted, and each is

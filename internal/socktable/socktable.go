@@ -1,5 +1,5 @@
-// Package socktable reads the kernel's own table of TCP sockets, which has more than
-// the programs on the machine hold: connections that wait to be accepted, and ends
+// Package socktable reads the kernel's table of TCP sockets. It contains more sockets than
+// the programs on the machine have: also connections that wait for accept, and ends
 // in TIME_WAIT.
 package socktable
 
@@ -10,13 +10,14 @@ import (
 	"slices"
 )
 
-// ErrNotAvailable says that this system has no such table, or does not show it.
+// ErrNotAvailable is returned if this system has no such table or does not allow reading
+// it.
 var ErrNotAvailable = errors.New("the kernel's table of sockets is not available")
 
 // A Socket is a row of the kernel's table. Addresses have no zone, and an IPv4
 // address is one, whatever the family of its socket.
 type Socket struct {
-	State  string         // as netstat names it: LISTEN, ESTABLISHED; CLOSE is bound only, which not every Linux tells
+	State  string         // as netstat names it: LISTEN, ESTABLISHED; CLOSE means only bound, which not every Linux reports
 	Local  netip.AddrPort // of a socket that is bound to all addresses: 0.0.0.0 or ::
 	Peer   netip.AddrPort // of a listener: port 0
 	Unread uint32         // octets in the receive queue; of a listener: connections that wait for accept
@@ -25,9 +26,9 @@ type Socket struct {
 }
 
 // OnPort returns the sockets whose local or remote port is port, over IPv4 and IPv6:
-// listeners first, then by local port, peer and local address. The kernel looks
-// through its table piece by piece, so that what changes meanwhile may be missing,
-// or be there twice.
+// listeners first, then by local port, peer and local address. The kernel reads
+// its table in parts, so a socket that changes during the call may be missing
+// or returned twice.
 func OnPort(port uint16) ([]Socket, error) {
 	if port == 0 { // every listener has it as its peer's
 		return nil, nil

@@ -78,7 +78,7 @@ func request(family byte, port uint16) []byte {
 
 // filter is the kernel's program for "local port = port or peer's port = port". An
 // operation is its code, the way on when it holds, the way on when not, in octets;
-// the port follows as a second one. A socket passes if it comes out right behind
+// the port follows as a second one. A socket passes if the program ends right after
 // the program, and fails 4 octets further. = is written as >= and <=, since the
 // kernel has a code for it only from Linux 4.16 on. A jump takes its second way;
 // the first must lead through all of the program, for the kernel's check of it.
@@ -120,7 +120,7 @@ func receive(fd int, sockets []Socket) ([]Socket, error) {
 	return sockets, nil
 }
 
-// parse appends the rows of one part, and tells whether it was the last.
+// parse appends the rows of one part, and reports whether it was the last.
 func parse(part []byte, sockets []Socket) (_ []Socket, done bool, err error) {
 	messages, err := syscall.ParseNetlinkMessage(part)
 	if err != nil {

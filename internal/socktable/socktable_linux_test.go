@@ -54,7 +54,7 @@ func accept(t testing.TB, ln net.Listener) *net.TCPConn {
 }
 
 // ownAddress is one that no other test or program has used: on a busy machine any
-// port of 127.0.0.1 has somebody's ends in TIME_WAIT.
+// port of 127.0.0.1 may have ends in TIME_WAIT.
 func ownAddress() string {
 	return fmt.Sprintf("127.%d.%d.%d:0", 1+rand.N(254), rand.N(256), 1+rand.N(254))
 }
@@ -167,7 +167,7 @@ func inode(t *testing.T, s interface{ File() (*os.File, error) }) uint32 {
 	return uint32(stat.Ino)
 }
 
-// The end that closes first keeps TIME_WAIT, and belongs to nobody then.
+// The end that closes first keeps TIME_WAIT, and then belongs to no program.
 func TestTimeWait(t *testing.T) {
 	for _, serverFirst := range []bool{true, false} {
 		ln := listen(t, "tcp4", ownAddress())

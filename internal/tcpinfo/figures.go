@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// figures are what macOS, FreeBSD and Windows tell. Reading them needs none of
-// those systems, so that it is tested on any.
+// figures are the data of macOS, FreeBSD and Windows. Decoding them does not need
+// these systems, so it is tested on any system.
 type figures struct {
 	state           string
 	mss             uint32

@@ -1,4 +1,4 @@
-// Package tcpinfo asks the kernel what it knows of a TCP connection.
+// Package tcpinfo reads the kernel's data about a TCP connection.
 package tcpinfo
 
 import (
@@ -10,10 +10,10 @@ import (
 	"github.com/bothends/bothends/internal/tcpconn"
 )
 
-// ErrNotAvailable says that this system, or this connection, does not tell.
+// ErrNotAvailable is returned if this system, or this connection, has no such data.
 var ErrNotAvailable = errors.New("not available on this system")
 
-// An Info is the kernel's view of a connection. A nil field was not told: an older
+// An Info is the kernel's view of a connection. A nil field was not returned: an older
 // kernel has fewer of them, and a zero is a zero that was read.
 type Info struct {
 	State             *string        `json:"state,omitempty"`                // as netstat names it: ESTABLISHED, CLOSE_WAIT
@@ -29,7 +29,8 @@ type Info struct {
 	Unread            *int           `json:"receive_queue_octets,omitempty"` // octets in the receive queue
 }
 
-// Read asks about conn, or the TCP connection below it (NetConn). It must be open.
+// Read returns the data about conn, or the TCP connection below it (NetConn). It must be
+// open.
 func Read(conn net.Conn) (Info, error) {
 	c, ok := tcpconn.Find[syscall.Conn](conn)
 	if !ok {
