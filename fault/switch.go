@@ -184,8 +184,10 @@ func Idle(c net.Conn) (changed <-chan struct{}, idle bool) {
 	if !ok {
 		return nil, true
 	}
-	ch := faulty.current()
-	if len(ch.faults) > 0 || len(faulty.chains()) > 1 || faulty.failed() != nil {
+	faulty.mu.Lock()
+	defer faulty.mu.Unlock()
+	ch := faulty.chain
+	if len(ch.faults) > 0 || faulty.ended != nil || slices.ContainsFunc(faulty.older, func(o *chain) bool { return !o.isDrained() }) {
 		return nil, false
 	}
 	return ch.replaced, true

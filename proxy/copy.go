@@ -24,8 +24,9 @@ type direction struct {
 	faulty   net.Conn // to with the faults that strike it
 	octets   int64    // sent without faults; its goroutine's own
 
-	mu   sync.Mutex
-	bare bool // copyBare reads from from
+	mu    sync.Mutex
+	bare  bool // copyBare reads from from
+	woken bool // from has a deadline, to wake it
 }
 
 // sent returns the number of octets that were sent.
@@ -36,8 +37,9 @@ func (d *direction) setBare(bare bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.bare = bare
-	if !bare {
+	if d.woken {
 		d.from.SetReadDeadline(noDeadline)
+		d.woken = false
 	}
 }
 
@@ -47,6 +49,7 @@ func (d *direction) wake() {
 	defer d.mu.Unlock()
 	if d.bare {
 		d.from.SetReadDeadline(aLongTimeAgo)
+		d.woken = true
 	}
 }
 

@@ -161,6 +161,8 @@ func TestConnectDelay(t *testing.T) {
 	}
 	c = p.dial()
 	awaitOpen(p)
+	for len(fault.Struck(p.openSessions()[0].admission)) == 0 {
+	}
 	p.Close()
 	if _, how := proxytest.HowItEnds(t, c); how != "reset" {
 		t.Error(how)

@@ -101,15 +101,28 @@ func (s *session) admit() bool {
 	watching.Wait()
 	s.client.SetReadDeadline(noDeadline)
 	if err == nil && !left {
-		s.arrived.admit(s.admission)
-		return true
+		if err = s.admitUnchanged(); err == nil {
+			return true
+		}
 	}
-	if struck := (*fault.Error)(nil); errors.As(err, &struck) { // by a refuse that was set meanwhile
-		s.end(EndedFault, struck)
+	if isDone(s.client.closed) || errors.As(err, new(*fault.Error)) { // by a refuse that was set meanwhile
+		s.end(EndedFault, reasonOf(err))
 	} else if !left {
 		s.fail(&s.requests, err)
 	}
 	return false
+}
+
+// admitUnchanged lets the client in, unless the fault that has taken the place of a delay
+// refuses it.
+func (s *session) admitUnchanged() error {
+	s.proxy.changing.Lock() // a fault that is being set has struck after this
+	defer s.proxy.changing.Unlock()
+	if err := fault.Flush(s.admission); err != nil {
+		return err
+	}
+	s.arrived.admit(s.admission)
+	return nil
 }
 
 // leftEarly ends the session of a client that did not wait for the target.
