@@ -77,7 +77,7 @@ says "if 1060 is the port, use [::1]:1060" 3 "$bothends" client ::1:1060
 # Without a privilege.
 server plain 127.0.0.1
 says "bind to 127.0.0.1:80: permission denied" 3 user "$bothends" client 127.0.0.1 --source 127.0.0.1:80
-says "use another one for --source" 3 user "$bothends" client 127.0.0.1 --source :80
+says "use a port above 1023 for --source" 3 user "$bothends" client 127.0.0.1 --source :80
 says "capturing packets needs CAP_NET_RAW" 1 user "$bothends" client 127.0.0.1 --pcap "$dir/none.pcapng"
 says "bind to 127.0.0.1:1060: address already in use" 3 "$bothends" client 198.51.100.2 --source 127.0.0.1:1060 --pcap "$dir/none.pcapng"
 
