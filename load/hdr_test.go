@@ -210,7 +210,7 @@ func heap(f func() any) (allocated, left uint64) {
 // into an array of 3 million counts.
 func TestRecordOfForeignShapesTakesLittle(t *testing.T) {
 	var text strings.Builder
-	text.WriteString(`{"schema":"bothends.load-record/v1","intervals":[`)
+	text.WriteString(`{"schema":"bothends.load-record/v2","intervals":[`)
 	for n := 0; text.Len() < 72_000; n++ {
 		fmt.Fprintf(&text, `%.*s{"start":%d,"end":%d,"outcomes":{"ok":1},"latency":%q}`, min(n, 1), ",", n, n+1, encoded(5, 1, []byte{2}))
 	}
@@ -233,7 +233,7 @@ func TestRecordOfBombs(t *testing.T) {
 	counts := bytes.Repeat([]byte{2}, 33<<10)
 	bomb := encoded(3, 1, counts)
 	var text strings.Builder
-	text.WriteString(`{"schema":"bothends.load-record/v1","intervals":[`)
+	text.WriteString(`{"schema":"bothends.load-record/v2","intervals":[`)
 	for n := range 3000 {
 		fmt.Fprintf(&text, `%.*s{"start":%d,"end":%d,"outcomes":{"ok":40000},"latency":%q}`, min(n, 1), ",", n, n+1, bomb)
 	}

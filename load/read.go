@@ -12,7 +12,7 @@ import (
 const (
 	mostRecord = 1 << 30  // octets of a record; a busy day has about that
 	mostPart   = 16 << 20 // octets of an interval, or of another property
-	mostFree   = 64 << 20 // octets of unpacked histograms, besides
+	mostFree   = 64 << 20 // octets of unpacked histograms in addition
 	mostTimes  = 8        // the octets of the record; 1 to 2 is usual
 	mostID     = 100
 )
@@ -28,13 +28,11 @@ func ReadJoined(r io.Reader, most int) (*Record, error) { return readRecord(r, m
 
 func readRecord(r io.Reader, most int) (*Record, error) {
 	from := &limited{r: r}
-	read := recordReader{Decoder: json.NewDecoder(from), from: from, most: most, each: 1}
+	read := recordReader{Decoder: json.NewDecoder(from), from: from, join: joiner{most: most, each: 1}}
 	if err := read.record(); err != nil {
 		return nil, fmt.Errorf("read load record: %w", err)
 	}
-	for _, i := range read.r.Intervals[max(0, len(read.r.Intervals)-1):] {
-		i.Pack() // others may have been joined to it
-	}
+	read.join.end(read.r.Intervals)
 	return &read.r, nil
 }
 
@@ -62,9 +60,7 @@ type recordReader struct {
 	*json.Decoder
 	from     *limited
 	r        Record
-	read     int   // intervals
-	most     int   // to keep
-	each     int   // that are joined to one
+	join     joiner
 	counts   int64 // of all intervals
 	unpacked int64 // octets of histograms
 }
@@ -105,7 +101,7 @@ func (d *recordReader) record() error {
 
 // property reads the value of a property.
 func (d *recordReader) property(name string) error {
-	to := map[string]any{"schema": &d.r.Schema, "ids": &d.r.IDs, "began": &d.r.Began, "config": &d.r.Config, "host": &d.r.Host, "kernel": &d.r.Kernel}[name]
+	to := map[string]any{"schema": &d.r.Schema, "ids": &d.r.IDs, "started": &d.r.Started, "engine": &d.r.Engine, "config": &d.r.Config, "host": &d.r.Host, "kernel": &d.r.Kernel}[name]
 	switch {
 	case name == "intervals":
 		return d.intervals()
@@ -132,10 +128,10 @@ func (d *recordReader) intervals() error {
 		d.from.part = 0
 		i := new(Interval)
 		if err := i.from(func(j **intervalJSON) error { return d.reason(d.Decode(j)) }); err != nil {
-			return fmt.Errorf("interval %d: %w", d.read, err)
+			return fmt.Errorf("interval %d: %w", d.join.added, err)
 		}
 		if err := d.add(i); err != nil {
-			return fmt.Errorf("interval %d: %w", d.read, err)
+			return fmt.Errorf("interval %d: %w", d.join.added, err)
 		}
 	}
 	_, err = d.Token()
@@ -153,8 +149,8 @@ func (d *recordReader) add(i *Interval) error {
 		return errors.New("it starts before the end of the interval before it")
 	case i.End <= i.Start || i.End >= forever:
 		return errors.New("it has no end")
-	case i.Tail < 0 || i.Tail > i.End-i.Start+time.Millisecond:
-		return fmt.Errorf("it is %v long, and its tail %v", i.End-i.Start, i.Tail)
+	case i.Wait < 0 || i.Wait > i.End-i.Start+time.Millisecond:
+		return fmt.Errorf("it is %v long, and its wait is %v", i.End-i.Start, i.Wait)
 	}
 	if err := i.counted(); err != nil {
 		return err
@@ -170,26 +166,38 @@ func (d *recordReader) add(i *Interval) error {
 	if most := mostFree + mostTimes*d.from.all; d.unpacked > most {
 		return fmt.Errorf("the histograms take more than %d MiB, which is too much for the size of the record", most>>20)
 	}
-	d.keep(i)
+	d.r.Intervals = d.join.add(d.r.Intervals, i)
 	return nil
 }
 
-// keep adds an interval to the last one, or after it.
-func (d *recordReader) keep(i *Interval) {
-	list := d.r.Intervals
-	if d.read%d.each > 0 {
+// A joiner keeps a list of Intervals short: if there are more than most, it joins
+// neighbours, so that each has the same number of Intervals.
+type joiner struct {
+	most  int // to keep
+	each  int // that are joined to one
+	added int
+}
+
+// add adds an interval to the last one of the list, or after it.
+func (j *joiner) add(list []*Interval, i *Interval) []*Interval {
+	j.added++
+	if (j.added-1)%j.each > 0 {
 		list[len(list)-1].Merge(i)
-	} else {
-		if len(list) > 0 {
-			list[len(list)-1].Pack()
-		}
-		if len(list) >= d.most {
-			list = inPairs(list)
-			d.each *= 2
-		}
-		d.r.Intervals = append(list, i)
+		return list
 	}
-	d.read++
+	j.end(list)
+	if len(list) >= j.most {
+		list = inPairs(list)
+		j.each *= 2
+	}
+	return append(list, i)
+}
+
+// end packs the last interval of the list, to which others may have been joined.
+func (j *joiner) end(list []*Interval) {
+	if len(list) > 0 {
+		list[len(list)-1].Pack()
+	}
 }
 
 // inPairs joins the first interval and the second, and so on.
@@ -218,7 +226,7 @@ func (i *Interval) counted() error {
 	for _, of := range []struct {
 		name    string
 		n, most int64
-	}{{"queued", i.Queued, mostCount}, {"unsent", i.Unsent, mostCount}, {"back_offs", i.BackOffs, mostCount}, {"gcs", i.Health.GCs, mostCount}, {"behind", i.Behind, all}, {"succeeded", i.Succeeded, all}} {
+	}{{"queued", i.Queued, mostCount}, {"unsent", i.Unsent, mostCount}, {"back_offs", i.BackOffs, mostCount}, {"gcs", i.Health.GCs, mostCount}, {"succeeded", i.Succeeded, all}} {
 		if of.n < 0 || of.n > of.most {
 			return fmt.Errorf("%s is %d, and the outcomes add up to %d", of.name, of.n, all)
 		}

@@ -27,29 +27,12 @@ type series struct {
 func newSeries(intervals []*load.Interval) *series {
 	s := new(series)
 	bars := make([][]load.Bar, len(intervals))
-	part := inSchedule(intervals)
 	for n, i := range intervals {
 		bars[n] = i.Latency.Bars()
-		s.add(part*(i.End-i.Start).Seconds(), float64(i.Succeeded), bars[n])
+		s.add((i.End - i.Start).Seconds(), float64(i.Succeeded), bars[n])
 	}
 	s.index(bars)
 	return s
-}
-
-// inSchedule is what the time of intervals is to be multiplied with for the rate that
-// load.Interval.Throughput has of them all. All of them are alike in that: one that is
-// nothing but tail would have exchanges and no time.
-func inSchedule(intervals []*load.Interval) float64 {
-	var time, tail time.Duration
-	var succeeded, behind int64
-	for _, i := range intervals {
-		time, tail = time+i.End-i.Start, tail+i.Tail
-		succeeded, behind = succeeded+i.Succeeded, behind+i.Behind
-	}
-	if tail >= time || behind >= succeeded {
-		return 1
-	}
-	return (time - tail).Seconds() / time.Seconds() * float64(succeeded) / float64(succeeded-behind)
 }
 
 // add adds an interval.

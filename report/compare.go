@@ -11,7 +11,7 @@ import (
 )
 
 // CompareSchema names the form of a Comparison as JSON.
-const CompareSchema = "bothends.compare/v1"
+const CompareSchema = "bothends.compare/v2"
 
 // A Verdict is what a comparison says of the second run.
 type Verdict string
@@ -28,8 +28,7 @@ const (
 	TooFew       Verdict = "too few to say"
 )
 
-// A Comparison is what B is in comparison with A. Of its figures the rate is that of
-// exchanges that succeeded, and the others are latencies.
+// A Comparison compares run B with run A: the throughput and the latencies.
 type Comparison struct {
 	Schema     string   `json:"schema"`
 	A          string   `json:"a"`
@@ -108,27 +107,27 @@ func CompareTurns(a, b []Run, least float64) (*Comparison, error) {
 		}
 	}
 	sa, sb := sidesOf(a), sidesOf(b)
-	return compare(sa, sb, totalsOf(sa), totalsOf(sb), turns, least)
+	return compare(sa, sb, sumsOf(sa), sumsOf(sb), turns, least)
 }
 
 // A side is a run of A or of B, with its total, which takes long to make of a long run.
 type side struct {
 	Run
-	total *load.Interval
+	total *totals
 }
 
 func sidesOf(runs []Run) []side {
 	sides := make([]side, len(runs))
 	for n, r := range runs {
-		sides[n] = side{r, load.Total(r.Intervals)}
+		sides[n] = side{r, totalsOf(r.Record)}
 	}
 	return sides
 }
 
-func totalsOf(sides []side) []*load.Interval {
+func sumsOf(sides []side) []*load.Interval {
 	totals := make([]*load.Interval, len(sides))
 	for n, s := range sides {
-		totals[n] = s.total
+		totals[n] = s.total.Interval
 	}
 	return totals
 }
@@ -157,8 +156,8 @@ func alive(a, b []side) error {
 	failed := func(sides []side) (share float64, words string) {
 		var bad, all int64
 		for _, s := range sides {
-			all += s.total.Operations() + s.total.Unsent
-			bad += s.total.Operations() + s.total.Unsent - s.total.Succeeded - s.total.Outcomes["canceled"]
+			all += s.total.all + s.total.Unsent
+			bad += s.total.failed + s.total.Unsent - s.total.Outcomes[load.Canceled]
 		}
 		return float64(bad) / float64(max(1, all)), fmt.Sprintf("%s: %d of %s", names(sides), bad, plural(int(all), "exchange"))
 	}
@@ -177,11 +176,13 @@ func names(sides []side) string {
 	return fmt.Sprintf("%s and %d more", sides[0].Name, len(sides)-1)
 }
 
-// The figures that are compared; those behind mean are percentiles.
+const throughput = "throughput"
+
+// The figures that are compared; those after mean are percentiles.
 var compared = []struct {
 	name string
 	q    float64
-}{{"rate", 0}, {"mean", 0}, {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}}
+}{{throughput, 0}, {"mean", 0}, {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}}
 
 // measured is the figures without a verdict, or with TooFew.
 func measured(a, b *series) (list []Metric) {
@@ -237,7 +238,7 @@ func (m *Metric) judge(by, least float64) {
 	switch {
 	case math.Abs(at) > by && math.Abs(at) >= bound:
 		m.Verdict = Slower
-		if (m.Ratio > 1) == (m.Name == "rate") {
+		if (m.Ratio > 1) == (m.Name == throughput) {
 			m.Verdict = Faster
 		}
 	case math.Abs(at)+by <= bound:
@@ -260,7 +261,7 @@ func warnings(sides []side) []string {
 	list := []string{}
 	for what, of := range hostTraits {
 		for _, s := range sides[1:] {
-			if va, vb := of(&sides[0].Host), of(&s.Host); va != vb {
+			if va, vb := of(sides[0].Record), of(s.Record); va != vb {
 				list = append(list, fmt.Sprintf("the load came from different %s: %v and %v", what, shown(va), shown(vb)))
 				break
 			}
@@ -271,24 +272,25 @@ func warnings(sides []side) []string {
 		if slices.ContainsFunc(sides[:n], func(before side) bool { return before.Name == s.Name }) {
 			continue // a run may be compared with itself
 		}
-		if all, ok := s.total.Operations(), s.total.Succeeded; ok < all {
-			list = append(list, fmt.Sprintf("%s: %d of %s failed", s.Name, all-ok, plural(int(all), "exchange")))
+		if words := s.total.failedText(); words != "" {
+			list = append(list, fmt.Sprintf("%s: of %s %s", s.Name, plural(int(s.total.all), "exchange"), words))
 		}
-		if s.total.Unsent > 0 {
-			list = append(list, fmt.Sprintf("%s: %s and never sent", s.Name, wereDue(s.total.Unsent)))
+		if words := s.total.unsentText(); words != "" {
+			list = append(list, fmt.Sprintf("%s: %s", s.Name, words))
 		}
-		if reasons := limits(s.Record, s.total); len(reasons) > 0 {
-			list = append(list, fmt.Sprintf("%s: the load generator may be the bottleneck: %s", s.Name, strings.Join(reasons, "; ")))
+		if reasons := s.total.limits; len(reasons) > 0 {
+			list = append(list, fmt.Sprintf("%s: %s %s", s.Name, bottleneck, strings.Join(reasons, "; ")))
 		}
 	}
 	return list
 }
 
-var hostTraits = map[string]func(*load.Host) any{
-	"machines":        func(h *load.Host) any { return h.Name },
-	"systems":         func(h *load.Host) any { return h.OS + "/" + h.Arch },
-	"numbers of CPUs": func(h *load.Host) any { return h.CPUs },
-	"versions of Go":  func(h *load.Host) any { return h.Go },
+var hostTraits = map[string]func(*load.Record) any{
+	"engines":         func(r *load.Record) any { return r.Engine },
+	"machines":        func(r *load.Record) any { return r.Host.Name },
+	"systems":         func(r *load.Record) any { return r.Host.OS + "/" + r.Host.Arch },
+	"numbers of CPUs": func(r *load.Record) any { return r.Host.CPUs },
+	"versions of Go":  func(r *load.Record) any { return r.Host.Go },
 }
 
 // Text is the comparison as a table, with the verdict below.
@@ -314,8 +316,8 @@ func (c *Comparison) Text(s Style) string {
 
 func (t *text) metric(m Metric) string {
 	name, show := m.Name+", ms", func(v float64) string { return ms(time.Duration(v * 1e9)) }
-	if m.Name == "rate" {
-		name, show = "rate", func(v float64) string { return rateText(v) }
+	if m.Name == throughput {
+		name, show = throughput, func(v float64) string { return rateText(v) }
 	}
 	a, b := none, none
 	if m.A > 0 || m.B > 0 {

@@ -50,7 +50,7 @@ func longRecord(seed uint64, seconds int) *load.Record {
 			Outcomes: map[string]int64{"ok": rate}, Succeeded: rate, Phases: make(map[string]*load.Histogram),
 			Health: load.Health{CPU: time.Second / 3, GCs: 1, GCPause: 40 * time.Microsecond},
 		}
-		histograms := []*load.Histogram{&i.Latency, &i.Service, &i.Late, &i.Own}
+		histograms := []*load.Histogram{&i.Latency, &i.Service, &i.StartDelay, &i.SchedulingLag}
 		for _, name := range []string{"resolve", "connect", "send", "wait", "receive", "close"} {
 			i.Phases[name] = new(load.Histogram)
 			histograms = append(histograms, i.Phases[name])

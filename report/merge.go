@@ -50,7 +50,7 @@ func Merge(runs []Run) (merged *load.Record, notes []string, err error) {
 		}
 	}
 	merged = joint(runs)
-	merged.Began = from
+	merged.Started = from
 	var ragged *load.Interval
 	merged.Intervals, ragged = intervalsOf(cells, len(runs))
 	if n := ragged.Operations(); n > 0 {
@@ -63,7 +63,7 @@ func Merge(runs []Run) (merged *load.Record, notes []string, err error) {
 	for _, r := range runs {
 		c := &r.Config
 		merged.Config.Connections += c.Connections
-		merged.Config.RateAsked += c.RateAsked
+		merged.Config.RateRequested += c.RateRequested
 		merged.Config.Hold += c.Hold
 	}
 	merged.Host.CPUs = allCPUs(runs)
@@ -123,7 +123,7 @@ func intervalsOf(cells []*cell, runs int) (list []*load.Interval, ragged *load.I
 			continue
 		}
 		n := time.Duration(c.n)
-		c.Start, c.End, c.Tail = c.start/n, c.end/n, c.Tail/n // Merge has summed up the tails
+		c.Start, c.End, c.Wait = c.start/n, c.end/n, c.Wait/n // Merge has added up the waits
 		list = append(list, &c.Interval)
 	}
 	return list, ragged
@@ -140,7 +140,7 @@ func Concat(runs []Run) (whole *load.Record, notes []string, err error) {
 	runs = slices.SortedFunc(slices.Values(runs), func(a, b Run) int { return cmp.Compare(begin(a).UnixNano(), begin(b).UnixNano()) })
 	whole = joint(runs)
 	first := runs[0]
-	whole.Began, whole.Config.Connections, whole.Config.RateAsked, whole.Config.Hold = first.Began, first.Config.Connections, first.Config.RateAsked, first.Config.Hold
+	whole.Started, whole.Config.Connections, whole.Config.RateRequested, whole.Config.Hold = first.Started, first.Config.Connections, first.Config.RateRequested, first.Config.Hold
 	at, ended := first.Intervals[0].Start, begin(first)
 	for n, r := range runs {
 		gap := begin(r).Sub(ended)
@@ -180,8 +180,8 @@ func mergeable(runs []Run, parts bool) error {
 		if err := sameKind(runs[0], r, parts); err != nil {
 			return err
 		}
-		if (r.Config.RateAsked == 0) != (runs[0].Config.RateAsked == 0) {
-			return &KindError{runs[0].Name, r.Name, []string{"only one has a rate asked"}}
+		if (r.Config.RateRequested == 0) != (runs[0].Config.RateRequested == 0) {
+			return &KindError{runs[0].Name, r.Name, []string{"only one has a requested rate"}}
 		}
 		// A busy machine's seconds are longer now and then; other lengths are asked for.
 		a, b := usual(runs[0].Intervals), usual(r.Intervals)
@@ -221,9 +221,10 @@ func unrepeated(runs []Run) error {
 func joint(runs []Run) *load.Record {
 	whole := &load.Record{Schema: load.RecordSchema, Config: runs[0].Config, Host: runs[0].Host}
 	c := &whole.Config
-	c.Connections, c.RateAsked, c.Hold, c.Seconds, whole.Host.CPUs = 0, 0, 0, 0, 0
+	c.Connections, c.RateRequested, c.Hold, c.Seconds, whole.Host.CPUs = 0, 0, 0, 0, 0
 	c.Label = inCommon(runs, func(r Run) string { return r.Config.Label })
 	c.Target = inCommon(runs, func(r Run) string { return r.Config.Target })
+	whole.Engine = inCommon(runs, func(r Run) string { return r.Engine })
 	whole.Host.Name = inCommon(runs, func(r Run) string { return r.Host.Name })
 	whole.Host.Go = inCommon(runs, func(r Run) string { return r.Host.Go })
 	for _, r := range runs {
@@ -251,9 +252,9 @@ func inCommon(runs []Run, of func(Run) string) string {
 	return strings.Join(all, ", ")
 }
 
-func begin(r Run) time.Time                        { return r.Began.Add(r.Intervals[0].Start) }
+func begin(r Run) time.Time                        { return r.Started.Add(r.Intervals[0].Start) }
 func end(intervals []*load.Interval) time.Duration { return intervals[len(intervals)-1].End }
-func finish(r Run) time.Time                       { return r.Began.Add(end(r.Intervals)) }
+func finish(r Run) time.Time                       { return r.Started.Add(end(r.Intervals)) }
 
 func latest(runs []Run) Run {
 	return slices.MaxFunc(runs, func(a, b Run) int { return begin(a).Compare(begin(b)) })
@@ -273,7 +274,7 @@ func cut(r Run, from, to time.Time) (kept []*load.Interval, notes []string) {
 	var before, after load.Interval
 	var early, late time.Duration
 	for _, i := range r.Intervals {
-		switch middle := r.Began.Add(i.Start + (i.End-i.Start)/2); {
+		switch middle := r.Started.Add(i.Start + (i.End-i.Start)/2); {
 		case middle.Before(from):
 			before.Merge(i)
 			early += i.End - i.Start

@@ -8,15 +8,16 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/fault"
 	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/load/exchange"
 	"github.com/bothends/bothends/report"
 	"github.com/bothends/bothends/transcript"
 )
@@ -96,9 +97,13 @@ HOST is a name, an IP address, HOST:PORT or [IPv6]:PORT. Without HOST, load
 measures a server in its own process, over loopback.
 
 Latency covers exchanges with the outcome ok or timeout. Other failures are
-counted, but not timed. Exchanges that fail for a limit of this machine, such as
-its ports or open files, have the outcome local. They are not the server's
-errors. The rate is that of the exchanges that succeeded.
+counted, but not timed. Exchanges that fail because of a limit of this machine,
+such as its ports or open files, have the outcome local. They are not the
+server's errors.
+
+The rate is the exchanges per second over the time of the schedule. The
+throughput is those that succeeded per second, over this time and the wait for
+the last replies.
 
 The exit status is 0, 1 when an exchange failed, or was due and never sent, or a
 --fail-if condition is true, 2 when the command line is invalid, 3 when HOST
@@ -190,10 +195,12 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if err := f.waitUntil(ctx, cmd, startAt); err != nil {
 		return err
 	}
-	x := f.exchanger(addr)
+	x := f.exchanges(addr)
 	defer hold(ctx)() // from here on there is a run to lose
-	record := f.measure(ctx, x, f.progress(cmd))
-	record.Config.Target = targetName(args, addr)
+	record, err := f.measure(ctx, x, targetName(args, addr), f.progress(cmd))
+	if err != nil {
+		return &failure{code: exitFailure, err: err}
+	}
 	total := load.Total(record.Intervals)
 	if sig := signalOf(ctx); sig != nil && total.Operations() == 0 && total.Unsent == 0 {
 		return &failure{code: exitCode(sig), err: errors.New("stopped before anything was measured")}
@@ -201,33 +208,34 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if err := f.report(ctx, cmd, record, save, page); err != nil {
 		return err
 	}
-	f.notes(cmd.ErrOrStderr(), x, idle)
+	stats := x.Stats()
+	f.notes(cmd.ErrOrStderr(), &stats, idle)
 	if sig := signalOf(ctx); sig != nil {
 		return &failure{code: exitCode(sig)}
 	}
-	return f.verdict(total, limits, x)
+	return f.verdict(total, limits, &stats)
 }
 
-// notes prints what the summary does not say of the connections.
-func (f *loadFlags) notes(errs io.Writer, x *exchanger, idle *idleConns) {
+// notes prints what the summary does not say about the connections.
+func (f *loadFlags) notes(errs io.Writer, stats *exchange.Stats, idle *idleConns) {
 	if lost := idle.lost(); lost > 0 {
 		fmt.Fprintf(errs, "bothends: the server closed %d of the %d idle connections\n", lost, int(f.hold))
 	}
-	if x.surplus > 0 {
-		fmt.Fprintf(errs, "bothends: on %d of %d connections octets followed the %d of the last reply\n", x.surplus, x.sum.Connections, int(f.replySize))
+	if stats.Surplus > 0 {
+		fmt.Fprintf(errs, "bothends: on %d of %d connections octets followed the %d of the last reply\n", stats.Surplus, stats.Kernel.Connections, int(f.replySize))
 		fmt.Fprintln(errs, "hint: with --expect, load compares each reply")
 	}
-	if s := x.stale; s.count > 0 {
-		after, hint := strconv.Itoa(s.most), "use --per-connection "+strconv.Itoa(s.most)
-		if s.least < s.most {
-			after, hint = fmt.Sprintf("%d to %d", s.least, s.most), "use --per-connection with a smaller number"
+	if s := stats.Stale; s.Count > 0 {
+		after, hint := strconv.Itoa(s.Most), "use --per-connection "+strconv.Itoa(s.Most)
+		if s.Least < s.Most {
+			after, hint = fmt.Sprintf("%d to %d", s.Least, s.Most), "use --per-connection with a smaller number"
 		}
-		fmt.Fprintf(errs, "bothends: failed because the server had closed the connection: %d; exchanges on it before: %s\n", s.count, after)
+		fmt.Fprintf(errs, "bothends: failed because the server had closed the connection: %d; exchanges on it before: %s\n", s.Count, after)
 		fmt.Fprintf(errs, "hint: %s, so that load opens a new connection earlier\n", hint)
 	}
 }
 
-// waitUntil waits for --start-at. Stopped by then, there is no run to tell of.
+// waitUntil waits for --start-at. If it is stopped before that, there is no run to report.
 func (f *loadFlags) waitUntil(ctx context.Context, cmd *cobra.Command, startAt time.Time) error {
 	if wait := time.Until(startAt); wait > 0 {
 		if !f.quiet {
@@ -349,26 +357,23 @@ func targetName(args []string, addr string) string {
 }
 
 // measure makes the exchanges, and shows how they go.
-func (f *loadFlags) measure(ctx context.Context, x *exchanger, progress *progress) *load.Record {
-	r := f.runner(x)
-	record := &load.Record{IDs: []string{load.NewID()}, Config: f.config(), Host: thisHost(), Began: time.Now().Add(r.Warmup)}
-	progress.begin(r.Warmup)
-	for i := range r.Run(ctx) {
-		progress.tell(i)
-		record.Intervals = append(record.Intervals, i)
+func (f *loadFlags) measure(ctx context.Context, x *exchange.Exchanges, target string, progress *progress) (*load.Record, error) {
+	r, m := f.runner(x), x.Meta()
+	m.Label, m.Target, m.Hold = f.label, target, int(f.hold)
+	if text := f.fault.String(); text != "" {
+		m.Fault, m.FaultShare = text, float64(f.faultShare)
 	}
-	progress.end()
-	x.close()
-	record.Kernel = x.kernel()
-	return record
+	r.Progress = progress.tell
+	progress.begin(r.Warmup)
+	defer progress.end()
+	return r.Record(ctx, m)
 }
 
-func (f *loadFlags) runner(x *exchanger) *load.Runner {
-	return &load.Runner{
-		Start: x.worker, Pacer: f.pacer(), Workers: int(f.connections),
-		Duration: time.Duration(f.duration), Count: int64(f.count), Warmup: time.Duration(f.warmup), Ramp: time.Duration(f.ramp),
-		Outcome: outcomeName, Success: succeeded, Timed: timed, BackOff: failsAtOnce,
-	}
+func (f *loadFlags) runner(x *exchange.Exchanges) *load.Runner {
+	r := x.Runner()
+	r.Pacer, r.Workers, r.Count = f.pacer(), int(f.connections), int64(f.count)
+	r.Duration, r.Warmup, r.Ramp = time.Duration(f.duration), time.Duration(f.warmup), time.Duration(f.ramp)
+	return &r
 }
 
 func (f *loadFlags) pacer() load.Pacer {
@@ -383,34 +388,35 @@ func (f *loadFlags) pacer() load.Pacer {
 	return load.Constant(f.rate)
 }
 
-func (f *loadFlags) config() load.Config {
-	c := load.Config{
-		Label: f.label, Loop: "closed", RateAsked: f.rate, Connections: int(f.connections), PerConnection: 1,
-		RequestOctets: len(f.message.octets), ReplyOctets: int(f.replySize), Hold: int(f.hold),
-		Seconds: (time.Duration(f.duration) - time.Duration(f.warmup)).Seconds(),
-		Warmup:  time.Duration(f.warmup).Seconds(), Ramp: time.Duration(f.ramp).Seconds(), Timeout: time.Duration(f.timeout).Seconds(),
+// exchanges returns the exchanges of the flags.
+func (f *loadFlags) exchanges(addr string) *exchange.Exchanges {
+	x := &exchange.Exchanges{Addr: addr, Request: f.message.octets, PerConnection: int(f.perConnection)}
+	if f.persistent {
+		x.PerConnection = -1
 	}
-	if f.duration == 0 {
-		c.Seconds = 0
+	x.Client = bothends.Client{ReplySize: noneIfZero(int(f.replySize)), Timeout: f.timeout.orNone()}
+	if f.expect.given {
+		x.Client.Expect = f.expect.octets
 	}
-	if f.rate > 0 {
-		c.Loop, c.Arrival = "open", f.arrival.value
+	dialer := f.dialer()
+	faults := fault.New(fault.Sometimes(float64(f.faultShare), f.fault.Fault), f.seed)
+	x.Client.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialer(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return faults.Conn(conn), nil
 	}
-	switch {
-	case f.persistent:
-		c.PerConnection = 0
-	case f.perConnection > 0:
-		c.PerConnection = int(f.perConnection)
-	}
-	if text := f.fault.String(); text != "" {
-		c.Fault, c.FaultShare = text, float64(f.faultShare)
-	}
-	return c
+	return x
 }
 
-func thisHost() load.Host {
-	name, _ := os.Hostname()
-	return load.Host{Name: name, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()}
+// dialer connects, from the addresses of --source in turn.
+func (f *loadFlags) dialer() func(ctx context.Context, network, addr string) (net.Conn, error) {
+	if len(f.source.addrs) == 0 && f.source.low == 0 {
+		dialer := net.Dialer{KeepAlive: -1}
+		return dialer.DialContext
+	}
+	return f.source.dial
 }
 
 // report prints the run, and writes it where the user wants it.
@@ -440,23 +446,22 @@ func (f *loadFlags) report(ctx context.Context, cmd *cobra.Command, record *load
 }
 
 // verdict is how the command ends: errors and --fail-if make it fail.
-func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) error {
-	first, local := x.errors()
-	hint := localHint(local)
+func (f *loadFlags) verdict(total *load.Interval, limits []limit, stats *exchange.Stats) error {
+	hint := localHint(stats.Local)
 	for _, l := range limits {
 		if broken, instead := l.brokenBy(total); broken {
-			if first != nil {
-				instead += "; the first error: " + transcript.ErrorText(first)
+			if stats.First != nil {
+				instead += "; the first error: " + transcript.ErrorText(stats.First)
 			}
 			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s", l.text, instead), hint: hint}
 		}
 	}
-	switch failed := errorsIn(total); {
+	switch failed := total.Errors(); {
 	case failed > 0 && !limited(limits, "errors"):
-		err := fmt.Errorf("%d of %d exchanges failed; the first: %s", failed, total.Operations(), transcript.ErrorText(first))
+		err := fmt.Errorf("%d of %d exchanges failed; the first: %s", failed, total.Operations(), transcript.ErrorText(stats.First))
 		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Outcomes[load.Local] > 0:
-		err := fmt.Errorf("%d of %d exchanges failed on this machine; the first: %s", total.Outcomes[load.Local], total.Operations(), transcript.ErrorText(local))
+		err := fmt.Errorf("%d of %d exchanges failed on this machine; the first: %s", total.Outcomes[load.Local], total.Operations(), transcript.ErrorText(stats.Local))
 		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Unsent > 0 && !limited(limits, "unsent"):
 		return &failure{code: exitFailure, err: fmt.Errorf("%d of %d exchanges were due and never sent", total.Unsent, total.Unsent+total.Operations())}
@@ -466,22 +471,18 @@ func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) 
 	return nil
 }
 
-// isLocal reports whether an error is this machine's own, and not the server's.
-func isLocal(err error) bool { return localHint(err) != "" }
-
-// localHint is what to do about an error that is this machine's own, and not the
-// server's.
+// localHint returns what to do about an error for which exchange.IsLocal is true.
 func localHint(err error) string {
 	var call *os.SyscallError
 	switch {
 	case errno.Exhausted.Has(err):
-		return "this machine, or ulimit -n, allows no more sockets: raise it, or take fewer connections"
+		return "raise the limit of open files (ulimit -n), or use fewer connections"
 	case errno.AddrInUse.Has(err):
-		return "the ports of --source are in use: give more of them, or more addresses"
+		return "the ports of --source are in use: give more ports, or more addresses"
 	case errno.AddrNotAvail.Has(err) && errors.As(err, &call) && call.Syscall == "bind":
-		return "--source takes addresses of this machine; ip address lists them"
+		return "use addresses of this machine with --source (ip address lists them)"
 	case errno.AddrNotAvail.Has(err):
-		return "the ports of this address are used up: give more addresses (--source 127.0.0.1-127.0.0.64), or make more exchanges on a connection (--per-connection 10)"
+		return "this address has no free port: use more addresses (--source 127.0.0.1-127.0.0.64), or more exchanges per connection (--per-connection 10)"
 	}
 	return ""
 }

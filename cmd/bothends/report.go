@@ -64,7 +64,8 @@ func newReportShow() *cobra.Command {
 		Long: `show prints the summary that bothends load prints at the end of a run.
 Percentiles with too few samples are shown as a dash.
 
-With -o json it is one bothends.load/v1 object a line, times in seconds.`,
+With -o json it prints one bothends.load/v2 object per line. Times are in
+seconds.`,
 		Example: `  bothends report show run.json
   bothends report show -o json *.json | jq .latency.p99`,
 		Args: someFiles(1),
@@ -178,18 +179,19 @@ func newReportCompare() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare A B [A B]...",
 		Short: "Say whether B is faster or slower than A",
-		Long: `compare shows whether run B is faster or slower than run A. It compares the rate
-and each latency percentile, and prints the ratio B/A with a confidence interval
-from the intervals of both runs. The verdict on each figure is one of:
+		Long: `compare shows whether run B is faster or slower than run A. It compares the
+throughput and each latency percentile, and prints the ratio B/A with a
+confidence interval from the intervals of both runs. The verdict on each figure
+is one of:
 
   slower, faster   it differs by --least or more, and by more than chance
   no difference    the whole confidence interval is within --least, up or down
   cannot tell      neither of these is known: the interval is too wide
   too few to say   fewer than 30 exchanges are beyond the percentile
 
-Runs of different kinds, and runs with fewer than 8 intervals, are rejected. An
-interval is one second by default. Longer runs have narrower confidence
-intervals.
+Runs of different kinds, and runs with fewer than 8 intervals, are rejected. A
+run has at least 20 intervals, or one per second. Longer runs have narrower
+confidence intervals.
 
 Two runs also differ because the machine was busy with other work. To reduce
 this effect, alternate the runs on the same machine: A B A B. With more than two
