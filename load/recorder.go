@@ -18,6 +18,7 @@ type Recorder struct {
 	last     time.Duration // the end of the last Interval, since the start of the run
 	use      usage         // until then
 	upcoming position      // the first operation due after last, of an open loop
+	work     Interval      // its histograms are those of the Interval to come, unpacked
 }
 
 // A Log takes the results of one goroutine of an Engine. Its lock is nearly always free:
@@ -109,7 +110,6 @@ func (r *Recorder) record(to *queue, done <-chan struct{}) {
 	defer tick.Stop()
 	put := func() {
 		if i := r.collect(); i != nil {
-			i.Pack()
 			to.put(i)
 		}
 	}
@@ -142,13 +142,14 @@ func (r *Recorder) collect() *Interval {
 	for _, l := range logs {
 		samples, phases := l.take()
 		for _, s := range samples {
-			i.add(r.Runner, s, phases[:s.phases])
+			r.add(i, s, phases[:s.phases])
 			phases = phases[s.phases:]
 		}
 	}
 	if i.Operations() == 0 && shot.unsent == 0 && i.End-i.Start < r.every()/10 {
 		return nil // a moment after the last one, without an operation
 	}
+	r.work.drainTo(i)
 	r.addSchedule(i, shot, now)
 	use := used()
 	i.Health = use.since(r.use)
@@ -172,8 +173,8 @@ func (r *Recorder) addSchedule(i *Interval, s snapshot, now time.Duration) {
 	}
 }
 
-// add counts an operation.
-func (i *Interval) add(r *Runner, s sample, phases []Phase) {
+// add counts an operation: its times in work, and the rest in i.
+func (r *Recorder) add(i *Interval, s sample, phases []Phase) {
 	outcome := r.outcome(s.err)
 	i.Outcomes[outcome]++
 	if r.success(outcome) {
@@ -182,14 +183,26 @@ func (i *Interval) add(r *Runner, s sample, phases []Phase) {
 	if !r.timed(s.err) {
 		return
 	}
-	i.Latency.Record(s.end - s.due)
-	i.Service.Record(s.end - s.start)
+	r.work.Latency.Record(s.end - s.due)
+	r.work.Service.Record(s.end - s.start)
 	if r.Pacer != nil {
-		i.StartDelay.Record(s.start - s.due)
-		i.SchedulingLag.Record(s.lag)
+		r.work.StartDelay.Record(s.start - s.due)
+		r.work.SchedulingLag.Record(s.lag)
 	}
 	for _, p := range phases {
-		i.phase(p.Name).Record(p.Took)
+		r.work.phase(p.Name).Record(p.Took)
+	}
+}
+
+// drainTo moves the histograms to another Interval, packed, and keeps their memory: to
+// allocate it again for each Interval would be most of the cost of a short one.
+func (i *Interval) drainTo(to *Interval) {
+	to.Latency, to.Service = i.Latency.drain(), i.Service.drain()
+	to.StartDelay, to.SchedulingLag = i.StartDelay.drain(), i.SchedulingLag.drain()
+	for name, h := range i.Phases {
+		if h.count > 0 {
+			*to.phase(name) = h.drain()
+		}
 	}
 }
 
