@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -136,7 +137,7 @@ func TestConcatOfFourPartsEqualsTheWhole(t *testing.T) {
 		if diff := cmp.Diff(written(t, whole), written(t, joined)); diff != "" {
 			t.Error(diff)
 		}
-		if _, _, err := report.Merge(parts); err == nil || !strings.Contains(err.Error(), "no time in common: d began 6.00 s after a had ended") {
+		if _, _, err := report.Merge(parts); err == nil || !strings.Contains(err.Error(), "no time in common: d started 6.00 s after a had ended") {
 			t.Errorf("parts of different times, side by side: %v", err)
 		}
 	}
@@ -156,7 +157,7 @@ func TestConcatLeavesOutTheTimeBetween(t *testing.T) {
 		t.Errorf("%v, %d operations, %+v", total.End, total.Operations(), joined.Config)
 	}
 	b.Started = a.Started.Add(3 * time.Second)
-	if _, _, err := report.Concat([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || !strings.Contains(err.Error(), "b began 5.00 s before a had ended") {
+	if _, _, err := report.Concat([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || !strings.Contains(err.Error(), "b started 5.00 s before a had ended") {
 		t.Errorf("runs that overlap, one behind another: %v", err)
 	}
 }
@@ -165,9 +166,9 @@ func TestConcatLeavesOutTheTimeBetween(t *testing.T) {
 // it is said what was left out.
 func TestMergeOfShiftedRuns(t *testing.T) {
 	for shift, want := range map[time.Duration][]string{
-		3 * time.Second:         {"left out: 3.00 s at the beginning of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
-		3400 * time.Millisecond: {"left out: 3.00 s at the beginning of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
-		2600 * time.Millisecond: {"left out: 3.00 s at the beginning of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
+		3 * time.Second:         {"left out: 3.00 s at the start of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
+		3400 * time.Millisecond: {"left out: 3.00 s at the start of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
+		2600 * time.Millisecond: {"left out: 3.00 s at the start of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
 		7 * time.Millisecond:    nil,
 	} {
 		a, b := frozen(), frozen()
@@ -247,7 +248,7 @@ func TestMergeRefuses(t *testing.T) {
 		"only one has a requested rate":    func(r *load.Record) { r.Config.RateRequested = 0 },
 		"b has no interval":                func(r *load.Record) { r.Intervals = nil },
 		"no time in common":                func(r *load.Record) { r.Started = r.Started.Add(time.Hour) },
-		"no whole interval in common":      func(r *load.Record) { r.Started = r.Started.Add(7900 * time.Millisecond) },
+		"no complete interval in common":   func(r *load.Record) { r.Started = r.Started.Add(7900 * time.Millisecond) },
 		"intervals of 1.00 s and 2.00 s": func(r *load.Record) {
 			for n, i := range r.Intervals {
 				i.Start, i.End = time.Duration(2*n)*time.Second, time.Duration(2*n+2)*time.Second
@@ -340,5 +341,50 @@ func TestMergeRefusesRepeats(t *testing.T) {
 	}
 	if again := merge(both, parts[2], parts[3]); !slices.Equal(again.IDs, all.IDs) {
 		t.Errorf("%q, want %q", again.IDs, all.IDs)
+	}
+}
+
+// Records that are read one by one have the same sum as those that are read at once, and
+// the first error is that of a file.
+func TestMergeSources(t *testing.T) {
+	const records = 105 // more than wait at a time
+	var runs []report.Run
+	var sources []report.Source
+	for n := range records {
+		r := simulation{seed: uint64(n), intervals: 20, every: time.Second / 10, rate: 100, open: true}.run()
+		r.Started = r.Started.Add(time.Duration(n%3) * 200 * time.Millisecond)
+		if n > 0 { // one has no ID, and gets one that is made from its measurements
+			r.IDs = []string{load.NewID()}
+		}
+		var text bytes.Buffer
+		if err := r.Write(&text); err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("%d.json", n)
+		runs = append(runs, report.Run{Name: name, Record: r})
+		sources = append(sources, report.Source{Name: name, Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text.Bytes())), nil }})
+	}
+	want, wantNotes, err := report.Merge(runs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, notes, err := report.MergeSources(sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a, b bytes.Buffer
+	want.Write(&a)
+	got.Write(&b)
+	if diff := cmp.Diff(a.String(), b.String()); diff != "" || len(notes) < 2*records/3 || !slices.Equal(notes, wantNotes) {
+		t.Errorf("%d notes, want %d\n%s", len(notes), len(wantNotes), diff)
+	}
+	gone := errors.New("gone")
+	sources[70].Open = func() (io.ReadCloser, error) { return nil, gone }
+	if _, _, err := report.MergeSources(sources); !errors.Is(err, gone) {
+		t.Errorf("%v", err)
+	}
+	sources[7].Open = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("{}")), nil }
+	if _, _, err := report.MergeSources(sources[:20]); err == nil || err.Error() != "7.json: read load record: it has no schema" {
+		t.Errorf("%v", err)
 	}
 }
