@@ -55,7 +55,7 @@ type loadFlags struct {
 	html    string
 }
 
-// newLoadFlags has the defaults.
+// newLoadFlags returns the flags with their defaults.
 func newLoadFlags() *loadFlags {
 	return &loadFlags{
 		port:        bothends.DefaultPort,
@@ -126,34 +126,34 @@ left, the run stops, and what was measured is saved.`,
 func (f *loadFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.VarP(&f.connections, "connections", "c", "exchanges at once, at the most")
-	flags.VarP(&f.duration, "duration", "d", "how long; 0: until -n")
-	flags.VarP(&f.count, "count", "n", "exchanges to make; 0: for -d")
-	flags.VarP(rateFlag{&f.rate}, "rate", "r", "exchanges a second; 0: as fast as it goes")
-	flags.Var(&f.arrival, "arrival", "how the rate is spread")
-	flags.Uint64Var(&f.seed, "seed", 0, "`N` decides poisson's gaps and --fault")
+	flags.VarP(&f.connections, "connections", "c", "maximum number of concurrent exchanges")
+	flags.VarP(&f.duration, "duration", "d", "length of the run with --warmup, 0 means until -n")
+	flags.VarP(&f.count, "count", "n", "number of exchanges, 0 means until -d")
+	flags.VarP(rateFlag{&f.rate}, "rate", "r", "exchanges per second, 0 means as fast as possible")
+	flags.Var(&f.arrival, "arrival", "spacing of the exchanges")
+	flags.Uint64Var(&f.seed, "seed", 0, "random seed `N` for --arrival poisson and --fault")
 	flags.Var(&f.ramp, "ramp", "time to reach --rate or -c")
-	flags.Var(&f.warmup, "warmup", "begin of -d, not counted")
-	flags.Var(&f.perConnection, "per-connection", "exchanges on one connection")
-	flags.BoolVar(&f.persistent, "persistent", false, "all exchanges on -c connections")
-	flags.Var(&f.hold, "hold", "idle connections besides")
-	flags.Var(&f.source, "source", "connect from ADDR, ADDR-ADDR, :PORT-PORT")
-	flags.Var(&f.fault, "fault", "misbehave: reset:10, drip:3/5ms, 20%(stall:4)")
-	flags.Var(&f.faultShare, "fault-share", "of the connections")
-	flags.StringArrayVar(&f.failIf, "fail-if", nil, "exit 1 if `COND`: 'p99>5ms', 'errors>0.1%'")
-	flags.StringVar(&f.save, "save", "", "write the run to `FILE`, for bothends report")
-	flags.StringVar(&f.html, "html", "", "write a page of the run to `FILE`")
-	flags.StringVar(&f.label, "label", "", "the run's `NAME` in reports")
-	flags.StringVar(&f.startAt, "start-at", "", "begin at `TIME`: 15:04:05, or RFC 3339")
-	flags.Var(&f.message, "message", "the request")
-	flags.Var(&f.replySize, "reply-size", "octets of the reply")
-	flags.Var(&f.expect, "expect", "the only right reply")
-	flags.Var(&f.timeout, "timeout", "for one exchange; 0: none")
-	flags.VarP(&f.port, "port", "p", "TCP port, unless HOST has one")
+	flags.Var(&f.warmup, "warmup", "first part of -d, not measured")
+	flags.Var(&f.perConnection, "per-connection", "exchanges per connection, 0 means one")
+	flags.BoolVar(&f.persistent, "persistent", false, "all exchanges on the same -c connections")
+	flags.Var(&f.hold, "hold", "additional idle connections to keep open")
+	flags.Var(&f.source, "source", "local addresses: ADDR, ADDR-ADDR, :PORT-PORT")
+	flags.Var(&f.fault, "fault", "faults to inject, such as reset:10")
+	flags.Var(&f.faultShare, "fault-share", "share of connections with --fault")
+	flags.StringArrayVar(&f.failIf, "fail-if", nil, "`COND` for exit status 1, such as 'p99>5ms'")
+	flags.StringVar(&f.save, "save", "", "`FILE` for the record of the run")
+	flags.StringVar(&f.html, "html", "", "`FILE` for an HTML report")
+	flags.StringVar(&f.label, "label", "", "`NAME` of the run in reports")
+	flags.StringVar(&f.startAt, "start-at", "", "start `TIME`, 15:04:05 or RFC 3339")
+	flags.Var(&f.message, "message", "request")
+	flags.Var(&f.replySize, "reply-size", "length of the reply in octets")
+	flags.Var(&f.expect, "expect", "expected reply, also sets --reply-size")
+	flags.Var(&f.timeout, "timeout", "time limit per exchange, 0 means none")
+	flags.VarP(&f.port, "port", "p", "TCP port if HOST has none")
 	flags.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 only")
 	flags.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 only")
-	flags.VarP(&f.output, "output", "o", "or JSON, a line a second")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
+	flags.VarP(&f.output, "output", "o", "format, json prints one object per second")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "errors only")
 	flags.Var(&f.color, "color", "auto obeys NO_COLOR")
 }
 
@@ -196,7 +196,7 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	x := f.exchanges(addr)
-	defer hold(ctx)() // from here on there is a run to lose
+	defer hold(ctx)() // a run would be lost
 	record, err := f.measure(ctx, x, targetName(args, addr), f.progress(cmd))
 	if err != nil {
 		return &failure{code: exitFailure, err: err}
@@ -239,7 +239,7 @@ func (f *loadFlags) notes(errs io.Writer, stats *exchange.Stats, idle *idleConns
 func (f *loadFlags) waitUntil(ctx context.Context, cmd *cobra.Command, startAt time.Time) error {
 	if wait := time.Until(startAt); wait > 0 {
 		if !f.quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), "bothends: begins at %s, in %v\n", startAt.Format(time.RFC3339), wait.Round(time.Second))
+			fmt.Fprintf(cmd.ErrOrStderr(), "bothends: starts at %s, in %v\n", startAt.Format(time.RFC3339), wait.Round(time.Second))
 		}
 		sleepUnless(ctx, wait)
 	}
@@ -249,7 +249,7 @@ func (f *loadFlags) waitUntil(ctx context.Context, cmd *cobra.Command, startAt t
 	return nil
 }
 
-// check refuses flags that make no sense together, and reads the rest.
+// check returns an error for flags that cannot be used together, and reads the rest.
 func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, startAt time.Time, err error) {
 	if f.expect.given && !cmd.Flags().Changed("reply-size") {
 		f.replySize = sizeFlag(len(f.expect.octets))
@@ -262,17 +262,17 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 	case f.expect.given && len(f.expect.octets) != int(f.replySize):
 		return nil, startAt, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(f.expect.octets), f.replySize)
 	case f.v4 && f.v6:
-		return nil, startAt, errors.New("-4 and -6 exclude each other")
+		return nil, startAt, errors.New("-4 and -6 cannot be used together")
 	case f.duration == 0 && f.count == 0:
-		return nil, startAt, errors.New("without --duration it needs a --count")
+		return nil, startAt, errors.New("--duration 0 requires --count")
 	case f.persistent && f.perConnection > 0:
-		return nil, startAt, errors.New("--persistent and --per-connection exclude each other")
+		return nil, startAt, errors.New("--persistent and --per-connection cannot be used together")
 	case f.rate == 0 && (given("arrival")):
-		return nil, startAt, errors.New("--arrival is of a --rate")
+		return nil, startAt, errors.New("--arrival requires --rate")
 	case f.duration > 0 && f.warmup >= f.duration:
-		return nil, startAt, errors.New("--warmup leaves nothing of --duration")
+		return nil, startAt, errors.New("--warmup must be shorter than --duration")
 	case f.arrival.value == "poisson" && f.ramp > 0:
-		return nil, startAt, errors.New("--ramp has no --arrival poisson")
+		return nil, startAt, errors.New("--ramp cannot be used with --arrival poisson")
 	}
 	for _, text := range f.failIf {
 		l, err := parseLimit(text)
@@ -289,8 +289,8 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 	return limits, startAt, nil
 }
 
-// target is the address to connect to, found once: a name is not looked up for each
-// exchange. Without HOST it is a server of this process.
+// target returns the address to connect to. A name is looked up once, and not for each
+// exchange. Without HOST it is a server in this process.
 func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []string) (addr string, closeServer func(), err error) {
 	if len(args) == 0 {
 		return f.ownServer()
@@ -319,7 +319,7 @@ func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []strin
 	}), func() {}, nil
 }
 
-// ownServer is a server in this process, on loopback.
+// ownServer starts a server in this process, on loopback.
 func (f *loadFlags) ownServer() (addr string, closeServer func(), err error) {
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)

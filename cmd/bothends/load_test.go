@@ -603,15 +603,15 @@ func TestLoadErrors(t *testing.T) {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	for args, want := range map[string]string{
-		"-d 0":                            "without --duration it needs a --count",
-		"-4 -6":                           "-4 and -6 exclude each other",
+		"-d 0":                            "--duration 0 requires --count",
+		"-4 -6":                           "-4 and -6 cannot be used together",
 		"-c 0":                            "must be a whole number from 1 to 1000000",
 		"--start-at 2001-01-01T00:00:00Z": "is in the past",
-		"--persistent --per-connection 2": "exclude each other",
+		"--persistent --per-connection 2": "cannot be used together",
 		"-r -1":                           "--rate \"-1\": must be a number from 0 to 1000000000",
 		"-r 5 --fail-if p99":              "--fail-if \"p99\": must be a condition",
-		"--arrival poisson":               "--arrival is of a --rate",
-		"-d 1s --warmup 2s":               "--warmup leaves nothing",
+		"--arrival poisson":               "--arrival requires --rate",
+		"-d 1s --warmup 2s":               "--warmup must be shorter",
 		"--start-at noon":                 "--start-at \"noon\"",
 		"--fault-share 5":                 "must be a percentage",
 		"--source here":                   "is not an IP address",
