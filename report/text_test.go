@@ -290,6 +290,10 @@ func TestOutcomesByOtherNames(t *testing.T) {
 	if got := text(t, r, report.Style{Color: true}); !strings.Contains(got, "\x1b[32m200 720 (90.00 %)") || !strings.Contains(got, "\x1b[1;31m404 80 (10.00 %)") {
 		t.Error(got)
 	}
+	r.Config.Success = []string{"404"}
+	if got := text(t, r, report.Style{}); !strings.Contains(got, "outcomes    404 80") {
+		t.Errorf("success is not the first:\n%s", got)
+	}
 	if f := report.Summary(r); f.Throughput != 90 || f.Rate != 100 {
 		t.Errorf("%v/s of %v/s, want 90 of 100", f.Throughput, f.Rate)
 	}
