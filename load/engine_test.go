@@ -15,7 +15,7 @@ import (
 
 // A loop is an Engine that makes all operations in one goroutine. They are timers, as
 // they would be descriptors with epoll.
-type loop struct{ takes func(n int) time.Duration }
+type loop struct{ takes func(at time.Duration) time.Duration }
 
 // An openOp is an operation under way.
 type openOp struct {
@@ -31,9 +31,9 @@ func (l loop) Run(ctx context.Context, s *load.Schedule, r *load.Recorder) error
 		return errors.New("no server")
 	}
 	s.Start()
-	log := r.Log()
+	log, start := r.Log(), time.Now()
 	var open []openOp // the first to end first
-	for started := 0; ; {
+	for {
 		at, more := s.Next()
 		for len(open) > 0 && !open[0].end.After(time.Now()) {
 			log.Add(open[0].job, load.Result{Err: open[0].err, End: open[0].end, Phases: []load.Phase{{Name: "wait", Took: time.Millisecond}}})
@@ -43,9 +43,8 @@ func (l loop) Run(ctx context.Context, s *load.Schedule, r *load.Recorder) error
 		free := more && len(open) < s.Workers()
 		if free && (!at.After(time.Now()) || ctx.Err() != nil) {
 			if job, ok := s.Take(); ok {
-				open = append(open, openOp{job: job, end: time.Now().Add(l.takes(started))})
+				open = append(open, openOp{job: job, end: time.Now().Add(l.takes(time.Since(start)))})
 				slices.SortStableFunc(open, func(a, b openOp) int { return a.end.Compare(b.end) })
-				started++
 			}
 			continue
 		}
@@ -66,7 +65,10 @@ func (l loop) Run(ctx context.Context, s *load.Schedule, r *load.Recorder) error
 // Two engines that have nothing in common measure the same, with the same schedule and
 // recorder: when all is in time, when workers are few, by count, and in a closed loop.
 func TestEngines(t *testing.T) {
-	takes := func(n int) time.Duration { return time.Duration(1+n%7*n%13) * 10 * time.Millisecond }
+	takes := func(at time.Duration) time.Duration {
+		n := at / (10 * time.Millisecond)
+		return (1 + n%7*n%13) * 10 * time.Millisecond
+	}
 	for name, r := range map[string]load.Runner{
 		"in time":     {Pacer: load.Constant(90), Duration: 2 * time.Second, Workers: 1000},
 		"poisson":     {Pacer: load.Poisson(90, 1), Duration: 2 * time.Second, Workers: 1000, Warmup: time.Second / 2},
@@ -77,12 +79,10 @@ func TestEngines(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r.Every, r.Sleep = time.Second, sleep
-			n := 0
+			start := time.Now()
 			r.Start = func(context.Context, int) (load.Op, error) {
 				return load.Op{Do: func(context.Context) load.Result {
-					d := takes(n) // the engine starts one at a time
-					n++
-					time.Sleep(d)
+					time.Sleep(takes(time.Since(start)))
 					return load.Result{Phases: []load.Phase{{Name: "wait", Took: time.Millisecond}}}
 				}}, nil
 			}
@@ -127,7 +127,7 @@ func TestEngineEnds(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 995*time.Millisecond)
 		defer cancel()
-		r = load.Runner{Engine: loop{func(int) time.Duration { return 100 * time.Millisecond }}, Pacer: load.Constant(50), Workers: 10}
+		r = load.Runner{Engine: loop{func(time.Duration) time.Duration { return 100 * time.Millisecond }}, Pacer: load.Constant(50), Workers: 10}
 		record, err := r.Record(ctx, load.Meta{})
 		if err != nil {
 			t.Fatal(err)
