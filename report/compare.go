@@ -56,8 +56,8 @@ const (
 	// DefaultLeast is the smallest difference that counts.
 	DefaultLeast = 0.02
 
-	// LeastIntervals is the least length of a run that is compared, and the least number
-	// of pairs: with fewer, nothing is known of how they vary.
+	// LeastIntervals is the smallest number of intervals of a run that is compared, and the
+	// smallest number of pairs: with fewer, their variation is not known.
 	LeastIntervals = 8
 
 	mostIntervals = 600  // neighbours of longer runs are joined
@@ -88,9 +88,9 @@ func Compare(a, b Run, least float64) (*Comparison, error) {
 	return compare(sidesOf([]Run{a}), sidesOf([]Run{b}), ia, ib, apart, least)
 }
 
-// CompareTurns is Compare for two servers that were measured in turns: the first slice of
-// A and the first of B are a pair, and so on. It sees smaller differences than Compare,
-// because other work of the machine met both slices of a pair.
+// CompareTurns is Compare for two servers that were measured alternately: the first run of
+// A and the first of B are a pair, and so on. It detects smaller differences than Compare,
+// because other work of the machine met both runs of a pair.
 func CompareTurns(a, b []Run, least float64) (*Comparison, error) {
 	if len(a) != len(b) {
 		return nil, fmt.Errorf("A has %s and B has %d; pairs are needed", plural(len(a), "slice"), len(b))
@@ -110,7 +110,7 @@ func CompareTurns(a, b []Run, least float64) (*Comparison, error) {
 	return compare(sa, sb, sumsOf(sa), sumsOf(sb), turns, least)
 }
 
-// A side is a run of A or of B, with its total, which takes long to make of a long run.
+// A side is a run of A or B with its totals, which take long for a long run.
 type side struct {
 	Run
 	total *totals
@@ -147,11 +147,11 @@ func compare(a, b []side, ia, ib []*load.Interval, way func(a, b *series) halfWi
 	return c, nil
 }
 
-// mostFailed is how much larger a share of one's exchanges may have failed: how long
-// the others took says little of a server that has stopped to answer.
+// mostFailed is the largest difference between the shares of failed exchanges: if a server
+// has stopped replying, the latency of the other exchanges has little meaning.
 const mostFailed = 0.01
 
-// alive refuses runs of which one has failed more than the other.
+// alive returns an error if one run has failed more than the other.
 func alive(a, b []side) error {
 	failed := func(sides []side) (share float64, words string) {
 		var bad, all int64
@@ -184,7 +184,7 @@ var compared = []struct {
 	q    float64
 }{{throughput, 0}, {"mean", 0}, {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}}
 
-// measured is the figures without a verdict, or with TooFew.
+// measured returns the figures without a verdict, or with TooFew.
 func measured(a, b *series) (list []Metric) {
 	va, vb := a.figures(a.all()), b.figures(b.all())
 	for n, of := range compared {
@@ -227,7 +227,7 @@ func (c *Comparison) judge(half halfWidth) {
 	}
 }
 
-// judge is the verdict on a figure whose logarithm may be off by as much.
+// judge sets the verdict on a figure whose logarithm may be off by as much as by.
 func (m *Metric) judge(by, least float64) {
 	m.Verdict = CannotTell
 	if math.IsInf(by, 1) { // it was measured in so few intervals that nothing is known
@@ -246,7 +246,7 @@ func (m *Metric) judge(by, least float64) {
 	}
 }
 
-// with returns the figures that have a verdict.
+// with returns the figures with a verdict.
 func (c *Comparison) with(v Verdict) (list []Metric) {
 	for _, m := range c.Metrics {
 		if m.Verdict == v {
@@ -256,7 +256,7 @@ func (c *Comparison) with(v Verdict) (list []Metric) {
 	return list
 }
 
-// warnings are what makes a comparison doubtful.
+// warnings returns what makes a comparison doubtful.
 func warnings(sides []side) []string {
 	list := []string{}
 	for what, of := range hostTraits {
@@ -293,7 +293,7 @@ var hostTraits = map[string]func(*load.Record) any{
 	"versions of Go":  func(r *load.Record) any { return r.Host.Go },
 }
 
-// Text is the comparison as a table, with the verdict below.
+// Text returns the comparison as a table, with the verdict below it.
 func (c *Comparison) Text(s Style) string {
 	t := &text{Style: s}
 	t.sentence("A", "", clean(c.A))
@@ -335,7 +335,7 @@ func (t *text) metric(m Metric) string {
 	return fmt.Sprintf("%s%9s  %-17s  %s", line, ratioText(m.Ratio), between, t.paint(color, string(m.Verdict)))
 }
 
-// ratioText has no decimals where they would mean nothing.
+// ratioText returns a ratio with the digits that have a meaning.
 func ratioText(ratio float64) string {
 	if ratio >= 100 {
 		return fmt.Sprintf("%.3g", ratio)
@@ -362,7 +362,7 @@ func (c *Comparison) Sentence() string {
 	return strings.Join(parts, "; ") + ". " + rule
 }
 
-// part is the part of a sentence that has the figures of one verdict.
+// part returns the part of a sentence with the figures of one verdict.
 func (c *Comparison) part(v Verdict, list []Metric) string {
 	each := make([]string, len(list))
 	most := 0.0 // difference that there may be
