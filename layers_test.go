@@ -15,12 +15,13 @@ import (
 // The picture in ARCHITECTURE.md: who may import whom, besides the standard
 // library. "bothends" alone is the root package.
 const layers = `
-cmd/bothends       -> check docs explain fault load proxy report transcript bothends internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
+cmd/bothends       -> check docs explain fault load load/exchange proxy report transcript bothends internal/capture internal/errno internal/procgroup  cobra cobra/doc pflag x/term
 check              -> fault bothends internal/errno internal/procgroup internal/tcpinfo
 docs               ->
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
 load               -> x/sys/unix
+load/exchange      -> fault load bothends internal/errno internal/tcpinfo
 report             -> load
 bothends           -> internal/errno internal/serve internal/tcpconn
 proxy              -> fault internal/errno internal/tcpinfo  x/sys/unix yaml
