@@ -15,12 +15,13 @@ import (
 // layers is the block in ARCHITECTURE.md: which package may import which, without the
 // standard library. "bothends" alone is the root package.
 const layers = `
-cmd/bothends       -> check docs explain fault load proxy proxy/admin report transcript bothends internal/adminhttp internal/capture internal/errno internal/procgroup internal/tcpinfo  cobra cobra/doc pflag x/term
+cmd/bothends       -> check docs explain fault load load/exchange proxy proxy/admin report transcript bothends internal/adminhttp internal/capture internal/errno internal/procgroup  cobra cobra/doc pflag x/term
 check              -> fault bothends internal/errno internal/procgroup internal/tcpinfo
 docs               ->
 explain            -> transcript bothends internal/errno internal/socktable internal/tcpinfo
 transcript         -> bothends internal/tcpinfo
 load               -> x/sys/unix
+load/exchange      -> fault load bothends internal/errno internal/tcpinfo
 report             -> load
 bothends           -> internal/errno internal/serve internal/tcpconn
 proxy              -> fault internal/errno internal/serve internal/tcpinfo  x/sys/unix

@@ -210,7 +210,7 @@ func heap(f func() any) (allocated, left uint64) {
 // into an array of 3 million counts.
 func TestRecordOfForeignShapesTakesLittle(t *testing.T) {
 	var text strings.Builder
-	text.WriteString(`{"schema":"bothends.load-record/v1","intervals":[`)
+	text.WriteString(`{"schema":"bothends.load-record/v2","intervals":[`)
 	for n := 0; text.Len() < 72_000; n++ {
 		fmt.Fprintf(&text, `%.*s{"start":%d,"end":%d,"outcomes":{"ok":1},"latency":%q}`, min(n, 1), ",", n, n+1, encoded(5, 1, []byte{2}))
 	}
@@ -233,7 +233,7 @@ func TestRecordOfBombs(t *testing.T) {
 	counts := bytes.Repeat([]byte{2}, 33<<10)
 	bomb := encoded(3, 1, counts)
 	var text strings.Builder
-	text.WriteString(`{"schema":"bothends.load-record/v1","intervals":[`)
+	text.WriteString(`{"schema":"bothends.load-record/v2","intervals":[`)
 	for n := range 3000 {
 		fmt.Fprintf(&text, `%.*s{"start":%d,"end":%d,"outcomes":{"ok":40000},"latency":%q}`, min(n, 1), ",", n, n+1, bomb)
 	}
@@ -255,7 +255,7 @@ func TestRecordOfManyParts(t *testing.T) {
 		fmt.Fprintf(&phases, `%.*s"p%d":""`, min(n, 1), ",", n)
 	}
 	record := func(intervals string) string {
-		return `{"schema":"bothends.load-record/v1","intervals":[` + intervals + `]}`
+		return `{"schema":"bothends.load-record/v2","intervals":[` + intervals + `]}`
 	}
 	for text, want := range map[string]string{
 		record(short.String()):                                  "which is too much for its size",

@@ -55,6 +55,14 @@ func (h *Histogram) Pack() {
 	h.packed, h.dense = h.pack(), nil
 }
 
+// drain returns h packed, and leaves h empty with its memory.
+func (h *Histogram) drain() Histogram {
+	packed := Histogram{packed: h.pack(), count: h.count}
+	clear(h.dense)
+	h.packed, h.count = nil, 0
+	return packed
+}
+
 func (h *Histogram) pack() []byte {
 	if h.dense == nil {
 		return h.packed

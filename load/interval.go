@@ -10,12 +10,10 @@ import (
 type Interval struct {
 	Start time.Duration // since the end of the warm-up
 	End   time.Duration
-	// Tail is the time after the schedule of an open loop had ended and all operations had
-	// started. It is 0 in a closed loop, and if an operation of the run was never started.
-	Tail time.Duration
-	// Behind is the number of operations that succeeded, but ended in the tail, and later
-	// in it than the fastest operation takes. They are too late for Rate and Throughput.
-	Behind int64
+	// Wait is the part of it in which nothing was left but to wait for the last operations
+	// of an open loop: the schedule had ended and all operations had started, or the run had
+	// given up those that had not. It is 0 in a closed loop.
+	Wait time.Duration
 
 	// Outcomes counts the operations by Runner.Outcome.
 	Outcomes map[string]int64
@@ -26,13 +24,13 @@ type Interval struct {
 	Latency Histogram
 	// Service is the time from the start of an operation to its end.
 	Service Histogram
-	// Phases are the parts of operations, by the name given to Observe.
+	// Phases are the parts of operations, by Phase.Name.
 	Phases map[string]*Histogram
-	// Late is the delay between the moment operations were due and the moment they
-	// started, because all workers were busy or the generator was slow. Own is the
-	// scheduling lag: the part of it that the generator caused. Both are empty in a closed
+	// StartDelay is from the moment operations were due to the moment they started. They
+	// start late because all workers are busy, or because the generator is slow.
+	// SchedulingLag is the part of it that the generator caused. Both are empty in a closed
 	// loop.
-	Late, Own Histogram
+	StartDelay, SchedulingLag Histogram
 	// Queued is the number of operations that waited because all workers were busy.
 	Queued int64
 	// Unsent is the number of operations that were due and never started, because the run
@@ -40,21 +38,28 @@ type Interval struct {
 	// its end.
 	Unsent int64
 	// Pending is the number of operations that were due by End and had not ended: they
-	// were under way, or waited for a worker. All that was due by then is what ended, in
-	// this Interval and those before it, what is Unsent, and what is Pending. After a run
-	// was stopped, nothing more is due. Operations of the warm-up are in none of these.
+	// were under way, or waited for a worker. Each operation that was due by then has ended,
+	// in this Interval or an earlier one, or is Unsent or Pending. After a run was stopped,
+	// no more operations are due. Operations of the warm-up are in none of these.
 	Pending int64
-	// BackOffs is how often a worker of a closed loop waited after a failure, by
-	// Runner.BackOff, and BackedOff how long, all workers together.
+	// BackOffs is how often workers of a closed loop waited after a failure, by
+	// Runner.BackOff. BackedOff is the sum of these waits.
 	BackOffs  int64
 	BackedOff time.Duration
 
 	Health Health
 }
 
-// Local is by convention the outcome of operations that failed for a limit of the machine
-// that makes them, such as its ports or descriptors. It says nothing of the server.
-const Local = "local"
+// Outcomes with a meaning to this package and to package report.
+const (
+	// OK is success, unless Runner.Success says otherwise.
+	OK = "ok"
+	// Local is the outcome of operations that failed because of a limit of the machine that
+	// makes them, such as its ports or descriptors. It says nothing about the server.
+	Local = "local"
+	// Canceled is the outcome of operations that this end gave up.
+	Canceled = "canceled"
+)
 
 // Health is what the generator itself used.
 type Health struct {
@@ -63,7 +68,7 @@ type Health struct {
 	GCs     int64         // collections
 }
 
-// Operations is how many ended.
+// Operations returns the number of operations that ended.
 func (i *Interval) Operations() (n int64) {
 	for _, count := range i.Outcomes {
 		n += count
@@ -71,26 +76,29 @@ func (i *Interval) Operations() (n int64) {
 	return n
 }
 
-// Rate returns the operations per second, failures included, without those Behind and
-// without Tail. It is meant for a run, which is the Total of its Intervals; for one
-// Interval in the tail use EndedRate.
-func (i *Interval) Rate() float64 {
-	return PerSecond(i.Operations()-i.Behind, i.End-i.Start-i.Tail)
+// Failed returns the number of operations that ended and did not succeed.
+func (i *Interval) Failed() int64 { return max(0, i.Operations()-i.Succeeded) }
+
+// Errors returns Failed without the operations that are Local or Canceled, if these are
+// failures: what is left says something about the server.
+func (i *Interval) Errors() int64 {
+	return max(0, i.Failed()-i.Outcomes[Local]-i.Outcomes[Canceled])
 }
 
-// Throughput is Rate of the operations that succeeded.
-func (i *Interval) Throughput() float64 {
-	return PerSecond(max(0, i.Succeeded-i.Behind), i.End-i.Start-i.Tail)
-}
+// Rate returns the operations per second that ended, failures included, over the time
+// without Wait. It is meant for a run, which is the Total of its Intervals; for one
+// Interval use EndedRate.
+func (i *Interval) Rate() float64 { return PerSecond(i.Operations(), i.End-i.Start-i.Wait) }
 
-// EndedRate returns how many operations ended per second of all its time, failures
+// Throughput returns the operations per second that succeeded, over all the time, Wait
 // included.
+func (i *Interval) Throughput() float64 { return PerSecond(i.Succeeded, i.End-i.Start) }
+
+// EndedRate returns the operations per second that ended, failures included, over all the
+// time, Wait included.
 func (i *Interval) EndedRate() float64 { return PerSecond(i.Operations(), i.End-i.Start) }
 
-// SucceededRate is EndedRate of the operations that succeeded.
-func (i *Interval) SucceededRate() float64 { return PerSecond(i.Succeeded, i.End-i.Start) }
-
-// PerSecond is n in a time as so many a second; 0 where there was no time.
+// PerSecond returns n per second of a time, or 0 if the time is 0.
 func PerSecond(n int64, in time.Duration) float64 {
 	if in <= 0 {
 		return 0
@@ -98,9 +106,8 @@ func PerSecond(n int64, in time.Duration) float64 {
 	return float64(n) / in.Seconds()
 }
 
-// Merge adds another one, of the same run or of another: the counts add up, and so do the
-// tails; the time is from the earlier start to the later end.
-// A nil one has nothing.
+// Merge adds another Interval, of the same run or of another: the counts and Wait add up;
+// the time is from the earlier start to the later end. A nil one adds nothing.
 func (i *Interval) Merge(other *Interval) {
 	if other == nil {
 		return
@@ -112,28 +119,21 @@ func (i *Interval) Merge(other *Interval) {
 		i.Pending = other.Pending
 	}
 	i.Start, i.End = min(i.Start, other.Start), max(i.End, other.End)
-	i.Tail += other.Tail
-	i.Behind += other.Behind
+	i.Wait += other.Wait
 	i.Succeeded += other.Succeeded
 	for outcome, n := range other.Outcomes {
 		i.Outcomes[outcome] += n
 	}
 	i.Latency.Merge(&other.Latency)
 	i.Service.Merge(&other.Service)
-	i.Late.Merge(&other.Late)
-	i.Own.Merge(&other.Own)
+	i.StartDelay.Merge(&other.StartDelay)
+	i.SchedulingLag.Merge(&other.SchedulingLag)
 	i.Queued += other.Queued
 	i.Unsent += other.Unsent
 	i.BackOffs += other.BackOffs
 	i.BackedOff += other.BackedOff
 	for name, h := range other.Phases {
-		if i.Phases == nil {
-			i.Phases = make(map[string]*Histogram)
-		}
-		if i.Phases[name] == nil {
-			i.Phases[name] = new(Histogram)
-		}
-		i.Phases[name].Merge(h)
+		i.phase(name).Merge(h)
 	}
 	i.Health.CPU += other.Health.CPU
 	i.Health.GCs += other.Health.GCs
@@ -148,7 +148,7 @@ func (i *Interval) Pack() {
 }
 
 func (i *Interval) histograms() []*Histogram {
-	return slices.AppendSeq([]*Histogram{&i.Latency, &i.Service, &i.Late, &i.Own}, maps.Values(i.Phases))
+	return slices.AppendSeq([]*Histogram{&i.Latency, &i.Service, &i.StartDelay, &i.SchedulingLag}, maps.Values(i.Phases))
 }
 
 // Total returns the sum of intervals.

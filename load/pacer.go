@@ -15,8 +15,8 @@ type Pacer interface {
 	Due(n uint64, previous time.Duration) time.Duration
 }
 
-// Constant returns a Pacer of that many operations a second, evenly spaced, the first
-// one at once. A rate that is not positive has one operation, and no second.
+// Constant returns a Pacer of rate operations per second, evenly spaced, starting at once.
+// A rate that is not positive has one operation.
 func Constant(rate float64) Pacer { return constant(rate) }
 
 type constant float64
@@ -25,9 +25,9 @@ func (c constant) Due(n uint64, _ time.Duration) time.Duration {
 	return seconds(float64(n) / float64(c))
 }
 
-// Poisson returns a Pacer whose operations come independently of each other, as those
-// of many people do: the gaps between them are distributed exponentially, with a mean
-// of 1/rate. The seed decides the gaps.
+// Poisson returns a Pacer whose operations are independent of each other, as those of many
+// users are: the gaps between them are distributed exponentially, with a mean of 1/rate.
+// The seed decides the gaps.
 func Poisson(rate float64, seed uint64) Pacer { return poisson{rate, seed} }
 
 type poisson struct {
@@ -89,6 +89,22 @@ func (s steps) Due(n uint64, _ time.Duration) time.Duration {
 	}
 	return forever
 }
+
+// A describedPacer is a Pacer of this package, which says what it is: the arrival, the
+// rate in operations per second, 0 if there is not one rate, and the time until this
+// rate is reached.
+type describedPacer interface {
+	describe() (arrival string, rate float64, ramp time.Duration)
+}
+
+func (c constant) describe() (string, float64, time.Duration) {
+	return "constant", max(0, float64(c)), 0
+}
+func (p poisson) describe() (string, float64, time.Duration) { return "poisson", max(0, p.rate), 0 }
+func (r ramp) describe() (string, float64, time.Duration) {
+	return "constant", max(0, r.to), seconds(max(0, r.over))
+}
+func (s steps) describe() (string, float64, time.Duration) { return "steps", 0, 0 }
 
 // forever is a time that does not come.
 const forever = time.Duration(math.MaxInt64)

@@ -46,3 +46,12 @@ func (q *queue) get() (*Interval, bool) {
 	q.list[0], q.list = nil, q.list[1:]
 	return i, true
 }
+
+// all yields the Intervals, until the queue is closed.
+func (q *queue) all(yield func(*Interval) bool) {
+	for {
+		if i, ok := q.get(); !ok || !yield(i) {
+			return
+		}
+	}
+}

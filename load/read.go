@@ -12,9 +12,9 @@ import (
 const (
 	mostRecord = 1 << 30  // octets of a record; a busy day has about that
 	mostPart   = 16 << 20 // octets of an interval, or of another property
-	mostFree   = 64 << 20 // octets of memory, besides
+	mostFree   = 64 << 20 // octets of memory in addition
 	mostTimes  = 8        // the octets of the record; 1 to 2 is usual
-	eachTakes  = 1 << 10  // octets of memory of an interval, besides its histograms
+	eachTakes  = 1 << 10  // octets of memory of an interval without its histograms
 	mostID     = 100
 	mostNames  = 1000 // of outcomes and phases; a row of a table for each of them
 )
@@ -28,15 +28,24 @@ func ReadRecord(r io.Reader) (*Record, error) { return readRecord(r, math.MaxInt
 // The memory that it takes does not grow with the length of the run.
 func ReadJoined(r io.Reader, most int) (*Record, error) { return readRecord(r, max(2, most&^1)) }
 
-func readRecord(r io.Reader, most int) (*Record, error) {
-	from := &limited{r: r}
-	read := recordReader{Decoder: json.NewDecoder(from), from: from, most: most, each: 1, names: make(map[string]bool)}
+// ReadOutline reads a record without what was measured: its Intervals have a start and an
+// end alone. It takes a fraction of the time and memory of ReadRecord. A record without
+// IDs has none in its outline.
+func ReadOutline(r io.Reader) (*Record, error) {
+	return recordReader{outline: true}.read(r, math.MaxInt)
+}
+
+func readRecord(r io.Reader, most int) (*Record, error) { return recordReader{}.read(r, most) }
+
+// read reads a record. The reader is used once.
+func (d recordReader) read(r io.Reader, most int) (*Record, error) {
+	read := &d
+	read.from, read.names = &limited{r: r}, make(map[string]bool)
+	read.Decoder, read.join = json.NewDecoder(read.from), joiner{most: most, each: 1}
 	if err := read.record(); err != nil {
 		return nil, fmt.Errorf("read load record: %w", err)
 	}
-	for _, i := range read.r.Intervals[max(0, len(read.r.Intervals)-1):] {
-		i.Pack() // others may have been joined to it
-	}
+	read.join.end(read.r.Intervals)
 	return &read.r, nil
 }
 
@@ -62,14 +71,13 @@ func (l *limited) Read(p []byte) (int, error) {
 // A recordReader reads a record, of which it holds one interval as text.
 type recordReader struct {
 	*json.Decoder
-	from   *limited
-	r      Record
-	read   int   // intervals
-	most   int   // to keep
-	each   int   // that are joined to one
-	counts int64 // of all intervals
-	takes  int64 // octets of memory
-	names  map[string]bool
+	from    *limited
+	r       Record
+	join    joiner
+	outline bool  // without what was measured
+	counts  int64 // of all intervals
+	takes   int64 // octets of memory
+	names   map[string]bool
 }
 
 func (d *recordReader) record() error {
@@ -108,7 +116,7 @@ func (d *recordReader) record() error {
 
 // property reads the value of a property.
 func (d *recordReader) property(name string) error {
-	to := map[string]any{"schema": &d.r.Schema, "ids": &d.r.IDs, "began": &d.r.Began, "config": &d.r.Config, "host": &d.r.Host, "kernel": &d.r.Kernel}[name]
+	to := map[string]any{"schema": &d.r.Schema, "ids": &d.r.IDs, "started": &d.r.Started, "engine": &d.r.Engine, "config": &d.r.Config, "host": &d.r.Host, "kernel": &d.r.Kernel}[name]
 	switch {
 	case name == "intervals":
 		return d.intervals()
@@ -133,16 +141,33 @@ func (d *recordReader) intervals() error {
 	}
 	for d.More() {
 		d.from.part = 0
-		i := new(Interval)
-		if err := i.from(func(j **intervalJSON) error { return d.reason(d.Decode(j)) }); err != nil {
-			return fmt.Errorf("interval %d: %w", d.read, err)
+		i, err := d.interval()
+		if err == nil {
+			err = d.add(i)
 		}
-		if err := d.add(i); err != nil {
-			return fmt.Errorf("interval %d: %w", d.read, err)
+		if err != nil {
+			return fmt.Errorf("interval %d: %w", d.join.added, err)
 		}
 	}
 	_, err = d.Token()
 	return d.reason(err)
+}
+
+// interval reads one interval.
+func (d *recordReader) interval() (*Interval, error) {
+	i := new(Interval)
+	if !d.outline {
+		return i, i.from(func(j **intervalJSON) error { return d.reason(d.Decode(j)) })
+	}
+	var times *struct{ Start, End float64 }
+	if err := d.reason(d.Decode(&times)); err != nil {
+		return nil, err
+	}
+	if times == nil {
+		return nil, errNull
+	}
+	i.Start, i.End, i.Outcomes = seconds(times.Start), seconds(times.End), make(map[string]int64)
+	return i, nil
 }
 
 // add adds an interval, if its times and counts can be relied on.
@@ -156,8 +181,8 @@ func (d *recordReader) add(i *Interval) error {
 		return errors.New("it starts before the end of the interval before it")
 	case i.End <= i.Start || i.End >= forever:
 		return errors.New("it has no end")
-	case i.Tail < 0 || i.Tail > i.End-i.Start+time.Millisecond:
-		return fmt.Errorf("it is %v long, and its tail %v", i.End-i.Start, i.Tail)
+	case i.Wait < 0 || i.Wait > i.End-i.Start+time.Millisecond:
+		return fmt.Errorf("it is %v long, and its wait is %v", i.End-i.Start, i.Wait)
 	}
 	if err := i.counted(); err != nil {
 		return err
@@ -176,7 +201,10 @@ func (d *recordReader) add(i *Interval) error {
 	if d.name(i); len(d.names) > mostNames {
 		return fmt.Errorf("the record has more than %d outcomes and phases", mostNames)
 	}
-	d.keep(i)
+	kept := len(d.r.Intervals)
+	if d.r.Intervals = d.join.add(d.r.Intervals, i); len(d.r.Intervals) != kept {
+		d.takes += eachTakes
+	}
 	return nil
 }
 
@@ -190,23 +218,34 @@ func (d *recordReader) name(i *Interval) {
 	}
 }
 
-// keep adds an interval to the last one, or after it.
-func (d *recordReader) keep(i *Interval) {
-	list := d.r.Intervals
-	if d.read%d.each > 0 {
+// A joiner keeps a list of Intervals short: if there are more than most, it joins
+// neighbours, so that each has the same number of Intervals.
+type joiner struct {
+	most  int // to keep
+	each  int // that are joined to one
+	added int
+}
+
+// add adds an interval to the last one of the list, or after it.
+func (j *joiner) add(list []*Interval, i *Interval) []*Interval {
+	j.added++
+	if (j.added-1)%j.each > 0 {
 		list[len(list)-1].Merge(i)
-	} else {
-		if len(list) > 0 {
-			list[len(list)-1].Pack()
-		}
-		if len(list) >= d.most {
-			list = inPairs(list)
-			d.each *= 2
-		}
-		d.r.Intervals = append(list, i)
-		d.takes += eachTakes
+		return list
 	}
-	d.read++
+	j.end(list)
+	if len(list) >= j.most {
+		list = inPairs(list)
+		j.each *= 2
+	}
+	return append(list, i)
+}
+
+// end packs the last interval of the list, to which others may have been joined.
+func (j *joiner) end(list []*Interval) {
+	if len(list) > 0 {
+		list[len(list)-1].Pack()
+	}
 }
 
 // inPairs joins the first interval and the second, and so on.
@@ -235,7 +274,7 @@ func (i *Interval) counted() error {
 	for _, of := range []struct {
 		name    string
 		n, most int64
-	}{{"queued", i.Queued, mostCount}, {"unsent", i.Unsent, mostCount}, {"back_offs", i.BackOffs, mostCount}, {"gcs", i.Health.GCs, mostCount}, {"behind", i.Behind, all}, {"succeeded", i.Succeeded, all}} {
+	}{{"queued", i.Queued, mostCount}, {"unsent", i.Unsent, mostCount}, {"back_offs", i.BackOffs, mostCount}, {"gcs", i.Health.GCs, mostCount}, {"succeeded", i.Succeeded, all}} {
 		if of.n < 0 || of.n > of.most {
 			return fmt.Errorf("%s is %d, and the outcomes add up to %d", of.name, of.n, all)
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 // RecordSchema names the form of a Record as JSON.
-const RecordSchema = "bothends.load-record/v1"
+const RecordSchema = "bothends.load-record/v2"
 
 // A Record is a run as it is saved: how it was made, and each of its Intervals with
 // its histograms, so that runs can be merged and compared afterwards without loss.
@@ -25,37 +25,47 @@ type Record struct {
 	Schema string `json:"schema"`
 	// IDs identify the runs that are in the record: one, or those of all the records
 	// that were merged. See RunIDs.
-	IDs    []string  `json:"ids,omitempty"`
-	Began  time.Time `json:"began"` // the end of the warm-up, from which the Intervals count
-	Config Config    `json:"config"`
-	Host   Host      `json:"host"`
+	IDs     []string  `json:"ids,omitempty"`
+	Started time.Time `json:"started"` // the end of the warm-up, from which the Intervals count
+	Engine  string    `json:"engine"`  // the Engine that made the operations
+	Config  Config    `json:"config"`
+	Host    Host      `json:"host"`
 
 	Intervals []*Interval `json:"intervals"`
-	// Kernel is the sum of what the kernel said of the connections; absent where it
-	// was not asked.
+	// Kernel is what the kernel reported about the connections; nil if it was not asked.
 	Kernel *Kernel `json:"kernel,omitempty"`
 }
 
-// A Config is how a run was made. Two runs are of one kind when their Configs are
-// equal, but for Label, Target, Seconds and Warmup.
+// A Config is how a run was made. Two runs are of one kind if their Configs are equal,
+// except for Label, Target, Seconds and Warmup.
 type Config struct {
-	Label       string  `json:"label,omitempty"` // the user's own name for the run
-	Target      string  `json:"target"`
-	Loop        string  `json:"loop"`              // "open" or "closed"
-	Arrival     string  `json:"arrival,omitempty"` // of an open loop: "constant" or "poisson"
-	RateAsked   float64 `json:"rate_asked"`        // operations a second; 0: as fast as it goes
-	Connections int     `json:"connections"`
-	// PerConnection is the exchanges on one connection; 0 is all of them.
-	PerConnection int     `json:"per_connection"`
-	RequestOctets int     `json:"request_octets"`
-	ReplyOctets   int     `json:"reply_octets"`
-	Hold          int     `json:"hold,omitempty"` // idle connections besides
-	Fault         string  `json:"fault,omitempty"`
-	FaultShare    float64 `json:"fault_share,omitempty"` // of the connections, 0 to 1
-	Seconds       float64 `json:"seconds"`               // asked for, without the warm-up; 0: by count
-	Warmup        float64 `json:"warmup,omitempty"`      // seconds
-	Ramp          float64 `json:"ramp,omitempty"`        // seconds until the rate, or all connections, were reached
-	Timeout       float64 `json:"timeout,omitempty"`     // seconds for one exchange; 0: none
+	Label         string  `json:"label,omitempty"` // the user's name for the run
+	Target        string  `json:"target"`
+	Loop          string  `json:"loop"`              // "open" or "closed"
+	Arrival       string  `json:"arrival,omitempty"` // of an open loop: "constant", "poisson", "ramp", "steps", or "" for another Pacer
+	RateRequested float64 `json:"rate_requested"`    // operations per second; 0 is as fast as possible, or not known
+	Connections   int     `json:"connections"`       // Runner.Workers
+	// PerConnection is the number of exchanges on one connection. 0 is not known, and
+	// negative is no limit.
+	PerConnection int      `json:"per_connection"`
+	RequestOctets int      `json:"request_octets"`
+	ReplyOctets   int      `json:"reply_octets"`
+	Success       []string `json:"success,omitempty"`     // the outcomes that are success; none is "ok"
+	Hold          int      `json:"hold,omitempty"`        // additional idle connections
+	Fault         string   `json:"fault,omitempty"`       // what the client does wrong on purpose
+	FaultShare    float64  `json:"fault_share,omitempty"` // of the connections, 0 to 1
+	Seconds       float64  `json:"seconds"`               // requested, without the warm-up; 0 is by count
+	Warmup        float64  `json:"warmup,omitempty"`      // seconds
+	Ramp          float64  `json:"ramp,omitempty"`        // seconds until the rate, or all connections, were reached
+	Timeout       float64  `json:"timeout,omitempty"`     // seconds for one exchange; 0 is none
+}
+
+// IsSuccess reports whether an outcome is success.
+func (c *Config) IsSuccess(outcome string) bool {
+	if len(c.Success) == 0 {
+		return outcome == OK
+	}
+	return slices.Contains(c.Success, outcome)
 }
 
 // A Host is the machine that made the run.
@@ -63,37 +73,36 @@ type Host struct {
 	Name string `json:"name,omitempty"`
 	OS   string `json:"os"`
 	Arch string `json:"arch"`
-	CPUs int    `json:"cpus"` // that the generator may use
+	CPUs int    `json:"cpus"` // available to the generator
 	Go   string `json:"go"`
 }
 
-// A Kernel is the kernel's figures, summed over connections (tcp(7), TCP_INFO).
+// A Kernel is the sum of the kernel's figures of connections (tcp(7), TCP_INFO).
 type Kernel struct {
-	Connections     int64     `json:"connections"` // that were asked about
+	Connections     int64     `json:"connections"` // that the kernel was asked about
 	Retransmissions int64     `json:"retransmissions"`
-	RTT             Histogram `json:"rtt"` // smoothed, one of each connection
+	RTT             Histogram `json:"rtt"` // smoothed, one value for each connection
 }
 
 // intervalJSON is an Interval as JSON: times are seconds.
 type intervalJSON struct {
-	Start     float64               `json:"start"`
-	End       float64               `json:"end"`
-	Tail      float64               `json:"tail,omitempty"`
-	Behind    int64                 `json:"behind,omitempty"`
-	Outcomes  map[string]int64      `json:"outcomes"`
-	Succeeded *int64                `json:"succeeded,omitempty"` // absent in old records: Outcomes["ok"]
-	Latency   *Histogram            `json:"latency"`
-	Service   *Histogram            `json:"service"`
-	Phases    map[string]*Histogram `json:"phases,omitempty"`
-	Late      *Histogram            `json:"late"`
-	Own       *Histogram            `json:"own"`
-	Queued    int64                 `json:"queued,omitempty"`
-	Unsent    int64                 `json:"unsent,omitempty"`
-	BackOffs  int64                 `json:"back_offs,omitempty"`
-	BackedOff float64               `json:"backed_off,omitempty"`
-	CPU       float64               `json:"cpu"`
-	GCs       int64                 `json:"gcs,omitempty"`
-	GCPause   float64               `json:"gc_pause,omitempty"`
+	Start         float64               `json:"start"`
+	End           float64               `json:"end"`
+	Wait          float64               `json:"wait,omitempty"`
+	Outcomes      map[string]int64      `json:"outcomes"`
+	Succeeded     int64                 `json:"succeeded"`
+	Latency       *Histogram            `json:"latency"`
+	Service       *Histogram            `json:"service"`
+	Phases        map[string]*Histogram `json:"phases,omitempty"`
+	StartDelay    *Histogram            `json:"start_delay"`
+	SchedulingLag *Histogram            `json:"scheduling_lag"`
+	Queued        int64                 `json:"queued,omitempty"`
+	Unsent        int64                 `json:"unsent,omitempty"`
+	BackOffs      int64                 `json:"back_offs,omitempty"`
+	BackedOff     float64               `json:"backed_off,omitempty"`
+	CPU           float64               `json:"cpu"`
+	GCs           int64                 `json:"gcs,omitempty"`
+	GCPause       float64               `json:"gc_pause,omitempty"`
 }
 
 // MarshalJSON returns times in seconds and histograms in HdrHistogram's V2 encoding.
@@ -101,7 +110,7 @@ func (i *Interval) MarshalJSON() ([]byte, error) { return json.Marshal(i.json())
 
 func (i *Interval) json() *intervalJSON {
 	return &intervalJSON{
-		i.Start.Seconds(), i.End.Seconds(), i.Tail.Seconds(), i.Behind, i.Outcomes, &i.Succeeded, &i.Latency, &i.Service, i.Phases, &i.Late, &i.Own,
+		i.Start.Seconds(), i.End.Seconds(), i.Wait.Seconds(), i.Outcomes, i.Succeeded, &i.Latency, &i.Service, i.Phases, &i.StartDelay, &i.SchedulingLag,
 		i.Queued, i.Unsent, i.BackOffs, i.BackedOff.Seconds(), i.Health.CPU.Seconds(), i.Health.GCs, i.Health.GCPause.Seconds(),
 	}
 }
@@ -116,21 +125,18 @@ var errNull = errors.New("it is null")
 
 // from fills i with what decode reads.
 func (i *Interval) from(decode func(**intervalJSON) error) error {
-	j := &intervalJSON{Latency: &i.Latency, Service: &i.Service, Late: &i.Late, Own: &i.Own}
+	j := &intervalJSON{Latency: &i.Latency, Service: &i.Service, StartDelay: &i.StartDelay, SchedulingLag: &i.SchedulingLag}
 	if err := decode(&j); err != nil {
 		return err
 	}
 	if j == nil {
 		return errNull
 	}
-	i.Start, i.End, i.Tail, i.Outcomes, i.Phases = seconds(j.Start), seconds(j.End), seconds(j.Tail), j.Outcomes, j.Phases
-	i.Behind, i.Queued, i.Unsent = j.Behind, j.Queued, j.Unsent
+	i.Start, i.End, i.Wait, i.Outcomes, i.Phases = seconds(j.Start), seconds(j.End), seconds(j.Wait), j.Outcomes, j.Phases
+	i.Succeeded, i.Queued, i.Unsent = j.Succeeded, j.Queued, j.Unsent
 	i.BackOffs, i.BackedOff = j.BackOffs, seconds(j.BackedOff)
 	if i.Outcomes == nil {
 		i.Outcomes = make(map[string]int64)
-	}
-	if i.Succeeded = j.Outcomes["ok"]; j.Succeeded != nil {
-		i.Succeeded = *j.Succeeded
 	}
 	i.Health = Health{CPU: seconds(j.CPU), GCs: j.GCs, GCPause: seconds(j.GCPause)}
 	return nil
@@ -139,14 +145,14 @@ func (i *Interval) from(decode func(**intervalJSON) error) error {
 // NewID returns an ID for a run that no other run has.
 func NewID() string { return rand.Text() }
 
-// RunIDs returns the IDs of the runs in the record. A record of before there were IDs
-// has one that is made from its measurements.
+// RunIDs returns the IDs of the runs in the record. A record without IDs has one that is
+// made from its measurements.
 func (r *Record) RunIDs() []string {
 	if len(r.IDs) > 0 {
 		return r.IDs
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%d %q\n", r.Began.UnixNano(), r.Host.Name)
+	fmt.Fprintf(sum, "%d %q\n", r.Started.UnixNano(), r.Host.Name)
 	for _, i := range r.Intervals {
 		fmt.Fprintln(sum, i.Start.Microseconds(), i.End.Microseconds())
 		for _, outcome := range slices.Sorted(maps.Keys(i.Outcomes)) {
@@ -166,12 +172,13 @@ func (r *Record) Write(w io.Writer) error {
 	r.Schema = RecordSchema
 	out := bufio.NewWriterSize(w, 1<<16)
 	head, err := json.Marshal(struct {
-		Schema string    `json:"schema"`
-		IDs    []string  `json:"ids,omitempty"`
-		Began  time.Time `json:"began"`
-		Config Config    `json:"config"`
-		Host   Host      `json:"host"`
-	}{r.Schema, r.IDs, r.Began, r.Config, r.Host})
+		Schema  string    `json:"schema"`
+		IDs     []string  `json:"ids,omitempty"`
+		Started time.Time `json:"started"`
+		Engine  string    `json:"engine"`
+		Config  Config    `json:"config"`
+		Host    Host      `json:"host"`
+	}{r.Schema, r.IDs, r.Started, r.Engine, r.Config, r.Host})
 	if err != nil {
 		return err
 	}

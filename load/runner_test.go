@@ -36,7 +36,13 @@ func run(t *testing.T, r *load.Runner) (total *load.Interval, intervals []*load.
 	if r.Sleep == nil {
 		r.Sleep = sleep
 	}
-	for i := range r.Run(t.Context()) {
+	if r.Every == 0 {
+		r.Every = time.Second
+	}
+	for i, err := range r.Run(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		intervals = append(intervals, i)
 	}
 	return load.Total(intervals), intervals
@@ -80,7 +86,7 @@ func TestFrozenServer(t *testing.T) {
 		if total.Queued != 190 && total.Queued != 191 { // one is due as it thaws
 			t.Errorf("%d waited in the schedule, want 190", total.Queued)
 		}
-		if own := total.Own.Max(); own != 0 {
+		if own := total.SchedulingLag.Max(); own != 0 {
 			t.Errorf("the generator is charged %v of the server's stall", own)
 		}
 		if len(intervals) != 8 || intervals[3].Operations() != 0 {
@@ -140,7 +146,7 @@ func TestGeneratorStall(t *testing.T) {
 			},
 		}
 		total, _ := run(t, r)
-		if p90, p99 := total.Own.Quantile(0.9), total.Own.Quantile(0.99); total.Operations() != 800 || !near(p90, 1190*time.Millisecond) || !near(p99, 1910*time.Millisecond) {
+		if p90, p99 := total.SchedulingLag.Quantile(0.9), total.SchedulingLag.Quantile(0.99); total.Operations() != 800 || !near(p90, 1190*time.Millisecond) || !near(p99, 1910*time.Millisecond) {
 			t.Errorf("%d operations; late by its own fault: p90 %v, p99 %v", total.Operations(), p90, p99)
 		}
 	})
@@ -155,10 +161,10 @@ func TestSlowServerIsNotTheGenerator(t *testing.T) {
 			Do: func(context.Context) error { time.Sleep(10 * time.Millisecond); return nil },
 		}
 		total, _ := run(t, r)
-		if late := total.Late.Max(); total.Operations() != 2000 || !near(late, 9990*time.Millisecond-1999*time.Millisecond) {
+		if late := total.StartDelay.Max(); total.Operations() != 2000 || !near(late, 9990*time.Millisecond-1999*time.Millisecond) {
 			t.Errorf("%d operations, the last started %v late", total.Operations(), late)
 		}
-		if lag := total.Own.Max(); lag != 0 || total.Queued != 1998 {
+		if lag := total.SchedulingLag.Max(); lag != 0 || total.Queued != 1998 {
 			t.Errorf("the generator is charged %v of the server's slowness; %d queued", lag, total.Queued)
 		}
 	})
@@ -188,10 +194,10 @@ func TestStallOfBoth(t *testing.T) {
 		}
 		total, _ := run(t, r)
 		// Due at 1.1 to 1.4 s: started at 1.5 s. Due at 1.6, 1.7 and 1.8 s: at 1.85 s.
-		if late, lag := total.Late.Max(), total.Own.Max(); !near(late, 400*time.Millisecond) || !near(lag, 250*time.Millisecond) {
+		if late, lag := total.StartDelay.Max(), total.SchedulingLag.Max(); !near(late, 400*time.Millisecond) || !near(lag, 250*time.Millisecond) {
 			t.Errorf("late by %v, lag %v, want 400 ms and 250 ms", late, lag)
 		}
-		if late, lag := total.Late.Mean(), total.Own.Mean(); !near(late, (100+200+300+400+250+150+50)*time.Millisecond/20) || !near(lag, (250+150+50)*time.Millisecond/20) {
+		if late, lag := total.StartDelay.Mean(), total.SchedulingLag.Mean(); !near(late, (100+200+300+400+250+150+50)*time.Millisecond/20) || !near(lag, (250+150+50)*time.Millisecond/20) {
 			t.Errorf("in the mean late by %v, lag %v", late, lag)
 		}
 	})
@@ -210,7 +216,7 @@ func TestSlowConsumer(t *testing.T) {
 				Operations int64
 			}
 			measure := func(pause time.Duration) (list []measured, took time.Duration) {
-				r := &load.Runner{Pacer: c.pacer, Duration: 10 * time.Second, Workers: 2, Sleep: sleep, Do: func(context.Context) error {
+				r := &load.Runner{Pacer: c.pacer, Duration: 10 * time.Second, Workers: 2, Every: time.Second, Sleep: sleep, Do: func(context.Context) error {
 					time.Sleep(c.takes)
 					return nil
 				}}
@@ -268,7 +274,10 @@ func TestCountsAddUpWhileBusy(t *testing.T) {
 		r := &load.Runner{Pacer: load.Constant(200_000), Duration: 250 * time.Millisecond, Warmup: warmup, Workers: 2, Every: 2 * time.Millisecond,
 			Patience: 50 * time.Millisecond, Do: func(context.Context) error { time.Sleep(time.Nanosecond); return nil }}
 		due, next, gone := int64(0), uint64(0), int64(0)
-		for i := range r.Run(t.Context()) {
+		for i, err := range r.Run(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
 			for ; r.Pacer.Due(next, 0) <= i.End+warmup && r.Pacer.Due(next, 0) < r.Duration; next++ {
 				if r.Pacer.Due(next, 0) >= warmup {
 					due++
@@ -335,12 +344,11 @@ func TestWarmupIsNotCounted(t *testing.T) {
 		counted := 0
 		r := &load.Runner{
 			Pacer: load.Constant(100), Duration: 2 * time.Second, Warmup: time.Second, Workers: 1, Patience: 50 * time.Second,
-			Do: func(ctx context.Context) error {
-				if load.Counts(ctx) {
-					counted++
-				}
-				time.Sleep(500 * time.Millisecond)
-				return nil
+			Start: func(context.Context, int) (load.Op, error) {
+				return load.Op{Do: func(context.Context) load.Result {
+					time.Sleep(500 * time.Millisecond)
+					return load.Result{}
+				}, Counted: func(load.Result) { counted++ }}, nil
 			},
 		}
 		total, _ := run(t, r)
@@ -395,9 +403,9 @@ func TestRateOfSlowSchedule(t *testing.T) {
 	})
 }
 
-// The rate is over the time in which operations were due or begun. The wait for the last
-// of them is no part of it; what a server is behind at the end is.
-func TestRateWithoutTail(t *testing.T) {
+// The rate is over the time of the schedule, and the throughput over all the time, the wait
+// for the last operations included.
+func TestRateThroughputAndWait(t *testing.T) {
 	steady := func(d time.Duration) func(int, time.Time) time.Duration {
 		return func(int, time.Time) time.Duration { return d }
 	}
@@ -408,30 +416,24 @@ func TestRateWithoutTail(t *testing.T) {
 	straggler := func(n int, _ time.Time) time.Duration {
 		return map[bool]time.Duration{n == 390: 10 * time.Second}[true]
 	}
-	oneInFifty := func(n int, _ time.Time) time.Duration {
-		return map[bool]time.Duration{n%50 == 0: 3 * time.Second}[true]
-	}
 	for name, c := range map[string]struct {
-		workers   int
-		count     int64
-		seconds   float64
-		rate      float64
-		takes     func(n int, start time.Time) time.Duration
-		low, high float64
+		workers                int
+		count                  int64
+		seconds, asked         float64
+		takes                  func(n int, start time.Time) time.Duration
+		rate, throughput, wait float64
 	}{
-		"slow to answer":          {50, 0, 2, 20, steady(time.Second), 20, 20},
-		"slower than the run":     {50, 0, 2, 20, steady(5 * time.Second), 20, 20},
-		"by count":                {50, 40, 0, 20, steady(time.Second), 20, 20},
-		"one, by count":           {1, 1, 0, 20, steady(time.Second), 20, 20},
-		"one straggler":           {50, 0, 2, 200, straggler, 199.5, 199.5},  // of 400
-		"some are slow":           {50, 0, 4, 100, oneInFifty, 98.75, 98.75}, // five end behind the schedule
-		"one, and no more":        {50, 1, 0, 1, steady(time.Millisecond), 1, 1},
-		"too slow":                {50, 0, 2, 20, oneByOne, 5, 5.5},
-		"too slow, and few":       {4, 0, 2, 20, oneByOne, 5, 6},
-		"too slow, and one":       {1, 0, 2, 20, steady(200 * time.Millisecond), 5, 5.3},
-		"too slow, and no tail":   {4, 0, 2, 20, steady(400 * time.Millisecond), 10, 11},
-		"a closed loop has none":  {1, 0, 2, 0, steady(900 * time.Millisecond), 1.1, 1.12},
-		"closed, ends on its own": {1, 3, 0, 0, steady(500 * time.Millisecond), 2, 2},
+		"slow to answer":          {50, 0, 2, 20, steady(time.Second), 20, 40 / 2.95, 0.95},
+		"slower than the run":     {50, 0, 2, 20, steady(5 * time.Second), 20, 40 / 6.95, 4.95},
+		"by count":                {50, 40, 0, 20, steady(time.Second), 20, 40 / 2.95, 0.95},
+		"one, by count":           {1, 1, 0, 20, steady(time.Second), 20, 1, 0.95},
+		"one straggler":           {50, 0, 2, 200, straggler, 200, 400 / 11.95, 9.95},
+		"one, and no more":        {50, 1, 0, 1, steady(time.Millisecond), 1, 1, 0},
+		"too slow":                {50, 0, 2, 20, oneByOne, 20, 5, 6},                              // all start in time
+		"too slow, and few":       {4, 0, 2, 20, oneByOne, 40 / 7.2, 5, 0.8},                       // the last one starts at 7.2 s
+		"too slow, and one":       {1, 0, 2, 20, steady(200 * time.Millisecond), 40 / 7.8, 5, 0.2}, // at 7.8 s
+		"a closed loop":           {1, 0, 2, 0, steady(900 * time.Millisecond), 3 / 2.7, 3 / 2.7, 0},
+		"closed, ends on its own": {1, 3, 0, 0, steady(500 * time.Millisecond), 2, 2, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			made, start := new(atomic.Int64), time.Now()
@@ -439,16 +441,18 @@ func TestRateWithoutTail(t *testing.T) {
 				time.Sleep(c.takes(int(made.Add(1))-1, start))
 				return nil
 			}}
-			if c.rate > 0 {
-				r.Pacer = load.Constant(c.rate)
+			if c.asked > 0 {
+				r.Pacer = load.Constant(c.asked)
 			}
 			total, intervals := run(t, r)
-			if got := total.Rate(); got < c.low*0.999 || got > c.high*1.001 || total.Unsent > 0 {
-				t.Errorf("%s: %v/s, want %v to %v; %d in %v, tail %v", name, got, c.low, c.high, total.Operations(), total.End, total.Tail)
+			for figure, v := range map[string][2]float64{"rate": {total.Rate(), c.rate}, "throughput": {total.Throughput(), c.throughput}, "wait": {total.Wait.Seconds(), c.wait}} {
+				if math.Abs(v[0]-v[1]) > 0.001*v[1]+1e-6 || total.Unsent > 0 {
+					t.Errorf("%s: %s %v, want %v; %d in %v", name, figure, v[0], v[1], total.Operations(), total.End)
+				}
 			}
 			for n, i := range intervals {
-				if i.Tail < 0 || i.Tail > i.End-i.Start {
-					t.Errorf("%s: interval %d is %v long, and its tail %v", name, n, i.End-i.Start, i.Tail)
+				if i.Wait < 0 || i.Wait > i.End-i.Start {
+					t.Errorf("%s: interval %d is %v long, and its wait %v", name, n, i.End-i.Start, i.Wait)
 				}
 			}
 		})
@@ -474,7 +478,7 @@ func TestClosedLoop(t *testing.T) {
 		if total.Operations() != 400 || most.Load() != 4 || total.Rate() != 40 {
 			t.Errorf("%d operations, %d at once, %v a second", total.Operations(), most.Load(), total.Rate())
 		}
-		if total.Latency.Max() != total.Service.Max() || total.Late.Count() != 0 {
+		if total.Latency.Max() != total.Service.Max() || total.StartDelay.Count() != 0 {
 			t.Errorf("latency %v, service %v: in a closed loop nothing is due", total.Latency.Max(), total.Service.Max())
 		}
 	})
@@ -575,15 +579,14 @@ func TestOutcomesAndPhases(t *testing.T) {
 		n := 0
 		r := &load.Runner{
 			Count: 10,
-			Do: func(ctx context.Context) error {
-				n++
-				load.Observe(ctx, "connect", time.Duration(n)*time.Millisecond)
-				load.Observe(ctx, "wait", time.Second)
-				time.Sleep(2 * time.Second)
-				if n%2 == 1 {
-					return odd
-				}
-				return nil
+			Start: func(context.Context, int) (load.Op, error) {
+				phases := make([]load.Phase, 0, 2) // of all operations
+				return load.Op{Do: func(context.Context) load.Result {
+					n++
+					phases = append(phases[:0], load.Phase{Name: "connect", Took: time.Duration(n) * time.Millisecond}, load.Phase{Name: "wait", Took: time.Second})
+					time.Sleep(2 * time.Second)
+					return load.Result{Err: []error{nil, odd}[n%2], Phases: phases}
+				}}, nil
 			},
 			Timed: func(err error) bool { return err == nil },
 		}
@@ -600,11 +603,9 @@ func TestOutcomesAndPhases(t *testing.T) {
 			t.Errorf("%v", total.Outcomes)
 		}
 	})
-	load.Observe(context.Background(), "nobody", 0) // and nothing happens
-	load.End(context.Background())
 }
 
-// Success decides what succeeded, and not the name of an outcome.
+// Success says which outcomes succeeded.
 func TestSuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		missing, broken := errors.New("not found"), errors.New("broken")
@@ -615,49 +616,63 @@ func TestSuccess(t *testing.T) {
 		r.Outcome = func(err error) string {
 			return map[error]string{nil: "200", missing: "404", broken: "ok"}[err]
 		}
-		if total, _ := run(t, r); total.Succeeded != 3 || total.Rate() != 9 || total.Throughput() != 3 {
-			t.Errorf("%d succeeded, %v/s of %v/s, want 3", total.Succeeded, total.Throughput(), total.Rate())
-		}
-		r.Success = func(err error) bool { return err != broken }
-		if total, _ := run(t, r); total.Succeeded != 6 || total.Throughput() != 6 {
-			t.Errorf("%d succeeded, %v/s, want 6", total.Succeeded, total.Throughput())
-		}
-	})
-}
-
-// The throughput has no failure in it, and no success that came too late.
-func TestThroughputOfTimeouts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var n atomic.Int64
-		r := &load.Runner{Pacer: load.Constant(20), Duration: 2 * time.Second, Workers: 50, Do: func(context.Context) error {
-			switch n.Add(1) % 4 {
-			case 0:
-				time.Sleep(10 * time.Second)
-				return context.DeadlineExceeded
-			case 1:
-				time.Sleep(5 * time.Second)
+		for _, c := range []struct {
+			success []string
+			want    int64
+		}{{nil, 3}, {[]string{"200", "404"}, 6}, {[]string{}, 0}} {
+			r.Success = c.success
+			if total, _ := run(t, r); total.Succeeded != c.want || total.Failed() != 9-c.want || total.Rate() != 9 || total.Throughput() != float64(c.want) {
+				t.Errorf("%q: %d succeeded, %d failed, %v/s of %v/s, want %d", c.success, total.Succeeded, total.Failed(), total.Throughput(), total.Rate(), c.want)
 			}
-			return nil
-		}}
-		if total, _ := run(t, r); total.Succeeded != 30 || total.Behind != 10 || total.Throughput() != 10 || total.Rate() != 15 {
-			t.Errorf("%d succeeded, %d too late; %v/s of %v/s, want 10 of 15", total.Succeeded, total.Behind, total.Throughput(), total.Rate())
 		}
 	})
 }
 
-// What comes behind End is not of the operation's time, but of the worker's.
+// What an operation does after its End is not part of its time, but keeps the worker busy.
 func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &load.Runner{Duration: 10 * time.Second, Do: func(ctx context.Context) error {
-			time.Sleep(400 * time.Millisecond)
-			load.End(ctx)
-			time.Sleep(600 * time.Millisecond)
-			load.End(ctx) // the first one counts
-			return nil
+		r := &load.Runner{Duration: 10 * time.Second, Start: func(context.Context, int) (load.Op, error) {
+			return load.Op{Do: func(ctx context.Context) load.Result {
+				time.Sleep(400 * time.Millisecond)
+				end := time.Now()
+				time.Sleep(600 * time.Millisecond)
+				return load.Result{End: end}
+			}}, nil
 		}}
 		total, _ := run(t, r)
 		if total.Operations() != 10 || !near(total.Service.Max(), 400*time.Millisecond) || !near(total.Latency.Mean(), 400*time.Millisecond) {
 			t.Errorf("%d operations of %v", total.Operations(), total.Service.Max())
+		}
+	})
+}
+
+// If the operation of a worker cannot start, the run does not start, and those that have
+// started are closed. The workers start before the clock does.
+func TestStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := errors.New("refused")
+		var closed atomic.Int64
+		op := load.Op{Do: func(context.Context) load.Result { return load.Result{} }, Close: func() { closed.Add(1) }}
+		r := &load.Runner{Workers: 3, Count: 3, Start: func(ctx context.Context, worker int) (load.Op, error) {
+			switch worker {
+			case 1:
+				return load.Op{}, refused
+			case 2:
+				<-ctx.Done() // as a connection that is not answered
+				return load.Op{}, ctx.Err()
+			}
+			return op, nil
+		}}
+		record, err := r.Record(t.Context(), load.Meta{})
+		if !errors.Is(err, refused) || err.Error() != "start worker 1: refused" || record != nil || closed.Load() != 1 {
+			t.Errorf("%v, %v; %d closed", record, err, closed.Load())
+		}
+		r.Pacer, r.Start = load.Constant(1), func(context.Context, int) (load.Op, error) {
+			time.Sleep(time.Minute)
+			return op, nil
+		}
+		if total, _ := run(t, r); total.StartDelay.Max() != 0 || total.End != 3*time.Second || closed.Load() != 4 {
+			t.Errorf("start delay %v, in %v; %d closed", total.StartDelay.Max(), total.End, closed.Load())
 		}
 	})
 }
@@ -672,19 +687,20 @@ func TestStop(t *testing.T) {
 		var mu sync.Mutex
 		r := &load.Runner{
 			Pacer: pacer, Workers: 5, Every: 10 * time.Millisecond,
-			Start: func(int) (func(context.Context) error, func()) {
-				return func(ctx context.Context) error {
-						if open.Add(1) == 5 {
-							allOpen()
-						}
-						defer open.Add(-1)
-						<-ctx.Done()
-						return ctx.Err()
-					}, func() {
-						mu.Lock()
-						ended++
-						mu.Unlock()
+			Start: func(context.Context, int) (load.Op, error) {
+				do := func(ctx context.Context) load.Result {
+					if open.Add(1) == 5 {
+						allOpen()
 					}
+					defer open.Add(-1)
+					<-ctx.Done()
+					return load.Result{Err: ctx.Err()}
+				}
+				return load.Op{Do: do, Close: func() {
+					mu.Lock()
+					ended++
+					mu.Unlock()
+				}}, nil
 			},
 		}
 		for range r.Run(t.Context()) {

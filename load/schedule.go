@@ -1,95 +1,200 @@
 package load
 
-import "time"
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
-// A schedule is a position in the operations of a Runner with a Pacer: the next one. A
-// copy of it moves on its own.
-type schedule struct {
+// A Schedule hands out the operations of a run to its Engine: in an open loop when they
+// are due, in a closed loop one after another. Its methods may be called concurrently.
+type Schedule struct {
 	*Runner
-	n       uint64
-	due     time.Duration // since the start of the run
-	counted int64         // operations before it that are not of the warm-up
+	ctx     context.Context
+	start   time.Time
+	once    sync.Once
+	started chan struct{} // closed by Start
+
+	mu     sync.Mutex // of the open loop, which is all that follows
+	next   position
+	lag    lagMeter
+	last   time.Duration // the start of the last operation
+	queued int64         // since the last Interval
+	unsent int64         // since the last Interval
+	gaveUp time.Duration // when operations were given up; 0 for not yet
+
+	closed struct { // the closed loop
+		started   atomic.Int64 // operations that count
+		busy      atomic.Int64 // operations under way
+		backOffs  atomic.Int64
+		backedOff atomic.Int64 // nanoseconds
+	}
 }
 
-func newSchedule(r *Runner) schedule {
-	return schedule{Runner: r, due: r.Pacer.Due(0, 0)}
+// A Job is an operation that has started.
+type Job struct {
+	due, start, lag time.Duration // due and start count from the start of the run
 }
 
-// over reports whether there is no such operation.
-func (s *schedule) over() bool {
-	return s.due == forever || s.Duration > 0 && s.due >= s.Duration || s.Count > 0 && s.counted >= s.Count && s.counts()
+func newSchedule(ctx context.Context, r *Runner) *Schedule {
+	s := &Schedule{Runner: r, ctx: ctx, started: make(chan struct{})}
+	if r.Pacer != nil {
+		s.next, s.lag = newPosition(r), lagMeter{workers: s.Workers()}
+	}
+	return s
 }
 
-// counts reports whether the operation is due after the warm-up.
-func (s *schedule) counts() bool { return s.due >= s.Warmup }
-
-// advance goes to the next operation.
-func (s *schedule) advance() {
-	if s.counts() {
-		s.counted++
-	}
-	s.n++
-	s.due = s.Pacer.Due(s.n, s.due)
+// Start starts the clock of the run. An Engine calls it before any other method except
+// Workers. Further calls have no effect.
+func (s *Schedule) Start() {
+	s.once.Do(func() {
+		s.start = time.Now()
+		close(s.started)
+	})
 }
 
-// skip goes on to the first operation that is due after t, and returns how many there were
-// before it, without those of the warm-up.
-func (s *schedule) skip(t time.Duration) int64 {
-	before := s.counted
-	passed := func(s schedule) bool { return s.over() || s.due > t }
-	switch s.Pacer.(type) {
-	case constant, ramp, steps: // an operation is found without those before it
-		*s = s.first(passed)
-	default:
-		for !passed(*s) {
-			s.advance()
-		}
-	}
-	return s.counted - before
-}
+// Workers returns the maximum number of concurrent operations. It is at least 1.
+func (s *Schedule) Workers() int { return max(1, s.Runner.Workers) }
 
-// first returns the first position from s on of which passed reports true. It takes a few
-// dozen steps, however many operations there are up to there.
-func (s schedule) first(passed func(schedule) bool) schedule {
-	if !s.counts() && !passed(s) {
-		s = s.search(func(s schedule) bool { return s.counts() || passed(s) }, 0)
-	}
-	return s.search(passed, 1)
-}
+// now returns the time since the start of the run.
+func (s *Schedule) now() time.Duration { return time.Since(s.start) }
 
-// mostSkipped is where a search ends whose schedule does not: its rate is infinite.
-const mostSkipped = 1 << 52
-
-// search is first where each operation counts as so many.
-func (s schedule) search(passed func(schedule) bool, each int64) schedule {
-	at := func(n int64) schedule {
-		return schedule{s.Runner, s.n + uint64(n), s.Pacer.Due(s.n+uint64(n), 0), s.counted + each*n}
+// Next returns the time when the next operation is due. In a closed loop, that is now. If
+// there are no more operations, more is false, and the time is the end of the schedule:
+// an Engine returns at this time or later.
+func (s *Schedule) Next() (at time.Time, more bool) {
+	if s.Pacer == nil {
+		now := s.now()
+		return s.start.Add(now), !s.over(now)
 	}
-	if passed(s) {
-		return s
-	}
-	low, high := int64(0), int64(1) // passed is false at low
-	for high < mostSkipped && !passed(at(high)) {
-		low, high = high, 2*high
-	}
-	for low+1 < high {
-		if middle := low + (high-low)/2; passed(at(middle)) {
-			high = middle
-		} else {
-			low = middle
-		}
-	}
-	return at(high)
-}
-
-// length is how long the schedule takes, once it is over: n operations at a rate take n
-// gaps, and the run is as long as that, or as Duration.
-func (s *schedule) length() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case s.Duration > 0 && s.due >= s.Duration:
-		return s.Duration
-	case s.due == forever: // such a schedule has no length but what is done
-		return 0
+	case s.gaveUp > 0:
+		return s.start.Add(s.gaveUp), false
+	case s.next.over():
+		return s.start.Add(s.next.length()), false
 	}
-	return s.due
+	return s.start.Add(s.next.due), true
+}
+
+// Take starts the next operation. Call it when the operation is due and a worker is free.
+// It returns false if there are no more operations: because the schedule is over, the
+// run was stopped, or Patience has passed.
+func (s *Schedule) Take() (j Job, ok bool) {
+	now := s.now()
+	if s.Pacer == nil {
+		if s.over(now) || s.Count > 0 && now >= s.Warmup && s.closed.started.Add(1) > s.Count {
+			return Job{}, false
+		}
+		s.closed.busy.Add(1)
+		return Job{due: now, start: now}, true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gaveUp > 0 || s.next.over() {
+		return Job{}, false
+	}
+	if s.ctx.Err() != nil || s.Duration > 0 && now >= s.Duration+s.patience() {
+		s.gaveUp = max(1, now)
+		s.unsent += s.next.skip(now)
+		return Job{}, false
+	}
+	return s.take(now), true
+}
+
+// over reports whether a closed loop starts no more operations, except for Count.
+func (s *Schedule) over(now time.Duration) bool {
+	return s.ctx.Err() != nil || s.Duration > 0 && now >= s.Duration
+}
+
+// take takes the next operation of an open loop.
+func (s *Schedule) take(now time.Duration) Job {
+	due, counts := s.next.due, s.next.counts()
+	lag, queued := s.lag.started(due, now)
+	if queued && counts {
+		s.queued++
+	}
+	s.next.advance()
+	s.last = now
+	return Job{due, now, lag}
+}
+
+// delayed moves the start of an operation to the present: what has passed since Take is
+// scheduling lag.
+func (s *Schedule) delayed(j Job) Job {
+	now := s.now()
+	return Job{j.due, now, j.lag + now - j.start}
+}
+
+// Done makes a worker free again, after an operation and its cleaning up.
+func (s *Schedule) Done() {
+	if s.Pacer == nil {
+		s.closed.busy.Add(-1)
+		return
+	}
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lag.ended(now)
+}
+
+const (
+	firstBackOff = time.Millisecond
+	mostBackOff  = 100 * time.Millisecond
+)
+
+// BackOff returns how long a worker of a closed loop waits before its next operation after
+// one that ended with err, and the wait to pass to the next call. before is that of the
+// last call for this worker, 0 for the first.
+func (s *Schedule) BackOff(err error, before time.Duration) (wait, pause time.Duration) {
+	if s.Runner.BackOff == nil || s.Pacer != nil || s.ctx.Err() != nil || s.success(s.outcome(err)) {
+		return 0, 0
+	}
+	if !s.Runner.BackOff(err) {
+		return 0, before
+	}
+	now := s.now()
+	pause = min(max(firstBackOff, 2*before), mostBackOff)
+	wait = pause
+	if s.Duration > 0 {
+		wait = max(0, min(wait, s.Duration-now))
+	}
+	if now >= s.Warmup {
+		s.closed.backOffs.Add(1)
+		s.closed.backedOff.Add(int64(wait))
+	}
+	return wait, pause
+}
+
+// A snapshot is a Schedule at the end of an Interval.
+type snapshot struct {
+	queued, unsent int64 // since the last one
+	pending        int64 // operations under way
+	backOffs       int64
+	backedOff      time.Duration
+	next           position
+	gaveUp         bool
+	sent           time.Duration // when the schedule had ended and all of it had started, or the run gave up; 0 for not yet
+}
+
+func (s *Schedule) snapshot() snapshot {
+	if s.Pacer == nil {
+		return snapshot{
+			pending: s.closed.busy.Load(), backOffs: s.closed.backOffs.Swap(0),
+			backedOff: time.Duration(s.closed.backedOff.Swap(0)),
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	shot := snapshot{queued: s.queued, unsent: s.unsent, next: s.next, pending: int64(s.lag.busy), gaveUp: s.gaveUp > 0}
+	switch {
+	case s.gaveUp > 0:
+		shot.sent = s.gaveUp
+	case s.next.over():
+		shot.sent = max(1, s.next.length(), s.last)
+	}
+	s.queued, s.unsent = 0, 0
+	return shot
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/bothends/bothends/load"
 )
 
-// A series is a run's intervals in a form in which the figures of a resample, where an
-// interval is there several times or not at all, are had quickly.
+// A series is the intervals of a run in a form for fast resampling, in which an interval
+// occurs several times or not at all.
 type series struct {
 	n       int
 	seconds []float64
@@ -19,37 +19,20 @@ type series struct {
 	counts  []float64
 	count   int64           // of all latencies
 	values  []time.Duration // the steps of all histograms
-	// upTo has, for each value, how many latencies of each interval it is not exceeded
-	// by: those of value v and interval i are at v*n+i.
+	// upTo has the number of latencies of each interval that do not exceed each value:
+	// that of value v and interval i is at v*n+i.
 	upTo []float64
 }
 
 func newSeries(intervals []*load.Interval) *series {
 	s := new(series)
 	bars := make([][]load.Bar, len(intervals))
-	part := inSchedule(intervals)
 	for n, i := range intervals {
 		bars[n] = i.Latency.Bars()
-		s.add(part*(i.End-i.Start).Seconds(), float64(i.Succeeded), bars[n])
+		s.add((i.End - i.Start).Seconds(), float64(i.Succeeded), bars[n])
 	}
 	s.index(bars)
 	return s
-}
-
-// inSchedule is what the time of intervals is to be multiplied with for the rate that
-// load.Interval.Throughput has of them all. All of them are alike in that: one that is
-// nothing but tail would have exchanges and no time.
-func inSchedule(intervals []*load.Interval) float64 {
-	var time, tail time.Duration
-	var succeeded, behind int64
-	for _, i := range intervals {
-		time, tail = time+i.End-i.Start, tail+i.Tail
-		succeeded, behind = succeeded+i.Succeeded, behind+i.Behind
-	}
-	if tail >= time || behind >= succeeded {
-		return 1
-	}
-	return (time - tail).Seconds() / time.Seconds() * float64(succeeded) / float64(succeeded-behind)
 }
 
 // add adds an interval.
@@ -67,7 +50,7 @@ func (s *series) add(seconds, ok float64, bars []load.Bar) {
 	s.count += count
 }
 
-// index makes upTo, when all intervals are there.
+// index fills upTo after the last call of add.
 func (s *series) index(bars [][]load.Bar) {
 	slices.Sort(s.values)
 	s.values = slices.Compact(s.values)
@@ -84,10 +67,10 @@ func (s *series) index(bars [][]load.Bar) {
 	}
 }
 
-// all is the weights of the run itself.
+// all returns the weights of the run itself.
 func (s *series) all() []float64 { return slices.Repeat([]float64{1}, s.n) }
 
-// figures are those of compared, with each interval as often as weights say.
+// figures returns the figures of compared, with each interval as often as in weights.
 func (s *series) figures(weights []float64) (list [6]float64) {
 	count := dot(s.counts, weights)
 	list[0] = dot(s.ok, weights) / dot(s.seconds, weights)
@@ -101,7 +84,7 @@ func (s *series) figures(weights []float64) (list [6]float64) {
 	return list
 }
 
-// quantile is load.Histogram.Quantile of the weighted intervals.
+// quantile returns load.Histogram.Quantile of the weighted intervals.
 func (s *series) quantile(weights []float64, q, count float64) time.Duration {
 	rank := float64(load.Rank(int64(count), q))
 	low, high := 0, len(s.values)-1
@@ -123,15 +106,15 @@ func dot(a, b []float64) (sum float64) {
 	return sum
 }
 
-// block is how many neighbours are drawn together. They resemble each other, and if
-// they were drawn one by one the figures would seem surer than they are.
+// block returns the number of neighbours that are drawn together. Neighbours resemble each
+// other. If they were drawn one by one, the figures would seem more certain than they are.
 func (s *series) block() int { return max(2, int(math.Sqrt(float64(s.n)))) }
 
 // A halfWidth is half the confidence interval of a figure's difference between two
 // runs, as logarithms. The figures are numbered as compared has them.
 type halfWidth func(figure int, confidence float64) float64
 
-// apart is for runs that were made apart from each other. Each is resampled by a
+// apart is for runs that were made independently of each other. Each is resampled by a
 // bootstrap of moving blocks, and the two standard errors are added (Welch).
 func apart(a, b *series) halfWidth {
 	ea := spreadOf(a.n, a.block(), 1, a.figures)
@@ -147,8 +130,9 @@ func apart(a, b *series) halfWidth {
 	}
 }
 
-// turns is for runs that took turns, with as many slices. What the machine did besides
-// met both slices of a pair, and goes out of their ratio; pairs are drawn one by one.
+// turns is for runs that alternated, with the same number of parts. Other work of the
+// machine met both parts of a pair and cancels out in their ratio. Pairs are drawn one by
+// one.
 func turns(a, b *series) halfWidth {
 	both := spreadOf(a.n, 1, 1, func(weights []float64) (ratios [6]float64) {
 		of, to := a.figures(weights), b.figures(weights)
@@ -162,9 +146,9 @@ func turns(a, b *series) halfWidth {
 	}
 }
 
-// spreadOf is the standard errors of the logarithms of figures, by resampling n
-// intervals in blocks. With so few blocks the spread comes out short by one of them. It
-// is infinite for what was measured in so few intervals that a resample may have none.
+// spreadOf returns the standard errors of the logarithms of figures, by resampling n
+// intervals in blocks. They are corrected for the small number of blocks, and infinite for
+// what was measured in so few intervals that a resample may have none.
 func spreadOf(n, block int, seed uint64, figures func([]float64) [6]float64) (errors [6]float64) {
 	random := rand.New(rand.NewPCG(seed, uint64(n)))
 	var sum, squares, drawn [6]float64
@@ -172,7 +156,7 @@ func spreadOf(n, block int, seed uint64, figures func([]float64) [6]float64) (er
 	for range resamples {
 		draw(weights, block, random)
 		for n, v := range figures(weights) {
-			if v > 0 && !math.IsInf(v, 0) { // not when all that was drawn is empty
+			if v > 0 && !math.IsInf(v, 0) { // unless all that was drawn is empty
 				l := math.Log(v)
 				sum[n], squares[n], drawn[n] = sum[n]+l, squares[n]+l*l, drawn[n]+1
 			}
@@ -190,8 +174,8 @@ func spreadOf(n, block int, seed uint64, figures func([]float64) [6]float64) (er
 	return errors
 }
 
-// draw fills weights with a resample of as many intervals as there are. The ends are
-// joined to a ring: without that, intervals near them are drawn less often.
+// draw fills weights with a resample of the same number of intervals. The ends are joined
+// to a ring, because intervals near them would otherwise be drawn less often.
 func draw(weights []float64, block int, random *rand.Rand) {
 	clear(weights)
 	for left := len(weights); left > 0; left -= block {
@@ -203,9 +187,9 @@ func draw(weights []float64, block int, random *rand.Rand) {
 	}
 }
 
-// student is the quantile of Student's distribution, by its expansion around the
-// normal one (Abramowitz and Stegun, 26.7.5); it is good enough from 3 degrees on, and
-// with fewer it is too small.
+// student returns the quantile of Student's distribution, by its expansion around the
+// normal distribution (Abramowitz and Stegun, 26.7.5). It is good enough from 3 degrees of
+// freedom; with fewer it is too small.
 func student(p, freedom float64) float64 {
 	x := math.Sqrt2 * math.Erfinv(2*p-1)
 	x2 := x * x

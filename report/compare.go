@@ -11,7 +11,7 @@ import (
 )
 
 // CompareSchema names the form of a Comparison as JSON.
-const CompareSchema = "bothends.compare/v1"
+const CompareSchema = "bothends.compare/v2"
 
 // A Verdict is what a comparison says of the second run.
 type Verdict string
@@ -28,8 +28,7 @@ const (
 	TooFew       Verdict = "too few to say"
 )
 
-// A Comparison is what B is in comparison with A. Of its figures the rate is that of
-// exchanges that succeeded, and the others are latencies.
+// A Comparison compares run B with run A: the throughput and the latencies.
 type Comparison struct {
 	Schema     string   `json:"schema"`
 	A          string   `json:"run_a"`
@@ -57,8 +56,8 @@ const (
 	// DefaultLeast is the smallest difference that counts.
 	DefaultLeast = 0.02
 
-	// LeastIntervals is the least length of a run that is compared, and the least number
-	// of pairs: with fewer, nothing is known of how they vary.
+	// LeastIntervals is the smallest number of intervals of a run that is compared, and the
+	// smallest number of pairs: with fewer, their variation is not known.
 	LeastIntervals = 8
 
 	mostIntervals = 600  // neighbours of longer runs are joined
@@ -89,9 +88,9 @@ func Compare(a, b Run, least float64) (*Comparison, error) {
 	return compare(sidesOf([]Run{a}), sidesOf([]Run{b}), ia, ib, apart, least)
 }
 
-// CompareTurns is Compare for two servers that were measured in turns: the first slice of
-// A and the first of B are a pair, and so on. It sees smaller differences than Compare,
-// because other work of the machine met both slices of a pair.
+// CompareTurns is Compare for two servers that were measured alternately: the first run of
+// A and the first of B are a pair, and so on. It detects smaller differences than Compare,
+// because other work of the machine met both runs of a pair.
 func CompareTurns(a, b []Run, least float64) (*Comparison, error) {
 	if len(a) != len(b) {
 		return nil, fmt.Errorf("unequal numbers: A has %s and B has %d, pairs are needed", plural(len(a), "slice"), len(b))
@@ -108,27 +107,27 @@ func CompareTurns(a, b []Run, least float64) (*Comparison, error) {
 		}
 	}
 	sa, sb := sidesOf(a), sidesOf(b)
-	return compare(sa, sb, totalsOf(sa), totalsOf(sb), turns, least)
+	return compare(sa, sb, sumsOf(sa), sumsOf(sb), turns, least)
 }
 
-// A side is a run of A or of B, with its total, which takes long to make of a long run.
+// A side is a run of A or B with its totals, which take long for a long run.
 type side struct {
 	Run
-	total *load.Interval
+	total *totals
 }
 
 func sidesOf(runs []Run) []side {
 	sides := make([]side, len(runs))
 	for n, r := range runs {
-		sides[n] = side{r, load.Total(r.Intervals)}
+		sides[n] = side{r, totalsOf(r.Record)}
 	}
 	return sides
 }
 
-func totalsOf(sides []side) []*load.Interval {
+func sumsOf(sides []side) []*load.Interval {
 	totals := make([]*load.Interval, len(sides))
 	for n, s := range sides {
-		totals[n] = s.total
+		totals[n] = s.total.Interval
 	}
 	return totals
 }
@@ -148,17 +147,17 @@ func compare(a, b []side, ia, ib []*load.Interval, way func(a, b *series) halfWi
 	return c, nil
 }
 
-// mostFailed is how much larger a share of one's exchanges may have failed: how long
-// the others took says little of a server that has stopped to answer.
+// mostFailed is the largest difference between the shares of failed exchanges: if a server
+// has stopped replying, the latency of the other exchanges has little meaning.
 const mostFailed = 0.01
 
-// alive refuses runs of which one has failed more than the other.
+// alive returns an error if one run has failed more than the other.
 func alive(a, b []side) error {
 	failed := func(sides []side) (share float64, words string) {
 		var bad, all int64
 		for _, s := range sides {
-			all += s.total.Operations() + s.total.Unsent
-			bad += s.total.Operations() + s.total.Unsent - s.total.Succeeded - s.total.Outcomes["canceled"]
+			all += s.total.all + s.total.Unsent
+			bad += s.total.failed + s.total.Unsent - s.total.Outcomes[load.Canceled]
 		}
 		return float64(bad) / float64(max(1, all)), fmt.Sprintf("%s: %d of %s", names(sides), bad, plural(int(all), "exchange"))
 	}
@@ -177,13 +176,15 @@ func names(sides []side) string {
 	return fmt.Sprintf("%s and %d more", sides[0].Name, len(sides)-1)
 }
 
-// The figures that are compared; those behind mean are percentiles.
+const throughput = "throughput"
+
+// The figures that are compared; those after mean are percentiles.
 var compared = []struct {
 	name string
 	q    float64
-}{{"rate", 0}, {"mean", 0}, {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}}
+}{{throughput, 0}, {"mean", 0}, {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}}
 
-// measured is the figures without a verdict, or with TooFew.
+// measured returns the figures without a verdict, or with TooFew.
 func measured(a, b *series) (list []Metric) {
 	va, vb := a.figures(a.all()), b.figures(b.all())
 	for n, of := range compared {
@@ -226,7 +227,7 @@ func (c *Comparison) judge(half halfWidth) {
 	}
 }
 
-// judge is the verdict on a figure whose logarithm may be off by as much.
+// judge sets the verdict on a figure whose logarithm may be off by as much as by.
 func (m *Metric) judge(by, least float64) {
 	m.Verdict = CannotTell
 	if math.IsInf(by, 1) { // it was measured in so few intervals that nothing is known
@@ -237,7 +238,7 @@ func (m *Metric) judge(by, least float64) {
 	switch {
 	case math.Abs(at) > by && math.Abs(at) >= bound:
 		m.Verdict = Slower
-		if (m.Ratio > 1) == (m.Name == "rate") {
+		if (m.Ratio > 1) == (m.Name == throughput) {
 			m.Verdict = Faster
 		}
 	case math.Abs(at)+by <= bound:
@@ -245,7 +246,7 @@ func (m *Metric) judge(by, least float64) {
 	}
 }
 
-// with returns the figures that have a verdict.
+// with returns the figures with a verdict.
 func (c *Comparison) with(v Verdict) (list []Metric) {
 	for _, m := range c.Metrics {
 		if m.Verdict == v {
@@ -255,12 +256,12 @@ func (c *Comparison) with(v Verdict) (list []Metric) {
 	return list
 }
 
-// warnings are what makes a comparison doubtful.
+// warnings returns what makes a comparison doubtful.
 func warnings(sides []side) []string {
 	list := []string{}
 	for what, of := range hostTraits {
 		for _, s := range sides[1:] {
-			if va, vb := of(&sides[0].Host), of(&s.Host); va != vb {
+			if va, vb := of(sides[0].Record), of(s.Record); va != vb {
 				list = append(list, fmt.Sprintf("the load came from different %s: %v and %v", what, shown(va), shown(vb)))
 				break
 			}
@@ -271,27 +272,28 @@ func warnings(sides []side) []string {
 		if slices.ContainsFunc(sides[:n], func(before side) bool { return before.Name == s.Name }) {
 			continue // a run may be compared with itself
 		}
-		if all, ok := s.total.Operations(), s.total.Succeeded; ok < all {
-			list = append(list, fmt.Sprintf("%s: %d of %s failed", s.Name, all-ok, plural(int(all), "exchange")))
+		if words := s.total.failedText(); words != "" {
+			list = append(list, fmt.Sprintf("%s: of %s %s", s.Name, plural(int(s.total.all), "exchange"), words))
 		}
-		if s.total.Unsent > 0 {
-			list = append(list, fmt.Sprintf("%s: %s and never sent", s.Name, wereDue(s.total.Unsent)))
+		if words := s.total.unsentText(); words != "" {
+			list = append(list, fmt.Sprintf("%s: %s", s.Name, words))
 		}
-		if reasons := limits(s.Record, s.total); len(reasons) > 0 {
-			list = append(list, fmt.Sprintf("%s: the load generator may be the bottleneck: %s", s.Name, strings.Join(reasons, "; ")))
+		if reasons := s.total.limits; len(reasons) > 0 {
+			list = append(list, fmt.Sprintf("%s: %s %s", s.Name, bottleneck, strings.Join(reasons, "; ")))
 		}
 	}
 	return list
 }
 
-var hostTraits = map[string]func(*load.Host) any{
-	"machines":        func(h *load.Host) any { return h.Name },
-	"systems":         func(h *load.Host) any { return h.OS + "/" + h.Arch },
-	"numbers of CPUs": func(h *load.Host) any { return h.CPUs },
-	"versions of Go":  func(h *load.Host) any { return h.Go },
+var hostTraits = map[string]func(*load.Record) any{
+	"engines":         func(r *load.Record) any { return r.Engine },
+	"machines":        func(r *load.Record) any { return r.Host.Name },
+	"systems":         func(r *load.Record) any { return r.Host.OS + "/" + r.Host.Arch },
+	"numbers of CPUs": func(r *load.Record) any { return r.Host.CPUs },
+	"versions of Go":  func(r *load.Record) any { return r.Host.Go },
 }
 
-// Text is the comparison as a table, with the verdict below.
+// Text returns the comparison as a table, with the verdict below it.
 func (c *Comparison) Text(s Style) string {
 	t := &text{Style: s}
 	t.sentence("A", "", clean(c.A))
@@ -314,8 +316,8 @@ func (c *Comparison) Text(s Style) string {
 
 func (t *text) metric(m Metric) string {
 	name, show := m.Name+", ms", func(v float64) string { return ms(time.Duration(v * 1e9)) }
-	if m.Name == "rate" {
-		name, show = "rate", func(v float64) string { return rateText(v) }
+	if m.Name == throughput {
+		name, show = throughput, func(v float64) string { return rateText(v) }
 	}
 	a, b := none, none
 	if m.A > 0 || m.B > 0 {
@@ -333,7 +335,7 @@ func (t *text) metric(m Metric) string {
 	return fmt.Sprintf("%s%9s  %-17s  %s", line, ratioText(m.Ratio), between, t.paint(color, string(m.Verdict)))
 }
 
-// ratioText has no decimals where they would mean nothing.
+// ratioText returns a ratio with the digits that have a meaning.
 func ratioText(ratio float64) string {
 	if ratio >= 100 {
 		return fmt.Sprintf("%.3g", ratio)
@@ -360,7 +362,7 @@ func (c *Comparison) Sentence() string {
 	return strings.Join(parts, "; ") + ". " + rule
 }
 
-// part is the part of a sentence that has the figures of one verdict.
+// part returns the part of a sentence with the figures of one verdict.
 func (c *Comparison) part(v Verdict, list []Metric) string {
 	each := make([]string, len(list))
 	most := 0.0 // difference that there may be

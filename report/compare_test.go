@@ -35,13 +35,13 @@ func TestCompare(t *testing.T) {
 B           b.json
 
                     A          B      B/A  between            verdict
-rate          978.6/s    872.2/s    0.891  0.799 – 0.994      slower
+throughput    978.6/s    872.2/s    0.891  0.799 – 0.994      slower
 `
 	got := c.Text(report.Style{})
 	if !strings.HasPrefix(got, want) {
 		t.Error(cmp.Diff(want, got))
 	}
-	for _, line := range []string{"p99.9, ms ", "  -                     too few to say\n", "B is slower in rate, mean, p50; cannot tell for p90, p99: a difference of up to\n82 % is possible; too few exchanges for p99.9. "} {
+	for _, line := range []string{"p99.9, ms ", "  -                     too few to say\n", "B is slower in throughput, mean, p50; cannot tell for p90, p99: a difference of\nup to 82 % is possible; too few exchanges for p99.9. "} {
 		if !strings.Contains(got, line) {
 			t.Errorf("no %q in\n%s", line, got)
 		}
@@ -51,15 +51,15 @@ rate          978.6/s    872.2/s    0.891  0.799 – 0.994      slower
 			t.Errorf("too wide: %s", line)
 		}
 	}
-	if back := compared(t, b, a, 0); back.Verdict != report.Faster || !strings.Contains(back.Sentence(), "B is faster in rate, mean") {
+	if back := compared(t, b, a, 0); back.Verdict != report.Faster || !strings.Contains(back.Sentence(), "B is faster in throughput, mean") {
 		t.Errorf("the other way round: %+v", back)
 	}
-	if c := compared(t, a, b, 0.9); c.Verdict != report.NoDifference || !strings.HasPrefix(c.Sentence(), "no difference of 90 % or more in rate, mean, p50, p90, p99; too few exchanges for p99.9. ") {
+	if c := compared(t, a, b, 0.9); c.Verdict != report.NoDifference || !strings.HasPrefix(c.Sentence(), "no difference of 90 % or more in throughput, mean, p50, p90, p99; too few exchanges for p99.9. ") {
 		t.Errorf("least 90 %%: %s", c.Text(report.Style{}))
 	}
 	one, _ := json.Marshal(c)
 	again, _ := json.Marshal(compared(t, a, b, 0))
-	if string(one) != string(again) || !strings.Contains(string(one), `"schema":"bothends.compare/v1","run_a":"a.json","run_b":"b.json","finding":"slower","least":0.02,`) {
+	if string(one) != string(again) || !strings.Contains(string(one), `"schema":"bothends.compare/v2","run_a":"a.json","run_b":"b.json","finding":"slower","least":0.02,`) {
 		t.Errorf("%s\n%s", one, again)
 	}
 	if colored := c.Text(report.Style{Color: true, ASCII: true}); !strings.Contains(colored, "\x1b[1;31mslower\x1b[0m") || !strings.Contains(colored, "0.799 - 0.994") {
@@ -72,7 +72,7 @@ rate          978.6/s    872.2/s    0.891  0.799 – 0.994      slower
 func TestCompareCannotTell(t *testing.T) {
 	a := simulatedRun("a.json", 1, 1)
 	c := compared(t, a, a, 0)
-	if c.Verdict != report.CannotTell || !strings.HasPrefix(c.Sentence(), "cannot tell for rate, mean, p50, p90, p99: a difference of up to ") {
+	if c.Verdict != report.CannotTell || !strings.HasPrefix(c.Sentence(), "cannot tell for throughput, mean, p50, p90, p99: a difference of up to ") {
 		t.Errorf("with itself: %s", c.Text(report.Style{}))
 	}
 	for _, least := range []float64{-1, 0.01, 0.05, 0.1, 0.2, 0.4} {
@@ -133,7 +133,7 @@ func TestCompareMixed(t *testing.T) {
 		}
 	}
 	c := compared(t, a, b, 0)
-	if c.Verdict != report.Slower || !strings.HasPrefix(c.Sentence(), "B is slower in mean, ") || !strings.Contains(c.Sentence(), "; faster in rate; ") {
+	if c.Verdict != report.Slower || !strings.HasPrefix(c.Sentence(), "B is slower in mean, ") || !strings.Contains(c.Sentence(), "; faster in throughput; ") {
 		t.Errorf("%v: %s", c.Verdict, c.Sentence())
 	}
 }
@@ -148,7 +148,7 @@ func TestCompareOneStall(t *testing.T) {
 	if p99 := c.Metrics[4]; p99.Name != "p99" || p99.Verdict != report.CannotTell || p99.Ratio < 100 {
 		t.Errorf("%+v", p99)
 	}
-	if c.Verdict != report.CannotTell || !strings.Contains(c.Sentence(), "cannot tell for rate, mean, p50, p90, p99; ") {
+	if c.Verdict != report.CannotTell || !strings.Contains(c.Sentence(), "cannot tell for throughput, mean, p50, p90, p99; ") {
 		t.Errorf("%s", c.Text(report.Style{}))
 	}
 }
@@ -206,11 +206,11 @@ func TestCompareWarns(t *testing.T) {
 	if w := compared(t, b, b, 0).Warnings; len(w) != 1 {
 		t.Errorf("of a run and itself: %q", w)
 	}
-	b.Host.Name, b.Host.CPUs = "there", 16
+	b.Host.Name, b.Host.CPUs, b.Engine = "there", 16, "epoll"
 	b.Intervals[0].Outcomes["timeout"], b.Intervals[0].Unsent = 3, 1
 	b.Intervals[0].Health.CPU = time.Hour
-	want := []string{"the load came from different machines: here and there", "the load came from different numbers of CPUs: 2 and 16",
-		fmt.Sprintf("b: 3 of %d exchanges failed", load.Total(b.Intervals).Operations()), "b: 1 was due and never sent", "b: the load generator may be the bottleneck: it used"}
+	want := []string{"the load came from different engines: none and epoll", "the load came from different machines: here and there", "the load came from different numbers of CPUs: 2 and 16",
+		fmt.Sprintf("b: of %d exchanges 3 failed (", load.Total(b.Intervals).Operations()), "b: exchanges that were due but never sent: 1. ", "b: The load generator may be the bottleneck, not the server: it used"}
 	got := compared(t, a, b, 0).Warnings
 	for n := range want {
 		if n >= len(got) || !strings.HasPrefix(got[n], want[n]) {
@@ -241,7 +241,7 @@ func TestCompareTurns(t *testing.T) {
 	}
 	joined := func(runs []report.Run) report.Run {
 		for n := range runs {
-			runs[n].Began = runs[n].Began.Add(time.Duration(n) * time.Minute)
+			runs[n].Started = runs[n].Started.Add(time.Duration(n) * time.Minute)
 		}
 		whole, _, err := report.Concat(runs)
 		if err != nil {

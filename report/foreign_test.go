@@ -70,17 +70,16 @@ func foreign() map[string]*load.Record {
 		"nil phase":      each(func(i *load.Interval) { i.Phases = map[string]*load.Histogram{"connect": nil} }),
 		"no time":        each(func(i *load.Interval) { i.End = i.Start }),
 		"backwards":      each(func(i *load.Interval) { i.Start, i.End = i.End, i.Start }),
-		"all tail":       each(func(i *load.Interval) { i.Tail = time.Hour }),
-		"all behind":     each(func(i *load.Interval) { i.Behind = math.MaxInt64 }),
+		"all wait":       each(func(i *load.Interval) { i.Wait = time.Hour }),
 		"negative":       each(func(i *load.Interval) { i.Succeeded, i.Unsent, i.Queued, i.Outcomes["ok"] = -1, -1, -1, -1 }),
 		"no success":     each(func(i *load.Interval) { i.Succeeded = 0 }),
 		"long":           each(func(i *load.Interval) { i.End += math.MaxInt64 / 4 }),
 		"far apart":      changed(func(r *load.Record) { r.Intervals[7].Start, r.Intervals[7].End = math.MaxInt64-2, math.MaxInt64-1 }),
 		"odd config": changed(func(r *load.Record) {
-			r.Config = load.Config{RateAsked: math.MaxFloat64, Seconds: math.MaxFloat64, Ramp: -1, Connections: -1, Loop: "round"}
+			r.Config = load.Config{RateRequested: math.MaxFloat64, Seconds: math.MaxFloat64, Ramp: -1, Connections: -1, Loop: "round"}
 		}),
 		"no CPU":       changed(func(r *load.Record) { r.Host.CPUs = -1 }),
-		"long ago":     changed(func(r *load.Record) { r.Began = time.Time{} }),
+		"long ago":     changed(func(r *load.Record) { r.Started = time.Time{} }),
 		"empty kernel": changed(func(r *load.Record) { r.Kernel = &load.Kernel{Connections: 4} }),
 	}
 }

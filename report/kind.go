@@ -7,21 +7,22 @@ import (
 	"github.com/bothends/bothends/load"
 )
 
-// A trait is something of a Config that makes runs of one kind.
+// A trait is a property of a Config that runs of one kind have in common.
 type trait struct {
 	name string
 	of   func(*load.Config) any
-	adds bool // machines that share a run each have a part of it
+	adds bool // it adds up over machines that share a run
 }
 
 var traits = []trait{
 	{"loop", func(c *load.Config) any { return c.Loop }, false},
 	{"arrival", func(c *load.Config) any { return c.Arrival }, false},
-	{"rate asked", func(c *load.Config) any { return c.RateAsked }, true},
+	{"requested rate", func(c *load.Config) any { return c.RateRequested }, true},
 	{"connections", func(c *load.Config) any { return c.Connections }, true},
-	{"exchanges on a connection", func(c *load.Config) any { return c.PerConnection }, false},
+	{"exchanges per connection", func(c *load.Config) any { return c.PerConnection }, false},
 	{"octets of the request", func(c *load.Config) any { return c.RequestOctets }, false},
 	{"octets of the reply", func(c *load.Config) any { return c.ReplyOctets }, false},
+	{"outcomes of success", func(c *load.Config) any { return strings.Join(c.Success, ", ") }, false},
 	{"idle connections", func(c *load.Config) any { return c.Hold }, true},
 	{"fault", func(c *load.Config) any { return c.Fault }, false},
 	{"ramp", func(c *load.Config) any { return c.Ramp }, false},
@@ -29,7 +30,7 @@ var traits = []trait{
 	{"share of the fault", func(c *load.Config) any { return c.FaultShare }, false},
 }
 
-// A KindError says what makes two runs differ in kind.
+// A KindError is returned for two runs of different kinds.
 type KindError struct {
 	A, B    string // the runs' names
 	Differs []string
@@ -39,7 +40,7 @@ func (e *KindError) Error() string {
 	return fmt.Sprintf("%s and %s differ in kind: %s", e.A, e.B, strings.Join(e.Differs, "; "))
 }
 
-// sameKind is nil or a *KindError. What adds up over machines may differ if parts.
+// sameKind returns nil or a *KindError. If parts, what adds up over machines may differ.
 func sameKind(a, b Run, parts bool) error {
 	var differs []string
 	for _, t := range traits {

@@ -2,6 +2,7 @@ package report_test
 
 import (
 	"flag"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -15,20 +16,34 @@ import (
 var (
 	longDir     = flag.String("long-dir", "", "where BenchmarkLongRecords writes its records")
 	longSeconds = flag.Int("long-seconds", 3600, "how long their runs are")
+	longCount   = flag.Int("long-count", 2, "number of records")
 )
 
-// BenchmarkLongRecords writes the records of two runs of a thousand exchanges a second
-// each, for test/long-records.sh. Both have the same start.
+// distinct is the number of runs that differ; others have an ID of their own alone.
+const distinct = 8
+
+// BenchmarkLongRecords writes the records of runs with 1000 exchanges per second each, for
+// test/long-records.sh. All have the same start.
 func BenchmarkLongRecords(b *testing.B) {
 	if *longDir == "" {
 		b.Skip("needs -long-dir: it is of test/long-records.sh")
 	}
-	for n, name := range []string{"a.json", "b.json"} {
+	var records []*load.Record
+	for n := range *longCount {
+		if n < distinct {
+			records = append(records, longRecord(uint64(n), *longSeconds))
+		}
+		r := *records[n%distinct]
+		r.IDs, r.Host.Name = []string{load.NewID()}, fmt.Sprint("host", n)
+		name := fmt.Sprintf("%d.json", n)
+		if n < 2 {
+			name = []string{"a.json", "b.json"}[n]
+		}
 		file, err := os.Create(filepath.Join(*longDir, name))
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := longRecord(uint64(n), *longSeconds).Write(file); err != nil {
+		if err := r.Write(file); err != nil {
 			b.Fatal(err)
 		}
 		if err := file.Close(); err != nil {
@@ -50,7 +65,7 @@ func longRecord(seed uint64, seconds int) *load.Record {
 			Outcomes: map[string]int64{"ok": rate}, Succeeded: rate, Phases: make(map[string]*load.Histogram),
 			Health: load.Health{CPU: time.Second / 3, GCs: 1, GCPause: 40 * time.Microsecond},
 		}
-		histograms := []*load.Histogram{&i.Latency, &i.Service, &i.Late, &i.Own}
+		histograms := []*load.Histogram{&i.Latency, &i.Service, &i.StartDelay, &i.SchedulingLag}
 		for _, name := range []string{"resolve", "connect", "send", "wait", "receive", "close"} {
 			i.Phases[name] = new(load.Histogram)
 			histograms = append(histograms, i.Phases[name])

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ func written(t *testing.T, r *load.Record) string {
 func deal() (whole *load.Record, parts []report.Run) {
 	empty := func(connections int, rate float64) *load.Record {
 		r := frozen()
-		r.Intervals, r.Config.Connections, r.Config.RateAsked, r.Host.CPUs = nil, connections, rate, 2
+		r.Intervals, r.Config.Connections, r.Config.RateRequested, r.Host.CPUs = nil, connections, rate, 2
 		r.Kernel = &load.Kernel{Connections: int64(connections), Retransmissions: int64(connections)}
 		return r
 	}
@@ -58,8 +59,8 @@ func deal() (whole *load.Record, parts []report.Run) {
 					}
 					i.Latency.Record(d)
 					i.Service.Record(d / 2)
-					i.Late.Record(d / 3)
-					i.Own.Record(d / 100)
+					i.StartDelay.Record(d / 3)
+					i.SchedulingLag.Record(d / 100)
 					i.Phases["wait"].Record(d / 4)
 				}
 			}
@@ -90,7 +91,7 @@ func TestMergeOfFourPartsEqualsTheWhole(t *testing.T) {
 	}
 	for n := range whole.Intervals {
 		a, b := whole.Intervals[n], merged.Intervals[n]
-		for name, h := range map[string][2]*load.Histogram{"latency": {&a.Latency, &b.Latency}, "service": {&a.Service, &b.Service}, "late": {&a.Late, &b.Late}, "own": {&a.Own, &b.Own}, "wait": {a.Phases["wait"], b.Phases["wait"]}} {
+		for name, h := range map[string][2]*load.Histogram{"latency": {&a.Latency, &b.Latency}, "service": {&a.Service, &b.Service}, "late": {&a.StartDelay, &b.StartDelay}, "own": {&a.SchedulingLag, &b.SchedulingLag}, "wait": {a.Phases["wait"], b.Phases["wait"]}} {
 			if diff := cmp.Diff(h[0].Bars(), h[1].Bars()); diff != "" {
 				t.Errorf("second %d, %s: %s", n, name, diff)
 			}
@@ -123,7 +124,7 @@ func TestConcatOfFourPartsEqualsTheWhole(t *testing.T) {
 				part.Intervals = append(part.Intervals, &copied)
 			}
 			if own {
-				part.Began = part.Began.Add(some[0].Start)
+				part.Started = part.Started.Add(some[0].Start)
 			}
 			parts = append(parts, report.Run{Name: string(rune('a' + n)), Record: &part})
 		}
@@ -136,7 +137,7 @@ func TestConcatOfFourPartsEqualsTheWhole(t *testing.T) {
 		if diff := cmp.Diff(written(t, whole), written(t, joined)); diff != "" {
 			t.Error(diff)
 		}
-		if _, _, err := report.Merge(parts); err == nil || !strings.Contains(err.Error(), "no time in common: d began 6.00 s after a had ended") {
+		if _, _, err := report.Merge(parts); err == nil || !strings.Contains(err.Error(), "no time in common: d started 6.00 s after a had ended") {
 			t.Errorf("parts of different times, side by side: %v", err)
 		}
 	}
@@ -144,7 +145,7 @@ func TestConcatOfFourPartsEqualsTheWhole(t *testing.T) {
 
 func TestConcatLeavesOutTheTimeBetween(t *testing.T) {
 	a, b := frozen(), frozen()
-	b.Began = b.Began.Add(20 * time.Second)
+	b.Started = b.Started.Add(20 * time.Second)
 	joined, notes, err := report.Concat([]report.Run{{Name: "b", Record: b}, {Name: "a", Record: a}})
 	if err != nil {
 		t.Fatal(err)
@@ -152,11 +153,11 @@ func TestConcatLeavesOutTheTimeBetween(t *testing.T) {
 	if diff := cmp.Diff([]string{"left out: 12.0 s between a and b"}, notes); diff != "" {
 		t.Error(diff)
 	}
-	if total := load.Total(joined.Intervals); total.End != 16*time.Second || total.Operations() != 1600 || joined.Config.Seconds != 16 || joined.Config.RateAsked != 100 || joined.Config.Connections != 10 {
+	if total := load.Total(joined.Intervals); total.End != 16*time.Second || total.Operations() != 1600 || joined.Config.Seconds != 16 || joined.Config.RateRequested != 100 || joined.Config.Connections != 10 {
 		t.Errorf("%v, %d operations, %+v", total.End, total.Operations(), joined.Config)
 	}
-	b.Began = a.Began.Add(3 * time.Second)
-	if _, _, err := report.Concat([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || !strings.Contains(err.Error(), "b began 5.00 s before a had ended") {
+	b.Started = a.Started.Add(3 * time.Second)
+	if _, _, err := report.Concat([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || !strings.Contains(err.Error(), "b started 5.00 s before a had ended") {
 		t.Errorf("runs that overlap, one behind another: %v", err)
 	}
 }
@@ -165,14 +166,14 @@ func TestConcatLeavesOutTheTimeBetween(t *testing.T) {
 // it is said what was left out.
 func TestMergeOfShiftedRuns(t *testing.T) {
 	for shift, want := range map[time.Duration][]string{
-		3 * time.Second:         {"left out: 3.00 s at the beginning of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
-		3400 * time.Millisecond: {"left out: 3.00 s at the beginning of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
-		2600 * time.Millisecond: {"left out: 3.00 s at the beginning of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
+		3 * time.Second:         {"left out: 3.00 s at the start of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
+		3400 * time.Millisecond: {"left out: 3.00 s at the start of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
+		2600 * time.Millisecond: {"left out: 3.00 s at the start of a, 300 exchanges", "left out: 3.00 s at the end of b, 300 exchanges"},
 		7 * time.Millisecond:    nil,
 	} {
 		a, b := frozen(), frozen()
-		b.Began = b.Began.Add(shift)
-		b.Config.RateAsked, b.Config.Connections = 50, 5 // as if it had been; it adds up
+		b.Started = b.Started.Add(shift)
+		b.Config.RateRequested, b.Config.Connections = 50, 5 // as if it had been; it adds up
 		merged, notes, err := report.Merge([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}})
 		if err != nil {
 			t.Fatal(err)
@@ -185,8 +186,8 @@ func TestMergeOfShiftedRuns(t *testing.T) {
 				t.Errorf("%v: second %d is from %v to %v, and has %d exchanges", shift, n, i.Start, i.End, i.Operations())
 			}
 		}
-		if merged.Config.RateAsked != 150 || merged.Config.Connections != 15 || merged.Host.CPUs != 4 || !merged.Began.Equal(b.Began) {
-			t.Errorf("%+v, %+v, %v", merged.Config, merged.Host, merged.Began)
+		if merged.Config.RateRequested != 150 || merged.Config.Connections != 15 || merged.Host.CPUs != 4 || !merged.Started.Equal(b.Started) {
+			t.Errorf("%+v, %+v, %v", merged.Config, merged.Host, merged.Started)
 		}
 	}
 }
@@ -198,7 +199,7 @@ func TestMergeCountsCPUsOnce(t *testing.T) {
 		for n, name := range names {
 			r := frozen()
 			r.Host.Name = name
-			r.Began = r.Began.Add(time.Duration(n) * time.Millisecond)
+			r.Started = r.Started.Add(time.Duration(n) * time.Millisecond)
 			for _, i := range r.Intervals {
 				i.Health.CPU = 950 * time.Millisecond
 			}
@@ -216,38 +217,38 @@ func TestMergeCountsCPUsOnce(t *testing.T) {
 	}
 }
 
-// The rates of machines add up, and slices of a run have its rate, with a tail or without.
-func TestMergeWithTails(t *testing.T) {
+// The rates of machines add up, and slices of a run have its rate, with a wait or without.
+func TestMergeWithWaits(t *testing.T) {
 	a, b := tailed(), tailed()
-	b.Began = b.Began.Add(time.Millisecond)
-	b.Intervals[8].Tail = 500 * time.Millisecond
+	b.Started = b.Started.Add(time.Millisecond)
+	b.Intervals[8].Wait = 500 * time.Millisecond
 	merged, _, err := report.Merge([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if total := load.Total(merged.Intervals); total.Tail != 750*time.Millisecond || total.Operations() != 1600 || math.Abs(total.Rate()-1600/8.25) > 1e-6 {
-		t.Errorf("%d operations, tail %v, %v/s", total.Operations(), total.Tail, total.Rate())
+	if total := load.Total(merged.Intervals); total.Wait != 750*time.Millisecond || total.Operations() != 1600 || math.Abs(total.Rate()-1600/8.25) > 1e-6 {
+		t.Errorf("%d operations, wait %v, %v/s", total.Operations(), total.Wait, total.Rate())
 	}
-	b.Began = b.Began.Add(20 * time.Second)
-	b.Intervals[8].Tail = time.Second
+	b.Started = b.Started.Add(20 * time.Second)
+	b.Intervals[8].Wait = time.Second
 	joined, _, err := report.Concat([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if total := load.Total(joined.Intervals); total.Tail != 2*time.Second || total.End != 18*time.Second || total.Rate() != 100 {
-		t.Errorf("tail %v of %v, %v/s", total.Tail, total.End, total.Rate())
+	if total := load.Total(joined.Intervals); total.Wait != 2*time.Second || total.End != 18*time.Second || total.Rate() != 100 {
+		t.Errorf("wait %v of %v, %v/s", total.Wait, total.End, total.Rate())
 	}
 }
 
 func TestMergeRefuses(t *testing.T) {
 	for want, change := range map[string]func(*load.Record){
 		"a and b differ in kind: loop open and closed; arrival constant and none; only": func(r *load.Record) { r.Config.Loop, r.Config.Arrival = "closed", "" },
-		"octets of the reply 16 and 17":     func(r *load.Record) { r.Config.ReplyOctets = 17 },
-		"exchanges on a connection 1 and 0": func(r *load.Record) { r.Config.PerConnection = 0 },
-		"only one has a rate asked":         func(r *load.Record) { r.Config.RateAsked = 0 },
-		"b has no interval":                 func(r *load.Record) { r.Intervals = nil },
-		"no time in common":                 func(r *load.Record) { r.Began = r.Began.Add(time.Hour) },
-		"no whole interval in common":       func(r *load.Record) { r.Began = r.Began.Add(7900 * time.Millisecond) },
+		"octets of the reply 16 and 17":    func(r *load.Record) { r.Config.ReplyOctets = 17 },
+		"exchanges per connection 1 and 0": func(r *load.Record) { r.Config.PerConnection = 0 },
+		"only one has a requested rate":    func(r *load.Record) { r.Config.RateRequested = 0 },
+		"b has no interval":                func(r *load.Record) { r.Intervals = nil },
+		"no time in common":                func(r *load.Record) { r.Started = r.Started.Add(time.Hour) },
+		"no complete interval in common":   func(r *load.Record) { r.Started = r.Started.Add(7900 * time.Millisecond) },
 		"intervals of 1.00 s and 2.00 s": func(r *load.Record) {
 			for n, i := range r.Intervals {
 				i.Start, i.End = time.Duration(2*n)*time.Second, time.Duration(2*n+2)*time.Second
@@ -270,7 +271,7 @@ func TestMergeRefuses(t *testing.T) {
 	if _, _, err := report.Merge([]report.Run{{Name: "a", Record: a}, {Name: "b", Record: b}}); err == nil || !strings.HasPrefix(err.Error(), "a and b are the same run (sha256-") {
 		t.Errorf("a run merged with itself: %v", err)
 	}
-	b.Began = b.Began.Add(time.Millisecond)
+	b.Started = b.Started.Add(time.Millisecond)
 	for _, r := range []*load.Record{a, b} { // anybody may have written it
 		r.Intervals[7].Start += 1e6 * time.Hour
 		r.Intervals[7].End += 1e6 * time.Hour
@@ -290,7 +291,7 @@ func TestMergeLeavesOutRaggedSeconds(t *testing.T) {
 	last := *b.Intervals[7]
 	last.End = last.Start + 300*time.Millisecond // a run that ended in the middle of a second
 	b.Intervals = append(slices.Clone(b.Intervals[:7]), &last)
-	b.Record = &load.Record{Schema: b.Schema, Began: b.Began, Config: b.Config, Host: b.Host, Intervals: b.Intervals}
+	b.Record = &load.Record{Schema: b.Schema, Started: b.Started, Config: b.Config, Host: b.Host, Intervals: b.Intervals}
 	merged, notes, err := report.Merge([]report.Run{parts[0], {Name: "b.json", Record: b.Record}})
 	if err != nil {
 		t.Fatal(err)
@@ -340,5 +341,50 @@ func TestMergeRefusesRepeats(t *testing.T) {
 	}
 	if again := merge(both, parts[2], parts[3]); !slices.Equal(again.IDs, all.IDs) {
 		t.Errorf("%q, want %q", again.IDs, all.IDs)
+	}
+}
+
+// Records that are read one by one have the same sum as those that are read at once, and
+// the first error is that of a file.
+func TestMergeSources(t *testing.T) {
+	const records = 105 // more than wait at a time
+	var runs []report.Run
+	var sources []report.Source
+	for n := range records {
+		r := simulation{seed: uint64(n), intervals: 20, every: time.Second / 10, rate: 100, open: true}.run()
+		r.Started = r.Started.Add(time.Duration(n%3) * 200 * time.Millisecond)
+		if n > 0 { // one has no ID, and gets one that is made from its measurements
+			r.IDs = []string{load.NewID()}
+		}
+		var text bytes.Buffer
+		if err := r.Write(&text); err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("%d.json", n)
+		runs = append(runs, report.Run{Name: name, Record: r})
+		sources = append(sources, report.Source{Name: name, Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text.Bytes())), nil }})
+	}
+	want, wantNotes, err := report.Merge(runs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, notes, err := report.MergeSources(sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a, b bytes.Buffer
+	want.Write(&a)
+	got.Write(&b)
+	if diff := cmp.Diff(a.String(), b.String()); diff != "" || len(notes) < 2*records/3 || !slices.Equal(notes, wantNotes) {
+		t.Errorf("%d notes, want %d\n%s", len(notes), len(wantNotes), diff)
+	}
+	gone := errors.New("gone")
+	sources[70].Open = func() (io.ReadCloser, error) { return nil, gone }
+	if _, _, err := report.MergeSources(sources); !errors.Is(err, gone) {
+		t.Errorf("%v", err)
+	}
+	sources[7].Open = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("{}")), nil }
+	if _, _, err := report.MergeSources(sources[:20]); err == nil || err.Error() != "7.json: read load record: it has no schema" {
+		t.Errorf("%v", err)
 	}
 }

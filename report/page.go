@@ -13,7 +13,7 @@ import (
 	"github.com/bothends/bothends/load"
 )
 
-// uPlot 1.6.32, as npm has it; its licence is beside it. The directory is not called
+// uPlot 1.6.32, as npm has it; its license is in the same directory. The directory is not called
 // vendor: Go leaves such ones out of a module.
 var (
 	//go:embed page.html.tmpl
@@ -30,8 +30,8 @@ var (
 
 var page = template.Must(template.New("page").Parse(pageTemplate))
 
-// HTML writes a page with the runs drawn over one another, and their figures as
-// tables. It is whole: it loads nothing, and its policy forbids it to.
+// HTML writes a page with the runs drawn over one another, and their figures as tables. The
+// page is self-contained: it loads nothing, and its policy forbids it to.
 func HTML(w io.Writer, runs []Run) error {
 	complete := make([]Run, len(runs))
 	for n, r := range runs {
@@ -50,22 +50,21 @@ type htmlPage struct {
 	Phases        []htmlRow
 	Open          bool // at least one is
 	Failures      bool // at least one has
-	Named         bool // and at least one says which outcomes they are
 	Latencies     bool // at least one has
 	Data          chartData
 }
 
 type htmlRun struct {
-	Name, Rate, Asked, Meaning string
-	Failed                     string // how many failed; empty for none
-	Color                      int
-	Highlights, Outcomes, Made []htmlRow
-	Latencies                  []htmlRow
-	Limits                     []string
-	Unsent                     string // that some were due and never sent
+	Name, Throughput, Requested, Meaning string
+	Failed                               string // how many failed; empty for none
+	Color                                int
+	Highlights, Outcomes, Made           []htmlRow
+	Latencies                            []htmlRow
+	Limits                               []string
+	Unsent                               string // empty for none
 }
 
-// A htmlRow is a row of a table, which uses of it what it needs.
+// An htmlRow is a row of a table. Each table uses some of its fields.
 type htmlRow struct {
 	Key, Value string
 	Bad        bool
@@ -89,17 +88,17 @@ type heatScale struct {
 }
 
 type chartRun struct {
-	Name     string         `json:"name"`
-	Color    int            `json:"color"`
-	Open     bool           `json:"open"`
-	Asked    float64        `json:"asked"`
-	Latency  []*float64     `json:"latency"` // at each of Nines; null where the count supports none
-	Service  []*float64     `json:"service"`
-	Times    []float64      `json:"times"`  // where each interval begins, and where the last one ends
-	Rate     []float64      `json:"rate"`   // of what succeeded
-	Failed   []float64      `json:"failed"` // null where nothing failed in the whole run
-	Failures []chartFailure `json:"failures"`
-	Heat     [][]int64      `json:"heat"` // for each interval the counts of the bins
+	Name      string         `json:"name"`
+	Color     int            `json:"color"`
+	Open      bool           `json:"open"`
+	Requested float64        `json:"requested"`
+	Latency   []*float64     `json:"latency"` // at each of Nines; null where the count supports none
+	Service   []*float64     `json:"service"`
+	Times     []float64      `json:"times"`  // the start of each interval, and the end of the last one
+	Rate      []float64      `json:"rate"`   // of exchanges that succeeded
+	Failed    []float64      `json:"failed"` // null if nothing failed in the run
+	Failures  []chartFailure `json:"failures"`
+	Heat      [][]int64      `json:"heat"` // for each interval the counts of the bins
 }
 
 type chartFailure struct {
@@ -117,70 +116,64 @@ const (
 
 func pageOf(runs []Run) *htmlPage {
 	p := &htmlPage{Columns: cellNames}
-	totals := make([]*load.Interval, len(runs))
+	sums := make([]*totals, len(runs))
 	var most int64
 	for n, r := range runs {
-		totals[n] = load.Total(r.Intervals)
-		most = max(most, totals[n].Latency.Count())
+		sums[n] = totalsOf(r.Record)
+		most = max(most, sums[n].Latency.Count())
 	}
-	p.Data.Heat = scaleOf(totals)
+	p.Data.Heat = scaleOf(sums)
 	p.Data.Nines = []float64{}
 	for x := 0.0; x <= mostNines && supports(most, 1-math.Pow(10, -x)); x += ninesStep {
 		p.Data.Nines = append(p.Data.Nines, math.Round(x*1000)/1000)
 	}
 	for n, r := range runs {
-		run := htmlRunOf(r, totals[n], n%pageColors)
+		run := htmlRunOf(r, sums[n], n%pageColors)
 		p.Runs = append(p.Runs, run)
 		p.Open = p.Open || r.Config.Loop == "open"
-		chart := chartOf(r, totals[n], &p.Data)
+		chart := chartOf(r, sums[n], &p.Data)
 		chart.Name, chart.Color = run.Name, run.Color
-		p.Failures, p.Named = p.Failures || chart.Failed != nil, p.Named || len(chart.Failures) > 0
-		p.Latencies = p.Latencies || totals[n].Latency.Count() > 0
+		p.Failures = p.Failures || chart.Failed != nil
+		p.Latencies = p.Latencies || sums[n].Latency.Count() > 0
 		p.Data.Runs = append(p.Data.Runs, chart)
 	}
-	p.Phases = phaseRows(p.Runs, totals)
+	p.Phases = phaseRows(p.Runs, sums)
 	return p
 }
 
-func htmlRunOf(r Run, total *load.Interval, color int) htmlRun {
+func htmlRunOf(r Run, total *totals, color int) htmlRun {
 	c := &r.Config
-	h := htmlRun{Name: r.Name, Color: color, Rate: rateText(total.Throughput()), Meaning: meaning(c), Limits: limits(r.Record, total)}
-	if total.Unsent > 0 {
-		h.Unsent = wereDue(total.Unsent) + " but never sent. Latency would be higher with them."
-	}
+	h := htmlRun{Name: r.Name, Color: color, Throughput: rateText(total.throughput), Meaning: meaning(c), Failed: total.failedText(), Limits: total.limits, Unsent: total.unsentText()}
 	if c.Label != "" {
 		h.Name = clean(c.Label)
 	}
-	if c.RateAsked > 0 {
-		h.Asked = rateText(c.RateAsked)
+	if c.RateRequested > 0 {
+		h.Requested = rateText(c.RateRequested)
 	}
-	all := total.Operations()
-	if failed := all - total.Succeeded; failed > 0 {
-		h.Failed = fmt.Sprintf("%d failed (%s)", failed, share(float64(failed), float64(all)))
+	h.Highlights = []htmlRow{{Key: "exchanges", Value: strconv.FormatInt(total.all, 10)}, {Key: "succeeded", Value: total.share(total.Succeeded)}, {Key: "rate", Value: rateText(total.rate)}}
+	if total.Wait > 0 {
+		h.Highlights = append(h.Highlights, htmlRow{Key: "wait", Value: brief(total.Wait)})
 	}
-	h.Highlights = append(h.Highlights, htmlRow{Key: "exchanges", Value: strconv.FormatInt(all, 10)}, htmlRow{Key: "succeeded", Value: share(float64(total.Succeeded), float64(all))})
-	figures := cells(&total.Latency)
-	for _, q := range percentiles {
-		if n := total.Latency.Count(); q.name != "p90" && n > 0 && supports(n, q.q) {
-			h.Highlights = append(h.Highlights, htmlRow{Key: q.name, Value: brief(total.Latency.Quantile(q.q))})
+	for n, v := range total.latency.at() {
+		if p := percentiles[n].name; v != nil && p != "p90" && !slices.Contains(total.latency.TooFew, p) {
+			h.Highlights = append(h.Highlights, htmlRow{Key: p, Value: brief(inTime(*v))})
 		}
 	}
-	if total.Latency.Count() > 0 {
-		h.Highlights = append(h.Highlights, htmlRow{Key: "max", Value: brief(total.Latency.Max())})
+	if v := total.latency.Max; v != nil {
+		h.Highlights = append(h.Highlights, htmlRow{Key: "max", Value: brief(inTime(*v))})
 	}
-	for _, name := range outcomeNames(total.Outcomes) {
-		h.Outcomes = append(h.Outcomes, htmlRow{Key: name, Bad: slices.Contains(failures(total), name), Count: total.Outcomes[name], Value: share(float64(total.Outcomes[name]), float64(all))})
+	for _, o := range total.outcomes {
+		h.Outcomes = append(h.Outcomes, htmlRow{Key: o.name, Bad: !o.success && o.count > 0, Count: o.count, Value: o.share})
 	}
+	h.Latencies = []htmlRow{{Key: "start", Cells: cells(total.latency)}}
 	if c.Loop == "open" {
-		h.Latencies = []htmlRow{{Key: "due time", Cells: figures}, {Key: "start", Cells: cells(&total.Service)}, {Key: "scheduling lag", Cells: cells(&total.Own)}}
-	} else {
-		h.Latencies = []htmlRow{{Key: "start", Cells: figures}}
+		h.Latencies = []htmlRow{{Key: "due time", Cells: cells(total.latency)}, {Key: "start", Cells: cells(total.service)}, {Key: "scheduling lag", Cells: cells(total.lag)}}
 	}
 	h.Made = made(r, total)
 	return h
 }
 
-// brief is a duration in three digits.
+// brief returns a duration in three digits.
 func brief(d time.Duration) string {
 	for _, unit := range []struct {
 		of   time.Duration
@@ -193,33 +186,28 @@ func brief(d time.Duration) string {
 	return d.String()
 }
 
-// made is how the run was made, and how its generator was.
-func made(r Run, total *load.Interval) []htmlRow {
-	rows := []htmlRow{
-		{Key: "record", Value: r.Name}, {Key: "target", Value: setting(&r.Config)}, {Key: "host", Value: host(r.Record)},
-		{Key: "generator", Value: fmt.Sprintf("%.2f of a core; %s, the longest pause %s", cores(total), plural(int(total.Health.GCs), "garbage collection"), span(total.Health.GCPause))},
-	}
-	if total.Queued > 0 {
-		rows = append(rows, htmlRow{Key: "queued", Value: wereDue(total.Queued) + " while all connections were busy, and waited"})
-	}
-	if k := r.Kernel; k != nil && k.Connections > 0 {
-		rows = append(rows, htmlRow{Key: "kernel", Value: fmt.Sprintf("%s in %s; smoothed round trip: p50 %s, max %s",
-			plural(int(k.Retransmissions), "retransmission"), plural(int(k.Connections), "connection"), span(k.RTT.Quantile(0.5)), span(k.RTT.Max()))})
+// made returns how the run was made, and what its generator used.
+func made(r Run, total *totals) []htmlRow {
+	rows := []htmlRow{{Key: "record", Value: r.Name}, {Key: "target", Value: setting(&r.Config)}, {Key: "host", Value: host(r.Record)}, {Key: "generator", Value: total.generatorText()}}
+	for _, row := range []htmlRow{{Key: "queued", Value: total.queuedText()}, {Key: "backed off", Value: total.backOffText()}, {Key: "kernel", Value: total.kernelText()}} {
+		if row.Value != "" {
+			rows = append(rows, row)
+		}
 	}
 	return rows
 }
 
-// phaseRows has the runs beside each other in each phase.
-func phaseRows(runs []htmlRun, totals []*load.Interval) (rows []htmlRow) {
+// phaseRows returns the rows of each phase, one for each run.
+func phaseRows(runs []htmlRun, sums []*totals) (rows []htmlRow) {
 	every := make(map[string]bool)
-	for _, total := range totals {
-		for name := range total.Phases {
+	for _, total := range sums {
+		for name := range total.phases {
 			every[name] = true
 		}
 	}
 	for _, name := range phaseNames(every) {
-		for n, total := range totals {
-			if h := total.Phases[name]; h != nil {
+		for n, total := range sums {
+			if h := total.phases[name]; h != nil {
 				rows = append(rows, htmlRow{Key: name, Value: runs[n].Name, Color: runs[n].Color, Cells: cells(h)})
 			}
 		}
@@ -227,10 +215,10 @@ func phaseRows(runs []htmlRun, totals []*load.Interval) (rows []htmlRow) {
 	return rows
 }
 
-// scaleOf has room for all latencies, and is the same for all runs.
-func scaleOf(totals []*load.Interval) heatScale {
+// scaleOf returns the scale for the latencies of all runs.
+func scaleOf(sums []*totals) heatScale {
 	low, high := math.Inf(1), 0.0
-	for _, total := range totals {
+	for _, total := range sums {
 		if bars := total.Latency.Bars(); len(bars) > 0 {
 			low, high = min(low, inMS(bars[0].To)), max(high, inMS(bars[len(bars)-1].To))
 		}
@@ -241,12 +229,12 @@ func scaleOf(totals []*load.Interval) heatScale {
 	return heatScale{low / 1.1, high * 1.1, heatBins}
 }
 
-// inMS is at least a nanosecond: the scales are logarithmic.
+// inMS returns milliseconds, at least a nanosecond, because the scales are logarithmic.
 func inMS(d time.Duration) float64 { return float64(max(1, d)) / 1e6 }
 
-func chartOf(r Run, total *load.Interval, data *chartData) chartRun {
+func chartOf(r Run, total *totals, data *chartData) chartRun {
 	c := chartRun{
-		Open: r.Config.Loop == "open", Asked: r.Config.RateAsked,
+		Open: r.Config.Loop == "open", Requested: r.Config.RateRequested,
 		Latency: curveOf(&total.Latency, data.Nines), Service: curveOf(&total.Service, data.Nines),
 		Times: []float64{}, Rate: []float64{}, Heat: [][]int64{}, Failures: []chartFailure{},
 	}
@@ -258,26 +246,17 @@ func chartOf(r Run, total *load.Interval, data *chartData) chartRun {
 		c.Times = append(c.Times, intervals[n-1].End.Seconds())
 	}
 	c.Rate = append(c.Rate, overTime(intervals, func(i *load.Interval) int64 { return i.Succeeded })...)
-	if total.Operations() > total.Succeeded {
-		c.Failed = overTime(intervals, func(i *load.Interval) int64 { return i.Operations() - i.Succeeded })
+	if total.failed > 0 {
+		c.Failed = overTime(intervals, (*load.Interval).Failed)
 	}
-	for _, name := range failures(total) {
-		c.Failures = append(c.Failures, chartFailure{name, overTime(intervals, func(i *load.Interval) int64 { return i.Outcomes[name] })})
+	for _, o := range total.failures() {
+		c.Failures = append(c.Failures, chartFailure{o.name, overTime(intervals, func(i *load.Interval) int64 { return i.Outcomes[o.name] })})
 	}
 	return c
 }
 
-// failures returns the outcomes that are failures, the most frequent first. Where it is not
-// ok that has succeeded, it is not known which outcomes those are.
-func failures(total *load.Interval) []string {
-	if total.Outcomes["ok"] != total.Succeeded {
-		return nil
-	}
-	return slices.DeleteFunc(outcomeNames(total.Outcomes), func(name string) bool { return name == "ok" || total.Outcomes[name] == 0 })
-}
-
-// overTime returns how many there are a second in each interval, and the last one again: a
-// step is as wide as its interval.
+// overTime returns the number per second in each interval, and the last one again, because
+// a step is as wide as its interval.
 func overTime(intervals []*load.Interval, of func(*load.Interval) int64) (rates []float64) {
 	for _, i := range intervals {
 		rates = append(rates, load.PerSecond(of(i), i.End-i.Start))
@@ -298,7 +277,7 @@ func curveOf(h *load.Histogram, nines []float64) []*float64 {
 	return points
 }
 
-// column is an interval's part of the heat map.
+// column returns the column of an interval in the heat map.
 func column(h *load.Histogram, s heatScale) []int64 {
 	bins := make([]int64, s.Bins)
 	for _, b := range h.Bars() {

@@ -113,8 +113,8 @@
 		const width = n => Math.min(5, 2 + 1.5 * (data.runs.length - 1 - n));
 		const lines = data.runs.map((r, n) => ({ name: r.name, stroke: color(r.color), width: width(n), times: r.times, values: r.rate }));
 		for (const r of data.runs.filter(r => r.failed)) lines.push({ name: r.name + ", failed", stroke: color(r.color), width: 1.5, dash: [2, 3], times: r.times, values: r.failed });
-		for (const asked of new Set(data.runs.map(r => r.asked).filter(a => a > 0))) {
-			const r = data.runs.find(r => r.asked === asked);
+		for (const asked of new Set(data.runs.map(r => r.requested).filter(a => a > 0))) {
+			const r = data.runs.find(r => r.requested === asked);
 			lines.unshift({ name: "requested", stroke: css("--quiet"), width: 1, dash: [6, 4], times: r.times, values: r.times.map(() => asked) });
 		}
 		overTime("rate", lines, "/s");

@@ -200,7 +200,7 @@ func TestPageInBrowser(t *testing.T) {
 	runs := twoRuns()
 	runs[1].Config.Label, runs[1].Config.Target, runs[1].Host.Name = hostile, hostile, hostile
 	runs[1].Intervals[3].Outcomes[hostile] = 4
-	runs[1].Intervals[3].Phases[hostile] = &runs[1].Intervals[3].Own
+	runs[1].Intervals[3].Phases[hostile] = &runs[1].Intervals[3].SchedulingLag
 	url := pageFile(t, runs)
 
 	b.open(t, url, "light", 1100, 900)
@@ -393,13 +393,15 @@ func TestPageOfFailures(t *testing.T) {
 	for _, i := range other.Intervals { // names of its own
 		i.Outcomes, i.Succeeded = map[string]int64{"200": 90, "404": 5, "503": 5}, 95
 	}
+	other.Config.Success = []string{"200", "404"}
 	for want, r := range map[string]*load.Record{
 		`<b>50/s</b> succeeded, 100/s requested <span class="bad failed">200000 failed (99.80 %)</span>`: dead,
 		`<b>95/s</b> succeeded, 100/s requested <span class="bad failed">40 failed (5.00 %)</span>`:      other,
 		`"rate":[100,100,100,100,0,0,0,0,0],"failed":[0,0,0,0,50000,50000,50000,50000,50000]`:            dead,
-		`"rate":[95,95,95,95,95,95,95,95,95],"failed":[5,5,5,5,5,5,5,5,5],"failures":[]`:                 other,
+		`"rate":[95,95,95,95,95,95,95,95,95],"failed":[5,5,5,5,5,5,5,5,5],"failures":[{"name":"503",`:    other,
 		`<td class="bad"><span class="name">refused</span></td>`:                                         dead,
-		`<td><span class="name">503</span></td>`:                                                         other,
+		`<td class="bad"><span class="name">503</span></td>`:                                             other,
+		`<td><span class="name">404</span></td>`:                                                         other,
 	} {
 		var page bytes.Buffer
 		if err := report.HTML(&page, []report.Run{{Name: "run", Record: r}}); err != nil || !strings.Contains(page.String(), want) {
@@ -414,7 +416,7 @@ func TestPageIsWhole(t *testing.T) {
 	if err := report.HTML(&out, []report.Run{{Name: "frozen.json", Record: frozen()}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"`, `<td class="n">1920.991</td>`, "<noscript>", "100.00 %", "190 were due while all connections"} {
+	for _, want := range []string{`content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"`, `<td class="n">1920.991</td>`, "<noscript>", "100.00 %", "190 exchanges waited for a connection"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s", want)
 		}

@@ -18,23 +18,23 @@ const (
 
 // plots draws the distribution of latency, and the rate and the latency over time.
 func (t *text) plots() {
-	if t.total.Latency.Count() > 0 {
+	if t.Latency.Count() > 0 {
 		t.line("")
-		t.distribution(&t.total.Latency)
+		t.distribution(&t.Latency)
 	}
-	seconds := even(t.r.Intervals, t.plotWidth())
+	seconds := even(t.record.Intervals, t.plotWidth())
 	if len(seconds) < 2 {
 		return
 	}
 	rates, failed, slow := make([]float64, len(seconds)), make([]float64, len(seconds)), make([]float64, len(seconds))
 	name, q := slowest(seconds)
 	for n, i := range seconds {
-		rates[n], failed[n], slow[n] = i.SucceededRate(), i.EndedRate()-i.SucceededRate(), float64(i.Latency.Quantile(q))/1e6
+		rates[n], failed[n], slow[n] = i.Throughput(), load.PerSecond(i.Failed(), i.End-i.Start), float64(i.Latency.Quantile(q))/1e6
 	}
 	from, to := axis(seconds[0].Start.Seconds())+" s", axis(seconds[len(seconds)-1].End.Seconds())+" s"
 	t.line("")
-	t.chart("rate over time, successful exchanges per second", rates, from, to)
-	if t.total.Succeeded < t.total.Operations() {
+	t.chart("throughput over time, successful exchanges per second", rates, from, to)
+	if t.failed > 0 {
 		t.line("")
 		t.chart("failures over time, exchanges per second", failed, from, to)
 	}
@@ -48,7 +48,7 @@ func (t *text) plotWidth() int { return t.room(plotWidth, keyWidth+1) }
 // barWidth returns the number of columns of the longest bar of the distribution.
 func (t *text) barWidth() int { return t.room(barWidth, 26) }
 
-// room returns most, or less if the output does not have so many columns besides others.
+// room returns most, or less if the output does not have so many columns in addition to others.
 func (t *text) room(most, others int) int {
 	if t.Width == 0 {
 		return most
@@ -56,7 +56,7 @@ func (t *text) room(most, others int) int {
 	return max(1, min(most, t.Width-others))
 }
 
-// slowest is the percentile that each of the intervals supports, p99 or the maximum.
+// slowest returns the percentile that each of the intervals supports: p99, or the maximum.
 func slowest(intervals []*load.Interval) (name string, q float64) {
 	for _, i := range intervals {
 		if n := i.Latency.Count(); n > 0 && !supports(n, 0.99) {
@@ -66,8 +66,8 @@ func slowest(intervals []*load.Interval) (name string, q float64) {
 	return "p99", 0.99
 }
 
-// distribution is a row for each step of latency; each is longer than the last one by
-// the same factor.
+// distribution draws a row for each step of latency. Each step is longer than the one
+// before by the same factor.
 func (t *text) distribution(h *load.Histogram) {
 	t.line("%s", t.paint(bold, "distribution of latency"))
 	for _, s := range steps(h, barRows) {
@@ -77,8 +77,8 @@ func (t *text) distribution(h *load.Histogram) {
 	}
 }
 
-// steps divides a histogram between its shortest and longest into that many, of equal
-// width on a logarithmic scale.
+// steps divides a histogram between its shortest and longest duration into most steps of
+// equal width on a logarithmic scale.
 func steps(h *load.Histogram, most int) []load.Bar {
 	bars := h.Bars()
 	low, high := math.Log(float64(max(1, bars[0].To))), math.Log(float64(max(1, bars[len(bars)-1].To)))
@@ -102,7 +102,7 @@ var (
 	asciiUp      = []rune(" ..::||##")
 )
 
-// bar is as long as the part of a whole; something is seen of every part but 0.
+// bar returns a bar as long as the part of a whole. Only a part of 0 is invisible.
 func (t *text) bar(part float64) string {
 	if t.ASCII {
 		return strings.Repeat("#", int(math.Ceil(part*float64(t.barWidth()))))

@@ -1,5 +1,5 @@
-// Package report says what saved load runs have measured: as text, as JSON and as a
-// page of HTML; it adds runs of several machines, and compares two.
+// Package report shows what load runs have measured, as text, as JSON and as a page of
+// HTML. It merges the runs of several machines, and compares two runs.
 package report
 
 import (
@@ -20,7 +20,7 @@ type Run struct {
 	*load.Record
 }
 
-// A percentile is one of those that are shown.
+// A percentile is one that is shown.
 type percentile struct {
 	name string
 	q    float64
@@ -29,13 +29,13 @@ type percentile struct {
 var percentiles = []percentile{{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"p99.99", 0.9999}}
 
 // supports reports whether a percentile of n measurements is more than their maximum: at
-// least one of them lies beyond its rank.
+// least one of them is beyond its rank.
 func supports(n int64, q float64) bool { return beyond(n, q) >= 1 }
 
 // beyond returns how many of n measurements lie beyond the rank of a percentile.
 func beyond(n int64, q float64) int64 { return n - load.Rank(n, q) }
 
-// usable returns what is wrong with runs that anyone may have made.
+// usable returns an error for runs that cannot be used; their origin is not known.
 func usable(runs ...Run) error {
 	for _, r := range runs {
 		if r.Record == nil {
@@ -75,7 +75,7 @@ func filled(r Run) error {
 	return nil
 }
 
-// phaseOrder is that of an exchange; names that it does not have come behind, by name.
+// phaseOrder is the order of an exchange; other names come after it, by name.
 var phaseOrder = []string{"resolve", "connect", "secure", "send", "reply", "wait", "receive", "close"}
 
 func phaseNames[V any](phases map[string]V) []string {
@@ -88,17 +88,6 @@ func phaseNames[V any](phases map[string]V) []string {
 	return sortedKeys(phases, func(a, b string) int { return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a, b)) })
 }
 
-// outcomeNames has "ok" first, and then the most frequent.
-func outcomeNames(outcomes map[string]int64) []string {
-	rank := func(name string) int64 {
-		if name == "ok" {
-			return math.MaxInt64
-		}
-		return outcomes[name]
-	}
-	return sortedKeys(outcomes, func(a, b string) int { return cmp.Or(cmp.Compare(rank(b), rank(a)), cmp.Compare(a, b)) })
-}
-
 func sortedKeys[V any](m map[string]V, less func(a, b string) int) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -108,7 +97,7 @@ func sortedKeys[V any](m map[string]V, less func(a, b string) int) []string {
 	return names
 }
 
-// usual is the length that most intervals of a run have: the median.
+// usual returns the length of most intervals of a run: the median.
 func usual(intervals []*load.Interval) time.Duration {
 	if len(intervals) == 0 {
 		return 0
@@ -121,10 +110,10 @@ func usual(intervals []*load.Interval) time.Duration {
 	return lengths[len(lengths)/2]
 }
 
-// even returns the intervals without stumps, such as at the end of a run: one of less
-// than half the usual length is added to the one before it, because its rate is noise.
-// If there are more than most, neighbours are joined. What is joined has the latency and
-// no other histogram: in a long run the others take ten times as long.
+// even returns the intervals without short ones, such as at the end of a run: one of less
+// than half the usual length is added to the one before it, because its rate is noise. If
+// there are more than most, neighbours are joined. Joined intervals have the latency and
+// no other histogram, because in a long run the others take ten times as long.
 func even(intervals []*load.Interval, most int) []*load.Interval {
 	least := usual(intervals) / 2
 	list := make([]*load.Interval, 0, len(intervals))
@@ -146,12 +135,12 @@ func even(intervals []*load.Interval, most int) []*load.Interval {
 	return fewer
 }
 
-// joined returns the sum of intervals, of whose histograms it has the latency alone.
+// joined returns the sum of intervals, with no histogram but the latency.
 func joined(intervals ...*load.Interval) *load.Interval {
 	some := make([]*load.Interval, len(intervals))
 	for n, i := range intervals {
 		one := *i
-		one.Service, one.Late, one.Own, one.Phases = load.Histogram{}, load.Histogram{}, load.Histogram{}, nil
+		one.Service, one.StartDelay, one.SchedulingLag, one.Phases = load.Histogram{}, load.Histogram{}, load.Histogram{}, nil
 		some[n] = &one
 	}
 	sum := load.Total(some)
@@ -159,7 +148,7 @@ func joined(intervals ...*load.Interval) *load.Interval {
 	return sum
 }
 
-// clean is a text of a record, for a terminal: a record may come from anybody.
+// clean returns a text of a record for a terminal, without control characters.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -176,14 +165,7 @@ func plural(n int, one string) string {
 	return fmt.Sprintf("%d %ss", n, one)
 }
 
-func wereDue(n int64) string {
-	if n == 1 {
-		return "1 was due"
-	}
-	return fmt.Sprintf("%d were due", n)
-}
-
-// rateText has as many digits as mean something.
+// rateText returns a rate with the digits that have a meaning.
 func rateText(rate float64) string {
 	switch {
 	case rate == math.Trunc(rate) || rate >= 10000:
@@ -194,7 +176,7 @@ func rateText(rate float64) string {
 	return fmt.Sprintf("%.3g/s", rate)
 }
 
-// span is a duration in a sentence.
+// span returns a duration for a sentence.
 func span(d time.Duration) string {
 	switch {
 	case d >= 10*time.Second:

@@ -36,14 +36,15 @@ func validate(t *testing.T, r *load.Record) (object any, err error) {
 }
 
 func TestRecordsFollowTheSchema(t *testing.T) {
-	real := &load.Record{Config: load.Config{Loop: "closed"}}
-	runner := load.Runner{Duration: 60 * time.Millisecond, Every: 20 * time.Millisecond, Do: func(ctx context.Context) error {
-		load.Observe(ctx, "wait", time.Millisecond)
-		time.Sleep(time.Millisecond)
-		return nil
+	runner := load.Runner{Duration: 60 * time.Millisecond, Every: 20 * time.Millisecond, Success: []string{"ok", "empty"}, Start: func(context.Context, int) (load.Op, error) {
+		return load.Op{Do: func(context.Context) load.Result {
+			time.Sleep(time.Millisecond)
+			return load.Result{Phases: []load.Phase{{Name: "wait", Took: time.Millisecond}}}
+		}}, nil
 	}}
-	for i := range runner.Run(t.Context()) {
-		real.Intervals = append(real.Intervals, i)
+	real, err := runner.Record(t.Context(), load.Meta{Label: "real"})
+	if err != nil {
+		t.Fatal(err)
 	}
 	for name, r := range map[string]*load.Record{"frozen": frozen(), "real": real, "simulated": simulation{intervals: 2, every: time.Second, rate: 100}.run(), "empty": {Config: load.Config{Loop: "open"}}} {
 		if _, err := validate(t, r); err != nil {

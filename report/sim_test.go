@@ -33,12 +33,12 @@ func (s simulation) run() *load.Record {
 		slower = 1
 	}
 	r := &load.Record{
-		Schema: load.RecordSchema, Began: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
+		Schema: load.RecordSchema, Started: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
 		Config: load.Config{Target: "127.0.0.1:1060", Loop: "closed", Connections: 4, RequestOctets: 16, ReplyOctets: 16, Seconds: float64(s.intervals) * s.every.Seconds()},
 		Host:   load.Host{Name: "here", OS: "linux", Arch: "amd64", CPUs: 2, Go: "go1.26"},
 	}
 	if s.open {
-		r.Config.Loop, r.Config.Arrival, r.Config.RateAsked = "open", "constant", s.rate
+		r.Config.Loop, r.Config.Arrival, r.Config.RateRequested = "open", "constant", s.rate
 	}
 	level := 0.0
 	for n := range s.intervals {
@@ -74,8 +74,8 @@ func (s simulation) fill(i *load.Interval, random *rand.Rand, count int, scale f
 		connect.Record(time.Duration(d / 3))
 		wait.Record(time.Duration(d / 2))
 		if s.open {
-			i.Late.Record(time.Duration(d / 10))
-			i.Own.Record(10 * time.Microsecond)
+			i.StartDelay.Record(time.Duration(d / 10))
+			i.SchedulingLag.Record(10 * time.Microsecond)
 		}
 	}
 	i.Phases["connect"], i.Phases["wait"] = connect, wait

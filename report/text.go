@@ -1,9 +1,11 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -21,18 +23,18 @@ type Style struct {
 const (
 	textWidth = 80
 	keyWidth  = 12
-	seenTail  = 0.001 // of the time: a longer tail makes the rate another one
 )
 
 // Text writes the summary of a run, 80 columns wide.
 func Text(w io.Writer, r *load.Record, s Style) error {
 	r = whole(r)
-	t := &text{Style: s, r: r, total: load.Total(r.Intervals)}
+	t := &text{Style: s, totals: totalsOf(r)}
 	t.heading()
-	t.rate()
-	t.outcomes()
+	t.sentence("throughput", "", t.throughputText()) // first, because failures are part of the rate
+	t.sentence("rate", "", t.rateText())
+	t.outcomeLines()
 	t.times()
-	t.kernel()
+	t.sentence("kernel", "", t.kernelText())
 	t.generator()
 	t.plots()
 	_, err := io.WriteString(w, t.b.String())
@@ -41,9 +43,8 @@ func Text(w io.Writer, r *load.Record, s Style) error {
 
 type text struct {
 	Style
-	r     *load.Record
-	total *load.Interval
-	b     strings.Builder
+	*totals
+	b strings.Builder
 }
 
 // The colours, as SGR parameters.
@@ -84,8 +85,11 @@ func (t *text) key(key string, lines ...string) {
 	}
 }
 
-// sentence is key with a text that is wrapped.
+// sentence is key with a text that is wrapped, if there is one.
 func (t *text) sentence(key, color, words string) {
+	if words == "" {
+		return
+	}
 	lines := wrapped(words, textWidth-keyWidth)
 	for n := range lines {
 		if color != "" {
@@ -116,20 +120,23 @@ func wrapped(words string, width int) (lines []string) {
 	return append(lines, line)
 }
 
-// meaning says what kind of a run it was, and what its latencies count.
+// meaning returns the kind of the run, and what its latencies count.
 func meaning(c *load.Config) string {
 	if c.Loop == "open" {
 		arrival := ""
 		if c.Arrival != "" {
 			arrival = ", " + c.Arrival + " arrival"
 		}
-		return fmt.Sprintf("open loop, %s requested%s, latency from due time", rateText(c.RateAsked), arrival)
+		if c.RateRequested > 0 {
+			arrival = ", " + rateText(c.RateRequested) + " requested" + arrival
+		}
+		return "open loop" + arrival + ", latency from due time"
 	}
 	return fmt.Sprintf("closed loop, %s, latency is service time", plural(c.Connections, "connection"))
 }
 
 func (t *text) heading() {
-	c := &t.r.Config
+	c := &t.record.Config
 	for _, line := range wrapped(clean(meaning(c)), textWidth) {
 		t.line("%s", t.paint(bold, line))
 	}
@@ -139,33 +146,16 @@ func (t *text) heading() {
 	}
 	t.sentence("target", "", clean(target(c)))
 	t.sentence("connections", "", clean(connections(c)))
-	t.sentence("host", "", clean(host(t.r)))
+	t.sentence("host", "", clean(host(t.record)))
 }
 
-// rate is of what succeeded, with the failures beside it.
-func (t *text) rate() {
-	all, ok := t.total.Rate(), t.total.Throughput()
-	words := rateText(ok)
-	if asked := t.r.Config.RateAsked; asked > 0 {
-		words += " of " + rateText(asked)
-	}
-	if t.total.Succeeded < t.total.Operations() {
-		words += fmt.Sprintf(" succeeded, %s failed", rateText(all-ok))
-	}
-	words += fmt.Sprintf(", %s in %s", plural(int(t.total.Operations()), "exchange"), span(t.total.End-t.total.Start))
-	if tail := t.total.Tail; float64(tail) > seenTail*float64(t.total.End-t.total.Start) {
-		words += fmt.Sprintf(" (%s of it waiting for the last ones)", span(tail))
-	}
-	if n := t.total.Behind; n > 0 {
-		words += fmt.Sprintf(", %d too late for the rate", n)
-	}
-	t.sentence("rate", "", words)
-}
-
-// setting is what was done, in a line.
+// setting is the target and the connections in one line.
 func setting(c *load.Config) string { return target(c) + ", " + connections(c) }
 
 func target(c *load.Config) string {
+	if c.RequestOctets == 0 && c.ReplyOctets == 0 {
+		return cmp.Or(c.Target, "not known")
+	}
 	return fmt.Sprintf("%s, %s sent, %d received", c.Target, plural(c.RequestOctets, "octet"), c.ReplyOctets)
 }
 
@@ -174,16 +164,16 @@ func connections(c *load.Config) string {
 	if c.Loop == "open" {
 		parts[0] += " maximum"
 	}
-	switch c.PerConnection {
-	case 0:
+	switch {
+	case c.PerConnection < 0:
 		parts = append(parts, "all exchanges on the same ones")
-	case 1:
+	case c.PerConnection == 1:
 		parts = append(parts, "one exchange per connection")
-	default:
+	case c.PerConnection > 1:
 		parts = append(parts, fmt.Sprintf("%d exchanges per connection", c.PerConnection))
 	}
 	if c.Hold > 0 {
-		parts = append(parts, fmt.Sprintf("%d more idle", c.Hold))
+		parts = append(parts, fmt.Sprintf("%d additional idle", c.Hold))
 	}
 	if c.Warmup > 0 {
 		parts = append(parts, fmt.Sprintf("%g s of warm-up", c.Warmup))
@@ -203,59 +193,49 @@ func host(r *load.Record) string {
 	if h.Name != "" {
 		words = h.Name + ", " + words
 	}
-	if !r.Began.IsZero() {
-		words += ", " + r.Began.UTC().Format("2006-01-02 15:04:05 UTC")
+	if !r.Started.IsZero() {
+		words += ", " + r.Started.UTC().Format("2006-01-02 15:04:05 UTC")
 	}
 	return words
 }
 
-func (t *text) outcomes() {
+func (t *text) outcomeLines() {
 	var lines []string
-	all := t.total.Operations()
-	for _, name := range outcomeNames(t.total.Outcomes) {
-		n := t.total.Outcomes[name]
+	for _, o := range t.outcomes {
 		color := red
-		if name == "ok" || t.total.Succeeded == all {
+		if o.success {
 			color = green
 		}
-		lines = append(lines, t.paint(color, fmt.Sprintf("%s %d (%s)", clean(name), n, share(float64(n), float64(all)))))
+		lines = append(lines, t.paint(color, fmt.Sprintf("%s %d (%s)", clean(o.name), o.count, o.share)))
 	}
 	if len(lines) == 0 {
 		lines = []string{t.paint(red, "none, no exchange ended")}
 	}
 	t.key("outcomes", lines...)
-	if n := t.total.Queued; n > 0 {
-		t.sentence("queued", yellow, plural(int(n), "exchange")+" waited for a connection (included in latency)")
-	}
-	if n := t.total.Unsent; n > 0 {
-		t.sentence("unsent", red, fmt.Sprintf("exchanges that were due but never sent: %d. Latency would be higher with them.", n))
-	}
-	if n := t.total.BackOffs; n > 0 {
-		whole := float64(max(1, t.r.Config.Connections)) * (t.total.End - t.total.Start).Seconds()
-		t.sentence("backed off", yellow, fmt.Sprintf("%s after failures that came at once, %s of the time of all connections", plural(int(n), "wait"), share(t.total.BackedOff.Seconds(), whole)))
-	}
+	t.sentence("queued", yellow, t.queuedText())
+	t.sentence("unsent", red, t.unsentText())
+	t.sentence("backed off", yellow, t.backOffText())
 	t.line("")
 }
 
-const none = "-" // where so many measurements do not support the figure
+const none = "-" // for a figure with too few measurements
 
 var cellNames = []string{"mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"}
 
-// cells are a histogram's figures in the order of cellNames.
-func cells(h *load.Histogram) []string {
-	n := h.Count()
-	if n == 0 {
+// cells returns the figures of a Spread in the order of cellNames.
+func cells(s *Spread) []string {
+	if s.Count == 0 {
 		return strings.Fields(strings.Repeat(none+" ", len(cellNames)))
 	}
-	list := []string{ms(h.Mean())}
-	for _, p := range percentiles {
-		if supports(n, p.q) {
-			list = append(list, ms(h.Quantile(p.q)))
-		} else {
+	list := []string{ms(inTime(*s.Mean))}
+	for n, v := range s.at() {
+		if slices.Contains(s.TooFew, percentiles[n].name) {
 			list = append(list, none)
+		} else {
+			list = append(list, ms(inTime(*v)))
 		}
 	}
-	return append(list, ms(h.Max()))
+	return append(list, ms(inTime(*s.Max)))
 }
 
 // ms is a duration in milliseconds; from 10 s on without decimals, to stay in its column.
@@ -266,22 +246,22 @@ func ms(d time.Duration) string {
 	return fmt.Sprintf("%.3f", float64(d)/1e6)
 }
 
-// times is the table of latency and its parts, and of the scheduling lag.
+// times writes the table of latency and its parts, and of the scheduling lag.
 func (t *text) times() {
 	head := fmt.Sprintf("%-*s", nameWidth, "ms")
 	for _, name := range cellNames {
 		head += fmt.Sprintf(" %*s", columnWidth, name)
 	}
 	t.line("%s", t.paint(bold, head))
-	t.row("latency", &t.total.Latency)
-	if t.r.Config.Loop == "open" {
-		t.row("service", &t.total.Service)
+	t.row("latency", t.latency)
+	if t.record.Config.Loop == "open" {
+		t.row("service", t.service)
 	}
-	for _, name := range phaseNames(t.total.Phases) {
-		t.row("  "+clean(name), t.total.Phases[name])
+	for _, name := range t.phaseNames {
+		t.row("  "+clean(name), t.phases[name])
 	}
-	if t.total.Own.Count() > 0 {
-		t.row("lag", &t.total.Own)
+	if t.lag.Count > 0 {
+		t.row("lag", t.lag)
 	}
 }
 
@@ -290,9 +270,9 @@ const (
 	columnWidth = 8 // seven of them, with a space before each
 )
 
-func (t *text) row(name string, h *load.Histogram) {
+func (t *text) row(name string, s *Spread) {
 	row := fmt.Sprintf("%-*s", nameWidth, name)
-	for _, figure := range cells(h) {
+	for _, figure := range cells(s) {
 		cell := fmt.Sprintf("%*s", columnWidth, figure)
 		if figure == none {
 			cell = t.paint(dim, cell)
@@ -302,32 +282,14 @@ func (t *text) row(name string, h *load.Histogram) {
 	t.line("%s", row)
 }
 
-func (t *text) kernel() {
-	k := t.r.Kernel
-	if k == nil || k.Connections == 0 {
-		return
-	}
-	words := fmt.Sprintf("%s, %s", plural(int(k.Connections), "connection"), plural(int(k.Retransmissions), "retransmission"))
-	if k.RTT.Count() > 0 {
-		words += fmt.Sprintf(", RTT p50 %s, max %s", span(k.RTT.Quantile(0.5)), span(k.RTT.Max()))
-	}
-	t.sentence("kernel", "", words)
-}
-
-// generator says what the generator used, and warns when it was the limit.
+// generator shows what the generator used, and warns if it was the limit.
 func (t *text) generator() {
-	words, health := fmt.Sprintf("%.2f CPU cores", cores(t.total)), t.total.Health
-	if health.GCs > 0 {
-		words += fmt.Sprintf(", %s, longest pause %s", plural(int(health.GCs), "garbage collection"), span(health.GCPause))
-	}
-	t.sentence("generator", "", words)
-	if reasons := limits(t.r, t.total); len(reasons) > 0 {
-		t.sentence("WARNING", yellow, "The load generator may be the bottleneck, not the server:")
-		for _, reason := range reasons {
+	t.sentence("generator", "", t.generatorText())
+	if len(t.limits) > 0 {
+		t.sentence("WARNING", yellow, bottleneck)
+		for _, reason := range t.limits {
 			t.sentence("", yellow, reason)
 		}
 	}
-	if n := t.total.Latency.Count(); n > 0 && !supports(n, percentiles[len(percentiles)-1].q) {
-		t.sentence(none, dim, fmt.Sprintf("fewer than 1 of %s is above this percentile", plural(int(n), "sample")))
-	}
+	t.sentence(none, dim, t.fewText())
 }

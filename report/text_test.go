@@ -30,8 +30,8 @@ func text(t *testing.T, r *load.Record, s report.Style) string {
 // seconds, and a server that stood still for two of them.
 func frozen() *load.Record {
 	r := &load.Record{
-		Schema: load.RecordSchema, Began: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
-		Config: load.Config{Target: "127.0.0.1:1060", Loop: "open", Arrival: "constant", RateAsked: 100, Connections: 10, PerConnection: 1, RequestOctets: 16, ReplyOctets: 16, Seconds: 8},
+		Schema: load.RecordSchema, Engine: "go", Started: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
+		Config: load.Config{Target: "127.0.0.1:1060", Loop: "open", Arrival: "constant", RateRequested: 100, Connections: 10, PerConnection: 1, RequestOctets: 16, ReplyOctets: 16, Seconds: 8},
 		Host:   load.Host{OS: "linux", Arch: "amd64", CPUs: 2, Go: "go1.26"},
 	}
 	for second := range 8 {
@@ -48,8 +48,8 @@ func frozen() *load.Record {
 			i.Succeeded++
 			i.Latency.Record(latency)
 			i.Service.Record(service)
-			i.Late.Record(latency - service)
-			i.Own.Record(20 * time.Microsecond)
+			i.StartDelay.Record(latency - service)
+			i.SchedulingLag.Record(20 * time.Microsecond)
 		}
 		r.Intervals = append(r.Intervals, i)
 	}
@@ -58,7 +58,7 @@ func frozen() *load.Record {
 }
 
 // tailed is a run of eight seconds at a hundred a second against a server that answers
-// after a second: all it has is a second later, and the ninth second is a tail.
+// after a second: all it has is a second later, and the ninth second is a wait.
 func tailed() *load.Record {
 	r := frozen()
 	for n := range 9 {
@@ -66,59 +66,41 @@ func tailed() *load.Record {
 		if n > 0 {
 			recordTimes(&i.Latency, time.Second, 100)
 			recordTimes(&i.Service, time.Second, 100)
-			recordTimes(&i.Own, 20*time.Microsecond, 100)
+			recordTimes(&i.SchedulingLag, 20*time.Microsecond, 100)
 			i.Outcomes["ok"], i.Succeeded = 100, 100
 		}
 		r.Intervals = append(r.Intervals[:n], i)
 	}
-	r.Intervals[8].Tail = time.Second
+	r.Intervals[8].Wait = time.Second
 	return r
 }
 
-// The tail is not of the rate, wherever that is told, but of the time.
-func TestTail(t *testing.T) {
+// The rate is over the time of the schedule, and the throughput over all the time, in the
+// text, the JSON, the page and a comparison.
+func TestWait(t *testing.T) {
 	r := tailed()
-	if got := strings.Join(strings.Fields(text(t, r, report.Style{})), " "); !strings.Contains(got, "rate 100/s of 100/s, 800 exchanges in 9.00 s (1.00 s of it waiting for the last ones) outcomes ") {
+	const throughput = 800.0 / 9
+	if got := strings.Join(strings.Fields(text(t, r, report.Style{})), " "); !strings.Contains(got, "throughput 88.9/s succeeded, with a wait of 1.00 s for the last replies rate 100/s of 100/s requested, 800 exchanges in 9.00 s outcomes ") {
 		t.Error(got)
 	}
 	if got := text(t, r, report.Style{}); strings.Count(got, strings.Repeat("█", 48)+"\n") != 8 { // four rows of eight columns, twice
-		t.Errorf("a chart leaves out what ended in the tail\n%s", got)
+		t.Errorf("a chart leaves out what ended in the wait\n%s", got)
 	}
-	if f := report.Summary(r); f.Rate != 100 || f.RateOK != 100 || f.Seconds != 9 || f.Tail != 1 || len(f.Generator.Limits) > 0 {
-		t.Errorf("%v/s, %v/s ok, %v s, tail %v, %q", f.Rate, f.RateOK, f.Seconds, f.Tail, f.Generator.Limits)
+	if f := report.Summary(r); f.Rate != 100 || math.Abs(f.Throughput-throughput) > 1e-6 || f.Seconds != 9 || f.Wait != 1 || len(f.Generator.Limits) > 0 {
+		t.Errorf("%v/s, %v/s ok, %v s, wait %v, %q", f.Rate, f.Throughput, f.Seconds, f.Wait, f.Generator.Limits)
 	}
 	var page bytes.Buffer
-	if err := report.HTML(&page, []report.Run{{Name: "tailed", Record: r}}); err != nil || !strings.Contains(page.String(), "<b>100/s</b>") || !strings.Contains(page.String(), `"rate":[0,100,100,100,100,100,100,100,100,100]`) {
-		t.Errorf("%v: the page has another rate", err)
+	if err := report.HTML(&page, []report.Run{{Name: "tailed", Record: r}}); err != nil || !strings.Contains(page.String(), "<b>88.9/s</b>") || !strings.Contains(page.String(), "<dt>wait</dt><dd>1.00 s</dd>") || !strings.Contains(page.String(), `"rate":[0,100,100,100,100,100,100,100,100,100]`) {
+		t.Errorf("%v: the page has other figures", err)
 	}
 	runs := []report.Run{{Name: "a", Record: r}, {Name: "b", Record: frozen()}}
 	c, err := report.Compare(runs[0], runs[1], 0)
-	if err != nil || math.Abs(c.Metrics[0].A-100) > 1e-6 || c.Metrics[0].B != 100 {
+	if err != nil || math.Abs(c.Metrics[0].A-throughput) > 1e-6 || c.Metrics[0].B != 100 {
 		t.Errorf("%v, %+v", err, c)
 	}
 	slices := slices.Repeat(runs[:1], 8)
-	if c, err = report.CompareTurns(slices, slices, 0); err != nil || math.Abs(c.Metrics[0].A-100) > 1e-6 {
+	if c, err = report.CompareTurns(slices, slices, 0); err != nil || math.Abs(c.Metrics[0].A-throughput) > 1e-6 {
 		t.Errorf("%v, %+v", err, c)
-	}
-}
-
-// What ended behind the schedule is not of the rate.
-func TestBehind(t *testing.T) {
-	r := tailed()
-	r.Intervals[8].Behind = 80
-	if got := strings.Join(strings.Fields(text(t, r, report.Style{})), " "); !strings.Contains(got, "rate 90/s of 100/s, 800 exchanges in 9.00 s (1.00 s of it waiting for the last ones), 80 too late for the rate ") {
-		t.Error(got)
-	}
-	if f := report.Summary(r); f.Rate != 90 || f.RateOK != 90 || f.Behind != 80 {
-		t.Errorf("%v/s, %v/s ok, %d behind", f.Rate, f.RateOK, f.Behind)
-	}
-	runs := []report.Run{{Name: "a", Record: r}, {Name: "b", Record: tailed()}}
-	c, err := report.Compare(runs[0], runs[1], 0)
-	if err != nil || math.Abs(c.Metrics[0].A-90) > 1e-6 || math.Abs(c.Metrics[0].B-100) > 1e-6 {
-		t.Errorf("%v, %+v", err, c)
-	}
-	if whole := load.Total(slices.Concat(r.Intervals, r.Intervals)); whole.Behind != 160 {
-		t.Errorf("%d behind", whole.Behind)
 	}
 }
 
@@ -146,7 +128,8 @@ func TestText(t *testing.T) {
 target      127.0.0.1:1060, 16 octets sent, 16 received
 connections 10 maximum, one exchange per connection
 host        linux/amd64, 2 CPUs, go1.26, 2026-11-01 12:00:00 UTC
-rate        100/s of 100/s, 800 exchanges in 8.00 s
+throughput  100/s succeeded
+rate        100/s of 100/s requested, 800 exchanges in 8.00 s
 outcomes    ok 800 (100.00 %)
 queued      190 exchanges waited for a connection (included in latency)
 
@@ -161,7 +144,7 @@ generator   0.00 CPU cores
 	if diff := cmp.Diff(want, got[:min(len(got), len(want))]); diff != "" {
 		t.Error(diff)
 	}
-	for _, plot := range []string{"≤  2000.683 ms ", "rate over time", "latency over time, ms, p99 of each column"} {
+	for _, plot := range []string{"≤  2000.683 ms ", "throughput over time", "latency over time, ms, p99 of each column"} {
 		if !strings.Contains(got, plot) {
 			t.Errorf("no %q in\n%s", plot, got)
 		}
@@ -239,7 +222,7 @@ func TestTextOfHostileRecord(t *testing.T) {
 	evil := "\x1b]0;evil\a\x1b[2J\n"
 	r.Config.Label, r.Config.Target, r.Config.Fault, r.Config.Arrival, r.Host.Name = evil, evil, evil, evil, evil
 	r.Intervals[0].Outcomes[evil] = 1
-	r.Intervals[0].Phases = map[string]*load.Histogram{evil: &r.Intervals[0].Own}
+	r.Intervals[0].Phases = map[string]*load.Histogram{evil: &r.Intervals[0].SchedulingLag}
 	if got := text(t, r, report.Style{}); strings.ContainsAny(got, "\x1b\a") {
 		t.Errorf("%q", got)
 	}
@@ -258,17 +241,17 @@ func TestLimits(t *testing.T) {
 		"some late":                      {func(r *load.Record) { late(r, 98, 100, 1500*time.Microsecond) }, []string{"of latency p99 (60 %)"}},
 		"some late, as on every machine": {func(r *load.Record) { late(r, 98, 100, 900*time.Microsecond) }, nil},
 		"late behind a slow server": {func(r *load.Record) {
-			recordTimes(&r.Intervals[0].Own, time.Second, 100)
+			recordTimes(&r.Intervals[0].SchedulingLag, time.Second, 100)
 		}, []string{"scheduling lag makes up 1.00 s of the 1.20 s of latency p90 (83 %)"}},
-		"this machine":        {func(r *load.Record) { r.Intervals[0].Outcomes[load.Local] = 3 }, []string{"3 exchanges failed for a limit of this machine"}},
-		"busy":                {func(r *load.Record) { r.Intervals[0].Health.CPU = 15 * time.Second }, []string{"it used 1.88 of the 2 CPUs"}},
+		"this machine":        {func(r *load.Record) { r.Intervals[0].Outcomes[load.Local] = 3 }, []string{"3 exchanges failed because of a limit of this machine"}},
+		"busy":                {func(r *load.Record) { r.Intervals[0].Health.CPU = 15 * time.Second }, []string{"it used 1.88 of the 2 CPUs available"}},
 		"unsent":              {func(r *load.Record) { r.Intervals[0].Unsent, r.Intervals[4].Queued = 20, 0 }, []string{"the rate was 2.4 % below the requested rate"}},
 		"unsent, queued":      {func(r *load.Record) { r.Intervals[0].Unsent = 20 }, nil},
 		"longer":              {func(r *load.Record) { r.Intervals[7].End += 4 * time.Second; r.Intervals[4].Queued = 0 }, []string{"the rate was 20.0 % below the requested rate"}},
 		"the last one longer": {func(r *load.Record) { r.Intervals[7].End += 2 * time.Second; r.Intervals[4].Queued = 0 }, nil},
 		"both": {func(r *load.Record) {
 			r.Intervals[0].Health.CPU = 16 * time.Second
-			recordTimes(&r.Intervals[0].Own, time.Second, 100)
+			recordTimes(&r.Intervals[0].SchedulingLag, time.Second, 100)
 		}, []string{"scheduling lag makes up 1.00 s", "it used 2.00"}},
 	} {
 		r := frozen()
@@ -296,9 +279,9 @@ func late(r *load.Record, from, to int, d time.Duration) {
 		*i = load.Interval{Start: i.Start, End: i.End, Outcomes: map[string]int64{"ok": 100}, Succeeded: 100}
 		recordTimes(&i.Service, time.Millisecond, 100)
 		recordTimes(&i.Latency, time.Millisecond, 100-(to-from))
-		recordTimes(&i.Own, 0, 100-(to-from))
+		recordTimes(&i.SchedulingLag, 0, 100-(to-from))
 		recordTimes(&i.Latency, time.Millisecond+d, to-from)
-		recordTimes(&i.Own, d, to-from)
+		recordTimes(&i.SchedulingLag, d, to-from)
 	}
 }
 
@@ -315,8 +298,16 @@ func TestOutcomesByOtherNames(t *testing.T) {
 		i.Outcomes = map[string]int64{"200": 90, "404": 10}
 		i.Succeeded = 90
 	}
-	if f := report.Summary(r); f.RateOK != 90 || f.Rate != 100 {
-		t.Errorf("%v/s of %v/s, want 90 of 100", f.RateOK, f.Rate)
+	r.Config.Success = []string{"200"}
+	if got := text(t, r, report.Style{Color: true}); !strings.Contains(got, "\x1b[32m200 720 (90.00 %)") || !strings.Contains(got, "\x1b[1;31m404 80 (10.00 %)") {
+		t.Error(got)
+	}
+	r.Config.Success = []string{"404"}
+	if got := text(t, r, report.Style{}); !strings.Contains(got, "outcomes    404 80") {
+		t.Errorf("success is not the first:\n%s", got)
+	}
+	if f := report.Summary(r); f.Throughput != 90 || f.Rate != 100 {
+		t.Errorf("%v/s of %v/s, want 90 of 100", f.Throughput, f.Rate)
 	}
 }
 
@@ -330,10 +321,11 @@ func TestTextOfFailures(t *testing.T) {
 	}
 	got := text(t, r, report.Style{ASCII: true})
 	for _, want := range []string{
-		"\nrate        50/s of 100/s succeeded, 2500/s failed, 20400 exchanges in 8.00 s\n",
+		"\nrate        2550/s of 100/s requested, 20400 exchanges in 8.00 s\n",
+		"\nthroughput  50/s succeeded, 2500/s failed\n",
 		"\noutcomes    ok 400 (1.96 %)\n            refused 20000 (98.04 %)\n",
 		"\nbacked off  40 waits after failures that came at once, 5.00 % of the time of all\n            connections\n",
-		"\nrate over time, successful exchanges per second\n         100 " + strings.Repeat("#", 28) + "\n",
+		"\nthroughput over time, successful exchanges per second\n         100 " + strings.Repeat("#", 28) + "\n",
 		"\nfailures over time, exchanges per second\n        5000 " + strings.Repeat(" ", 28) + strings.Repeat("#", 28) + "\n",
 	} {
 		if !strings.Contains(got, want) {
@@ -360,7 +352,7 @@ func TestSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]any{
-		"schema": "bothends.load/v1", "loop": "open", "connections": 10.0, "rate_asked": 100.0, "rate": 101.0, "rate_ok": 100.0, "exchanges": 808.0,
+		"schema": "bothends.load/v2", "loop": "open", "connections": 10.0, "rate_requested": 100.0, "rate": 101.0, "throughput": 100.0, "exchanges": 808.0,
 		"seconds": 8.0, "outcomes": map[string]any{"ok": 800.0, "timeout": 8.0},
 	} {
 		if diff := cmp.Diff(want, got[name]); diff != "" {
@@ -381,7 +373,7 @@ func TestSummary(t *testing.T) {
 	if diff := cmp.Diff([]any{"p99.9", "p99.99"}, latency["too_few"]); diff != "" {
 		t.Error(diff)
 	}
-	if g := got["generator"].(map[string]any); g["engine"] != "go" || g["lateness"].(map[string]any)["p99"] == nil || g["cpu"] != 0.0 || !slices.Equal(g["limits"].([]any), []any{}) {
+	if g := got["generator"].(map[string]any); g["engine"] != "go" || g["scheduling_lag"].(map[string]any)["p99"] == nil || g["cpu"] != 0.0 || !slices.Equal(g["limits"].([]any), []any{}) {
 		t.Errorf("%v", g)
 	}
 	if text, err = json.Marshal(report.Summary(&load.Record{}).Latency); err != nil || !strings.HasPrefix(string(text), `{"count":0,"mean":null,"p50":null,`) {

@@ -123,7 +123,7 @@ func measure(b *testing.B, addr string, duration time.Duration) *load.Record {
 		_, err := io.ReadFull(conn, reply)
 		return err
 	}}
-	record := &load.Record{Began: time.Now(), Config: load.Config{Loop: "closed", Connections: 1, Seconds: duration.Seconds()}, Host: load.Host{CPUs: 2}}
+	record := &load.Record{Started: time.Now(), Config: load.Config{Loop: "closed", Connections: 1, Seconds: duration.Seconds()}, Host: load.Host{CPUs: 2}}
 	for i := range r.Run(b.Context()) {
 		record.Intervals = append(record.Intervals, i)
 	}

@@ -29,7 +29,7 @@ of() {
 	python3 -c '
 import json, sys
 r = json.loads(open(sys.argv[1]).read().splitlines()[-1])
-sys.exit(0 if eval(sys.argv[2]) else "%s: %s" % (sys.argv[2], {k: r[k] for k in ("exchanges", "outcomes", "rate", "rate_ok", "back_offs", "unsent")}))
+sys.exit(0 if eval(sys.argv[2]) else "%s: %s" % (sys.argv[2], {k: r[k] for k in ("exchanges", "outcomes", "rate", "throughput", "back_offs", "unsent")}))
 ' "$1" "$2"
 }
 
@@ -40,7 +40,7 @@ wait "${pids[-1]}" || true
 code=0
 bothends load "127.0.0.1:$port" -c 10 -d 1s -o json >"$dir/out" 2>"$dir/err" || code=$?
 [ $code = 1 ] || fail "exit $code"
-of "$dir/out" 'r["exchanges"] <= 200 and r["rate_ok"] == 0 and r["outcomes"] == {"refused": r["exchanges"]} and r["back_offs"] == r["exchanges"] and r["generator"]["cores"] < 0.5' || fail "refused"
+of "$dir/out" 'r["exchanges"] <= 200 and r["throughput"] == 0 and r["outcomes"] == {"refused": r["exchanges"]} and r["back_offs"] == r["exchanges"] and r["generator"]["cores"] < 0.5' || fail "refused"
 
 echo "stopped in the warm-up: one line, and nothing on standard output"
 listen 127.0.0.1:0
@@ -79,7 +79,7 @@ PYTHON
 echo "a server that is too slow: that is none of the generator's lag"
 listen 127.0.0.1:0 --fault delay:10ms
 bothends load "127.0.0.1:$port" -c 2 -r 1000 -d 2s -o json >"$dir/out" 2>"$dir/err" || true
-of "$dir/out" 'r["generator"]["late"]["p99"] > 1 and r["generator"]["lateness"]["p99"] < 0.05 * r["generator"]["late"]["p99"] and r["exchanges"] + r["unsent"] == 2000' || fail "lag"
+of "$dir/out" 'r["generator"]["start_delay"]["p99"] > 1 and r["generator"]["scheduling_lag"]["p99"] < 0.05 * r["generator"]["start_delay"]["p99"] and r["exchanges"] + r["unsent"] == 2000' || fail "lag"
 
 echo "this machine has no descriptors left: that is not the server's"
 listen 127.0.0.1:0 --persistent

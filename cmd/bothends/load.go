@@ -8,15 +8,16 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bothends/bothends"
+	"github.com/bothends/bothends/fault"
 	"github.com/bothends/bothends/internal/errno"
 	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/load/exchange"
 	"github.com/bothends/bothends/report"
 	"github.com/bothends/bothends/transcript"
 )
@@ -54,7 +55,7 @@ type loadFlags struct {
 	html    string
 }
 
-// newLoadFlags has the defaults.
+// newLoadFlags returns the flags with their defaults.
 func newLoadFlags() *loadFlags {
 	return &loadFlags{
 		port:        bothends.DefaultPort,
@@ -96,9 +97,18 @@ HOST is a name, an IP address, HOST:PORT or [IPv6]:PORT. Without HOST, load
 measures a server in its own process, over loopback.
 
 Latency covers exchanges with the outcome ok or timeout. Other failures are
-counted, but not timed. Exchanges that fail for a limit of this machine, such as
-its ports or open files, have the outcome local. They are not the server's
-errors. The rate is that of the exchanges that succeeded.
+counted, but not timed. Exchanges that fail because of a limit of this machine,
+such as its ports or open files, have the outcome local. They are not the
+server's errors.
+
+The rate is the exchanges per second over the time of the schedule. The
+throughput is those that succeeded per second, over this time and the wait for
+the last replies.
+
+--fail-if takes METRIC>VALUE or METRIC<VALUE. METRIC is p50, p99.9 or another
+percentile, mean or max of the latency, or of the service time (service.p99);
+errors or unsent, as a number or a percentage; rate or throughput, per second.
+rate includes failures, throughput does not.
 
 The exit status is 0, 1 when an exchange failed, or was due and never sent, or a
 --fail-if condition is true, 2 when the command line is invalid, 3 when HOST
@@ -121,34 +131,34 @@ left, the run stops, and what was measured is saved.`,
 func (f *loadFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.VarP(&f.connections, "connections", "c", "exchanges at once, at the most")
-	flags.VarP(&f.duration, "duration", "d", "how long; 0: until -n")
-	flags.VarP(&f.count, "count", "n", "exchanges to make; 0: for -d")
-	flags.VarP(rateFlag{&f.rate}, "rate", "r", "exchanges a second; 0: as fast as it goes")
-	flags.Var(&f.arrival, "arrival", "how the rate is spread")
-	flags.Uint64Var(&f.seed, "seed", 0, "`N` decides poisson's gaps and --fault")
+	flags.VarP(&f.connections, "connections", "c", "maximum number of concurrent exchanges")
+	flags.VarP(&f.duration, "duration", "d", "length of the run with --warmup, 0 means until -n")
+	flags.VarP(&f.count, "count", "n", "number of exchanges, 0 means until -d")
+	flags.VarP(rateFlag{&f.rate}, "rate", "r", "exchanges per second, 0 means as fast as possible")
+	flags.Var(&f.arrival, "arrival", "spacing of the exchanges")
+	flags.Uint64Var(&f.seed, "seed", 0, "random seed `N` for --arrival poisson and --fault")
 	flags.Var(&f.ramp, "ramp", "time to reach --rate or -c")
-	flags.Var(&f.warmup, "warmup", "begin of -d, not counted")
-	flags.Var(&f.perConnection, "per-connection", "exchanges on one connection")
-	flags.BoolVar(&f.persistent, "persistent", false, "all exchanges on -c connections")
-	flags.Var(&f.hold, "hold", "idle connections besides")
-	flags.Var(&f.source, "source", "connect from ADDR, ADDR-ADDR, :PORT-PORT")
-	flags.Var(&f.fault, "fault", "misbehave: reset:10, drip:3/5ms, 20%(stall:4)")
-	flags.Var(&f.faultShare, "fault-share", "of the connections")
-	flags.StringArrayVar(&f.failIf, "fail-if", nil, "exit 1 if `COND`: 'p99>5ms', 'errors>0.1%'")
-	flags.StringVar(&f.save, "save", "", "write the run to `FILE`, for bothends report")
-	flags.StringVar(&f.html, "html", "", "write a page of the run to `FILE`")
-	flags.StringVar(&f.label, "label", "", "the run's `NAME` in reports")
-	flags.StringVar(&f.startAt, "start-at", "", "begin at `TIME`: 15:04:05, or RFC 3339")
-	flags.Var(&f.message, "message", "the request")
-	flags.Var(&f.replySize, "reply-size", "octets of the reply")
-	flags.Var(&f.expect, "expect", "the only right reply")
-	flags.Var(&f.timeout, "timeout", "for one exchange; 0: none")
-	flags.VarP(&f.port, "port", "p", "TCP port, unless HOST has one")
+	flags.Var(&f.warmup, "warmup", "first part of -d, not measured")
+	flags.Var(&f.perConnection, "per-connection", "exchanges per connection, 0 means one")
+	flags.BoolVar(&f.persistent, "persistent", false, "all exchanges on the same -c connections")
+	flags.Var(&f.hold, "hold", "additional idle connections to keep open")
+	flags.Var(&f.source, "source", "local addresses: ADDR, ADDR-ADDR, :PORT-PORT")
+	flags.Var(&f.fault, "fault", "faults to inject, such as reset:10")
+	flags.Var(&f.faultShare, "fault-share", "share of connections with --fault")
+	flags.StringArrayVar(&f.failIf, "fail-if", nil, "`COND` for exit status 1, such as 'p99>5ms'")
+	flags.StringVar(&f.save, "save", "", "`FILE` for the record of the run")
+	flags.StringVar(&f.html, "html", "", "`FILE` for an HTML report")
+	flags.StringVar(&f.label, "label", "", "`NAME` of the run in reports")
+	flags.StringVar(&f.startAt, "start-at", "", "start `TIME`, 15:04:05 or RFC 3339")
+	flags.Var(&f.message, "message", "request")
+	flags.Var(&f.replySize, "reply-size", "length of the reply in octets")
+	flags.Var(&f.expect, "expect", "expected reply, also sets --reply-size")
+	flags.Var(&f.timeout, "timeout", "time limit per exchange, 0 means none")
+	flags.VarP(&f.port, "port", "p", "TCP port if HOST has none")
 	flags.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 only")
 	flags.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 only")
-	flags.VarP(&f.output, "output", "o", "or JSON, a line a second")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
+	flags.VarP(&f.output, "output", "o", "format, json prints one object per second")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "errors only")
 	flags.Var(&f.color, "color", "auto obeys NO_COLOR")
 }
 
@@ -190,10 +200,12 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if err := f.waitUntil(ctx, cmd, startAt); err != nil {
 		return err
 	}
-	x := f.exchanger(addr)
-	defer hold(ctx)() // from here on there is a run to lose
-	record := f.measure(ctx, x, f.progress(cmd))
-	record.Config.Target = targetName(args, addr)
+	x := f.exchanges(addr)
+	defer hold(ctx)() // a run would be lost
+	record, err := f.measure(ctx, x, targetName(args, addr), f.progress(cmd))
+	if err != nil {
+		return &failure{code: exitFailure, err: err}
+	}
 	total := load.Total(record.Intervals)
 	if sig := signalOf(ctx); sig != nil && total.Operations() == 0 && total.Unsent == 0 {
 		return &failure{code: exitCode(sig), err: errors.New("stopped before anything was measured")}
@@ -201,37 +213,38 @@ func (f *loadFlags) run(cmd *cobra.Command, args []string) error {
 	if err := f.report(ctx, cmd, record, save, page); err != nil {
 		return err
 	}
-	f.notes(cmd.ErrOrStderr(), x, idle)
+	stats := x.Stats()
+	f.notes(cmd.ErrOrStderr(), &stats, idle)
 	if sig := signalOf(ctx); sig != nil {
 		return &failure{code: exitCode(sig)}
 	}
-	return f.verdict(total, limits, x)
+	return f.verdict(total, limits, &stats)
 }
 
-// notes prints what the summary does not say of the connections.
-func (f *loadFlags) notes(errs io.Writer, x *exchanger, idle *idleConns) {
+// notes prints what the summary does not say about the connections.
+func (f *loadFlags) notes(errs io.Writer, stats *exchange.Stats, idle *idleConns) {
 	if lost := idle.lost(); lost > 0 {
 		fmt.Fprintf(errs, "bothends: the server closed %d of the %d idle connections\n", lost, int(f.hold))
 	}
-	if x.surplus > 0 {
-		fmt.Fprintf(errs, "bothends: on %d of %d connections octets followed the %d of the last reply\n", x.surplus, x.sum.Connections, int(f.replySize))
+	if stats.Surplus > 0 {
+		fmt.Fprintf(errs, "bothends: on %d of %d connections octets followed the %d of the last reply\n", stats.Surplus, stats.Kernel.Connections, int(f.replySize))
 		fmt.Fprintln(errs, "hint: with --expect, load compares each reply")
 	}
-	if s := x.stale; s.count > 0 {
-		after, hint := exchangeCount(int64(s.most)), "use --per-connection "+strconv.Itoa(s.most)
-		if s.least < s.most {
-			after, hint = fmt.Sprintf("%d to %s", s.least, after), "use --per-connection with a smaller number"
+	if s := stats.Stale; s.Count > 0 {
+		after, hint := exchangeCount(int64(s.Most)), "use --per-connection "+strconv.Itoa(s.Most)
+		if s.Least < s.Most {
+			after, hint = fmt.Sprintf("%d to %s", s.Least, after), "use --per-connection with a smaller number"
 		}
-		fmt.Fprintf(errs, "bothends: %s failed because the server had closed the connection after %s\n", exchangeCount(int64(s.count)), after)
+		fmt.Fprintf(errs, "bothends: %s failed because the server had closed the connection after %s\n", exchangeCount(int64(s.Count)), after)
 		fmt.Fprintf(errs, "hint: %s, so that load opens a new connection earlier\n", hint)
 	}
 }
 
-// waitUntil waits for --start-at. Stopped by then, there is no run to tell of.
+// waitUntil waits for --start-at. If it is stopped before that, there is no run to report.
 func (f *loadFlags) waitUntil(ctx context.Context, cmd *cobra.Command, startAt time.Time) error {
 	if wait := time.Until(startAt); wait > 0 {
 		if !f.quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), "bothends: begins at %s, in %v\n", startAt.Format(time.RFC3339), wait.Round(time.Second))
+			fmt.Fprintf(cmd.ErrOrStderr(), "bothends: starts at %s, in %v\n", startAt.Format(time.RFC3339), wait.Round(time.Second))
 		}
 		sleepUnless(ctx, wait)
 	}
@@ -241,11 +254,11 @@ func (f *loadFlags) waitUntil(ctx context.Context, cmd *cobra.Command, startAt t
 	return nil
 }
 
-// mostPoisson is more than can be sent. When a run ends, each operation of such a schedule
-// that was due and not sent is gone through.
+// mostPoisson is more than can be sent. When a run ends, it goes through each operation of
+// such a schedule that was due and not sent.
 const mostPoisson = 1_000_000
 
-// check refuses flags that make no sense together, and reads the rest.
+// check returns an error for flags that cannot be used together, and reads the rest.
 func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, startAt time.Time, err error) {
 	if f.expect.given && !cmd.Flags().Changed("reply-size") {
 		f.replySize = sizeFlag(len(f.expect.octets))
@@ -258,21 +271,21 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 	case f.expect.given && len(f.expect.octets) != int(f.replySize):
 		return nil, startAt, fmt.Errorf("--expect has %d octets, and --reply-size is %d", len(f.expect.octets), f.replySize)
 	case f.v4 && f.v6:
-		return nil, startAt, errors.New("-4 and -6 exclude each other")
+		return nil, startAt, errors.New("-4 and -6 cannot be used together")
 	case f.duration == 0 && f.count == 0:
-		return nil, startAt, errors.New("without --duration it needs a --count")
+		return nil, startAt, errors.New("--duration 0 requires --count")
 	case f.persistent && f.perConnection > 0:
-		return nil, startAt, errors.New("--persistent and --per-connection exclude each other")
+		return nil, startAt, errors.New("--persistent and --per-connection cannot be used together")
 	case f.rate == 0 && (given("arrival")):
-		return nil, startAt, errors.New("--arrival is of a --rate")
+		return nil, startAt, errors.New("--arrival requires --rate")
 	case given("fault-share") && !given("fault"):
 		return nil, startAt, errors.New("--fault-share requires --fault")
 	case f.duration > 0 && f.warmup >= f.duration:
-		return nil, startAt, errors.New("--warmup leaves nothing of --duration")
+		return nil, startAt, errors.New("--warmup must be shorter than --duration")
 	case f.arrival.value == "poisson" && f.rate > mostPoisson:
 		return nil, startAt, fmt.Errorf("--arrival poisson needs a --rate of at most %d", mostPoisson)
 	case f.arrival.value == "poisson" && f.ramp > 0:
-		return nil, startAt, errors.New("--ramp has no --arrival poisson")
+		return nil, startAt, errors.New("--ramp cannot be used with --arrival poisson")
 	}
 	for _, text := range f.failIf {
 		l, err := parseLimit(text)
@@ -289,8 +302,8 @@ func (f *loadFlags) check(cmd *cobra.Command, args []string) (limits []limit, st
 	return limits, startAt, nil
 }
 
-// target is the address to connect to, found once: a name is not looked up for each
-// exchange. Without HOST it is a server of this process.
+// target returns the address to connect to. A name is looked up once, and not for each
+// exchange. Without HOST it is a server in this process.
 func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []string) (addr string, closeServer func(), err error) {
 	if len(args) == 0 {
 		return f.ownServer()
@@ -319,7 +332,7 @@ func (f *loadFlags) target(ctx context.Context, cmd *cobra.Command, args []strin
 	}), func() {}, nil
 }
 
-// ownServer is a server in this process, on loopback.
+// ownServer starts a server in this process, on loopback.
 func (f *loadFlags) ownServer() (addr string, closeServer func(), err error) {
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
@@ -357,26 +370,23 @@ func targetName(args []string, addr string) string {
 }
 
 // measure makes the exchanges, and shows how they go.
-func (f *loadFlags) measure(ctx context.Context, x *exchanger, progress *progress) *load.Record {
-	r := f.runner(x)
-	record := &load.Record{IDs: []string{load.NewID()}, Config: f.config(), Host: thisHost(), Began: time.Now().Add(r.Warmup)}
-	progress.begin(r.Warmup)
-	for i := range r.Run(ctx) {
-		progress.tell(i)
-		record.Intervals = append(record.Intervals, i)
+func (f *loadFlags) measure(ctx context.Context, x *exchange.Exchanges, target string, progress *progress) (*load.Record, error) {
+	r, m := f.runner(x), x.Meta()
+	m.Label, m.Target, m.Hold = f.label, target, int(f.hold)
+	if text := f.fault.String(); text != "" {
+		m.Fault, m.FaultShare = text, float64(f.faultShare)
 	}
-	progress.end()
-	x.close()
-	record.Kernel = x.kernel()
-	return record
+	r.Progress = progress.tell
+	progress.begin(r.Warmup)
+	defer progress.end()
+	return r.Record(ctx, m)
 }
 
-func (f *loadFlags) runner(x *exchanger) *load.Runner {
-	return &load.Runner{
-		Start: x.worker, Pacer: f.pacer(), Workers: int(f.connections),
-		Duration: time.Duration(f.duration), Count: int64(f.count), Warmup: time.Duration(f.warmup), Ramp: time.Duration(f.ramp),
-		Outcome: outcomeName, Success: succeeded, Timed: timed, BackOff: failsAtOnce,
-	}
+func (f *loadFlags) runner(x *exchange.Exchanges) *load.Runner {
+	r := x.Runner()
+	r.Pacer, r.Workers, r.Count = f.pacer(), int(f.connections), int64(f.count)
+	r.Duration, r.Warmup, r.Ramp = time.Duration(f.duration), time.Duration(f.warmup), time.Duration(f.ramp)
+	return &r
 }
 
 func (f *loadFlags) pacer() load.Pacer {
@@ -391,34 +401,35 @@ func (f *loadFlags) pacer() load.Pacer {
 	return load.Constant(f.rate)
 }
 
-func (f *loadFlags) config() load.Config {
-	c := load.Config{
-		Label: f.label, Loop: "closed", RateAsked: f.rate, Connections: int(f.connections), PerConnection: 1,
-		RequestOctets: len(f.message.octets), ReplyOctets: int(f.replySize), Hold: int(f.hold),
-		Seconds: (time.Duration(f.duration) - time.Duration(f.warmup)).Seconds(),
-		Warmup:  time.Duration(f.warmup).Seconds(), Ramp: time.Duration(f.ramp).Seconds(), Timeout: time.Duration(f.timeout).Seconds(),
+// exchanges returns the exchanges of the flags.
+func (f *loadFlags) exchanges(addr string) *exchange.Exchanges {
+	x := &exchange.Exchanges{Addr: addr, Request: f.message.octets, PerConnection: int(f.perConnection)}
+	if f.persistent {
+		x.PerConnection = -1
 	}
-	if f.duration == 0 {
-		c.Seconds = 0
+	x.Client = bothends.Client{ReplySize: noneIfZero(int(f.replySize)), Timeout: f.timeout.orNone()}
+	if f.expect.given {
+		x.Client.Expect = f.expect.octets
 	}
-	if f.rate > 0 {
-		c.Loop, c.Arrival = "open", f.arrival.value
+	dialer := f.dialer()
+	faults := fault.New(fault.Sometimes(float64(f.faultShare), f.fault.Fault), f.seed)
+	x.Client.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialer(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return faults.Conn(conn), nil
 	}
-	switch {
-	case f.persistent:
-		c.PerConnection = 0
-	case f.perConnection > 0:
-		c.PerConnection = int(f.perConnection)
-	}
-	if text := f.fault.String(); text != "" {
-		c.Fault, c.FaultShare = text, float64(f.faultShare)
-	}
-	return c
+	return x
 }
 
-func thisHost() load.Host {
-	name, _ := os.Hostname()
-	return load.Host{Name: name, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()}
+// dialer connects, from the addresses of --source in turn.
+func (f *loadFlags) dialer() func(ctx context.Context, network, addr string) (net.Conn, error) {
+	if len(f.source.addrs) == 0 && f.source.low == 0 {
+		dialer := net.Dialer{KeepAlive: -1}
+		return dialer.DialContext
+	}
+	return f.source.dial
 }
 
 // report prints the run, and writes it where the user wants it.
@@ -448,27 +459,26 @@ func (f *loadFlags) report(ctx context.Context, cmd *cobra.Command, record *load
 }
 
 // verdict is how the command ends: errors and --fail-if make it fail.
-func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) error {
-	first, local := x.errors()
-	hint := localHint(local)
+func (f *loadFlags) verdict(total *load.Interval, limits []limit, stats *exchange.Stats) error {
+	hint := localHint(stats.Local)
 	onThisMachine := ""
 	if n := total.Outcomes[load.Local]; n > 0 {
-		onThisMachine = fmt.Sprintf("; %d failed on this machine%s", n, theFirst(local))
+		onThisMachine = fmt.Sprintf("; %d failed on this machine%s", n, theFirst(stats.Local))
 	}
 	for _, l := range limits {
 		if broken, instead := l.brokenBy(total); broken {
-			if first != nil {
-				instead += "; the first error: " + transcript.ErrorText(first)
+			if stats.First != nil {
+				instead += "; the first error: " + transcript.ErrorText(stats.First)
 			}
 			return &failure{code: exitFailure, err: fmt.Errorf("--fail-if '%s': %s%s", l.text, instead, onThisMachine), hint: hint}
 		}
 	}
-	switch failed := errorsIn(total); {
+	switch failed := total.Errors(); {
 	case failed > 0 && !limited(limits, "errors"):
-		err := fmt.Errorf("%d of %d exchanges failed%s%s", failed, total.Operations(), theFirst(first), onThisMachine)
+		err := fmt.Errorf("%d of %d exchanges failed%s%s", failed, total.Operations(), theFirst(stats.First), onThisMachine)
 		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Outcomes[load.Local] > 0:
-		err := fmt.Errorf("%d of %d exchanges failed on this machine%s", total.Outcomes[load.Local], total.Operations(), theFirst(local))
+		err := fmt.Errorf("%d of %d exchanges failed on this machine%s", total.Outcomes[load.Local], total.Operations(), theFirst(stats.Local))
 		return &failure{code: exitFailure, err: err, hint: hint}
 	case total.Unsent > 0 && !limited(limits, "unsent"):
 		return &failure{code: exitFailure, err: fmt.Errorf("%d of %d exchanges were due and never sent", total.Unsent, total.Unsent+total.Operations())}
@@ -478,8 +488,8 @@ func (f *loadFlags) verdict(total *load.Interval, limits []limit, x *exchanger) 
 	return nil
 }
 
-// theFirst returns the part of a sentence that names the first error. There is none if it
-// came in the moment in which the warm-up ended.
+// theFirst returns the part of a sentence that names the first error. It is empty without
+// one: the error may have come at the moment when the warm-up ended.
 func theFirst(err error) string {
 	if err == nil {
 		return ""
@@ -487,22 +497,18 @@ func theFirst(err error) string {
 	return "; the first: " + transcript.ErrorText(err)
 }
 
-// isLocal reports whether an error is this machine's own, and not the server's.
-func isLocal(err error) bool { return localHint(err) != "" }
-
-// localHint is what to do about an error that is this machine's own, and not the
-// server's.
+// localHint returns what to do about an error for which exchange.IsLocal is true.
 func localHint(err error) string {
 	var call *os.SyscallError
 	switch {
 	case errno.Exhausted.Has(err):
-		return "this machine, or ulimit -n, allows no more sockets: raise it, or take fewer connections"
+		return "raise the limit of open files (ulimit -n), or use fewer connections"
 	case errno.AddrInUse.Has(err):
-		return "the ports of --source are in use: give more of them, or more addresses"
+		return "the ports of --source are in use: give more ports, or more addresses"
 	case errno.AddrNotAvail.Has(err) && errors.As(err, &call) && call.Syscall == "bind":
-		return "--source takes addresses of this machine; ip address lists them"
+		return "use addresses of this machine with --source (ip address lists them)"
 	case errno.AddrNotAvail.Has(err):
-		return "the ports of this address are used up: give more addresses (--source 127.0.0.1-127.0.0.64), or make more exchanges on a connection (--per-connection 10)"
+		return "this address has no free port: use more addresses (--source 127.0.0.1-127.0.0.64), or more exchanges per connection (--per-connection 10)"
 	}
 	return ""
 }

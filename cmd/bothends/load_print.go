@@ -12,17 +12,19 @@ import (
 	"github.com/bothends/bothends/report"
 )
 
-// A progress shows how a run goes while it goes: one line on a terminal, written over
-// again each second, or a line of JSON each second.
+// A progress shows a run while it goes: one line on a terminal, which is replaced each
+// second, or a line of JSON each second.
 type progress struct {
 	line  io.Writer // a terminal; nil for none
 	json  io.Writer
-	plain io.Writer // for what has to be said where there is no terminal; nil for nothing
+	plain io.Writer // for messages if there is no terminal; nil for none
 
 	ends        time.Duration // 0: not known
 	connections int64
 	timeout     time.Duration // for one exchange; 0 for none
-	waiting     bool          // said that the run waits for its last exchanges
+	waiting     bool          // it was printed that the run waits for its last exchanges
+
+	sum load.Interval // of the Intervals since the last line
 }
 
 func (f *loadFlags) progress(cmd *cobra.Command) *progress {
@@ -40,7 +42,7 @@ func (f *loadFlags) progress(cmd *cobra.Command) *progress {
 	return p
 }
 
-// lasts is how long the run is to be, without the warm-up; 0 if that is not known.
+// lasts returns the length of the run without the warm-up; 0 if it is not known.
 func (f *loadFlags) lasts() time.Duration {
 	byTime, byCount := time.Duration(f.duration)-time.Duration(f.warmup), f.countLasts()
 	switch {
@@ -52,8 +54,8 @@ func (f *loadFlags) lasts() time.Duration {
 	return min(byTime, byCount)
 }
 
-// countLasts is how long -n takes at --rate, without the warm-up; 0 without either. Of
-// poisson it is the mean.
+// countLasts returns how long -n takes at --rate, without the warm-up; 0 without either.
+// For poisson it is the mean.
 func (f *loadFlags) countLasts() time.Duration {
 	if f.rate == 0 || f.count == 0 {
 		return 0
@@ -67,7 +69,7 @@ func (f *loadFlags) countLasts() time.Duration {
 }
 
 // intervalSchema names the form of a line of progress.
-const intervalSchema = "bothends.load-interval/v1"
+const intervalSchema = "bothends.load-interval/v2"
 
 // begin shows the warm-up, in which nothing is measured.
 func (p *progress) begin(warmup time.Duration) {
@@ -83,8 +85,25 @@ func (p *progress) draw(line string) {
 	fmt.Fprintf(p.line, "\r\x1b[K%s", string(letters[:min(len(letters), columns(p.line)-1)]))
 }
 
+// secondsPerLine is the time between two lines, unless an Interval is longer.
+const secondsPerLine = time.Second
+
+// tell adds an Interval, and prints a line for each second.
 func (p *progress) tell(i *load.Interval) {
-	waits := p.waits(i)
+	p.sum.Merge(i)
+	if p.sum.End-p.sum.Start+secondsPerLine/100 >= secondsPerLine {
+		p.flush()
+	}
+}
+
+// flush prints a line for what has not been printed yet.
+func (p *progress) flush() {
+	i := p.sum
+	if i.End == 0 {
+		return
+	}
+	p.sum = load.Interval{}
+	waits := p.waits(&i)
 	if p.line != nil {
 		left := ""
 		if waits != "" {
@@ -96,7 +115,7 @@ func (p *progress) tell(i *load.Interval) {
 		if n := i.Outcomes[load.Local]; n > 0 {
 			local = fmt.Sprintf(", %d local", n)
 		}
-		p.draw(fmt.Sprintf("%.0f/s, p99 %v, %d errors%s%s", i.SucceededRate(), threeDigits(i.Latency.Quantile(0.99)), errorsIn(i), local, left))
+		p.draw(fmt.Sprintf("%.0f/s, p99 %v, %d errors%s%s", i.Throughput(), threeDigits(i.Latency.Quantile(0.99)), i.Errors(), local, left))
 	}
 	if p.plain != nil && waits != "" && !p.waiting {
 		p.waiting = true
@@ -112,25 +131,26 @@ func (p *progress) tell(i *load.Interval) {
 		return new(d.Seconds())
 	}
 	json.NewEncoder(p.json).Encode(struct {
-		Schema   string           `json:"schema"`
-		At       float64          `json:"at"`      // seconds since the warm-up
-		Seconds  float64          `json:"seconds"` // that the line is of; the last one's may be few
-		Rate     float64          `json:"rate"`    // of the exchanges that ended in them
-		RateOK   float64          `json:"rate_ok"` // of those that succeeded
-		P50      *float64         `json:"p50"`     // of latency, in seconds; null without a measurement
-		P99      *float64         `json:"p99"`
-		Max      *float64         `json:"max"`
-		Outcomes map[string]int64 `json:"outcomes"`
-		Errors   int64            `json:"errors"`
-		Queued   int64            `json:"queued"`
-		Unsent   int64            `json:"unsent"`
-		Pending  int64            `json:"pending"` // under way, or waiting for a connection
-	}{intervalSchema, i.End.Seconds(), (i.End - i.Start).Seconds(), i.EndedRate(), i.SucceededRate(), measured(i.Latency.Quantile(0.5)), measured(i.Latency.Quantile(0.99)),
-		measured(i.Latency.Max()), i.Outcomes, errorsIn(i), i.Queued, i.Unsent, i.Pending})
+		Schema     string           `json:"schema"`
+		At         float64          `json:"at"`         // seconds since the warm-up
+		Seconds    float64          `json:"seconds"`    // the length of the interval; the last one may be short
+		Rate       float64          `json:"rate"`       // exchanges per second that ended in it
+		Throughput float64          `json:"throughput"` // those that succeeded
+		P50        *float64         `json:"p50"`        // of latency, in seconds; null without a measurement
+		P99        *float64         `json:"p99"`
+		Max        *float64         `json:"max"`
+		Outcomes   map[string]int64 `json:"outcomes"`
+		Errors     int64            `json:"errors"`
+		Queued     int64            `json:"queued"`
+		Unsent     int64            `json:"unsent"`
+		Pending    int64            `json:"pending"` // under way, or waiting for a connection
+	}{intervalSchema, i.End.Seconds(), (i.End - i.Start).Seconds(), i.EndedRate(), i.Throughput(), measured(i.Latency.Quantile(0.5)), measured(i.Latency.Quantile(0.99)),
+		measured(i.Latency.Max()), i.Outcomes, i.Errors(), i.Queued, i.Unsent, i.Pending})
 }
 
-// waits says what the run waits for after its time; "" before that. Exchanges under way end
-// within their timeout. Those that wait for a connection have DefaultPatience to start.
+// waits returns what the run waits for after its time, and "" before that. Exchanges under
+// way end within their timeout. Those that wait for a connection have DefaultPatience to
+// start.
 func (p *progress) waits(i *load.Interval) string {
 	if p.ends == 0 || i.End < p.ends || i.Pending == 0 {
 		return ""
@@ -168,12 +188,13 @@ func threeDigits(d time.Duration) time.Duration {
 }
 
 func (p *progress) end() {
+	p.flush()
 	if p.line != nil {
 		fmt.Fprint(p.line, "\r\x1b[K")
 	}
 }
 
-// print prints the run: in words, or as the last line of JSON.
+// print prints the run, as text or as the last line of JSON.
 func (f *loadFlags) print(out io.Writer, record *load.Record) error {
 	if f.output.value == "json" {
 		return json.NewEncoder(out).Encode(report.Summary(record))

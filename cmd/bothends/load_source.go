@@ -18,10 +18,18 @@ import (
 // mostSources bounds a range of addresses.
 const mostSources = 1 << 16
 
+// A sourceFlag is the addresses, and the ports, to connect from, taken in turn.
+type sourceFlag struct {
+	shown     string
+	addrs     []netip.Addr
+	low, high uint16 // 0 leaves the port to the kernel
+	next      *atomic.Uint64
+}
+
 func (f *sourceFlag) String() string { return f.shown }
 func (f *sourceFlag) Type() string   { return "RANGE" }
 
-// Set reads ADDR, ADDR-ADDR, and behind either, or alone, :PORT or :PORT-PORT. An IPv6
+// Set reads ADDR, ADDR-ADDR, and after either, or alone, :PORT or :PORT-PORT. An IPv6
 // address with a port stands in brackets.
 func (f *sourceFlag) Set(s string) error {
 	hosts, ports := s, ""
@@ -49,7 +57,7 @@ func (f *sourceFlag) Set(s string) error {
 		}
 	}
 	if read.low > read.high || hosts == "" && ports == "" {
-		return errors.New("want ADDR, ADDR-ADDR, or with ports ADDR-ADDR:PORT-PORT")
+		return errors.New("must be ADDR, ADDR-ADDR, or with ports ADDR-ADDR:PORT-PORT")
 	}
 	*f = read
 	return nil
@@ -58,7 +66,7 @@ func (f *sourceFlag) Set(s string) error {
 func sourcePort(text string) (uint16, error) {
 	n, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is no port", text)
+		return 0, fmt.Errorf("%q is not a port from 1 to 65535", text)
 	}
 	return uint16(n), nil
 }
@@ -67,12 +75,12 @@ func addressRange(text string) (addrs []netip.Addr, err error) {
 	low, high, ranged := strings.Cut(text, "-")
 	first, err := netip.ParseAddr(strings.Trim(low, "[]"))
 	if err != nil {
-		return nil, fmt.Errorf("%q is no IP address", low)
+		return nil, fmt.Errorf("%q is not an IP address", low)
 	}
 	last := first
 	if ranged {
 		if last, err = netip.ParseAddr(strings.Trim(high, "[]")); err != nil {
-			return nil, fmt.Errorf("%q is no IP address", high)
+			return nil, fmt.Errorf("%q is not an IP address", high)
 		}
 	}
 	for a := first; a.IsValid() && a.Compare(last) <= 0; a = a.Next() {
@@ -81,7 +89,7 @@ func addressRange(text string) (addrs []netip.Addr, err error) {
 		}
 	}
 	if len(addrs) == 0 {
-		return nil, fmt.Errorf("%s ends before it begins", text)
+		return nil, fmt.Errorf("%s ends before it starts", text)
 	}
 	return addrs, nil
 }
@@ -102,7 +110,7 @@ func (f *sourceFlag) dial(ctx context.Context, network, addr string) (conn net.C
 	return conn, err
 }
 
-// isUsedUp tells whether another port, or another address, may do. An address that is not
+// isUsedUp reports whether another port, or another address, may do. An address that is not
 // this machine's is the user's mistake: it cannot be bound to.
 func isUsedUp(err error) bool {
 	var call *os.SyscallError
@@ -110,7 +118,7 @@ func isUsedUp(err error) bool {
 		errno.AddrNotAvail.Has(err) && errors.As(err, &call) && call.Syscall == "connect"
 }
 
-// tries is how many addresses and ports a connection tries, each once at the most.
+// tries returns how many addresses and ports a connection tries, each at most once.
 func (f *sourceFlag) tries() uint64 {
 	addrs := uint64(max(1, len(f.addrs)))
 	if f.low == 0 {
@@ -119,7 +127,7 @@ func (f *sourceFlag) tries() uint64 {
 	return min(100, addrs*uint64(f.high-f.low+1))
 }
 
-// at is the n-th address, and with it the next port once all addresses have had it.
+// at returns the n-th address, and with it the next port once all addresses have had it.
 func (f *sourceFlag) at(n uint64) *net.TCPAddr {
 	local := new(net.TCPAddr)
 	if len(f.addrs) > 0 {

@@ -22,13 +22,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
-	"github.com/bothends/bothends/internal/tcpinfo"
 	"github.com/bothends/bothends/load"
+	"github.com/bothends/bothends/load/exchange"
 	"github.com/bothends/bothends/memnet"
 )
 
 func TestLimits(t *testing.T) {
-	total := &load.Interval{End: 11 * time.Second, Tail: time.Second, Outcomes: map[string]int64{"ok": 990, "reset": 8, "canceled": 2}, Succeeded: 990, Unsent: 1000}
+	total := &load.Interval{End: 11 * time.Second, Wait: time.Second, Outcomes: map[string]int64{"ok": 990, "reset": 8, "canceled": 2}, Succeeded: 990, Unsent: 1000}
 	for n := range 1000 {
 		total.Latency.Record(time.Duration(n+1) * time.Millisecond)
 		total.Service.Record(time.Millisecond)
@@ -47,8 +47,10 @@ func TestLimits(t *testing.T) {
 		"errors>0.7%":      "errors>0.7%: it is 0.8%",
 		"errors>0.8%":      "",
 		"unsent>10%":       "unsent>10%: it is 50%",
-		"rate<100":         "rate<100: it is 99.0/s",
-		"rate<99":          "",
+		"rate<101":         "rate<101: it is 100.0/s",
+		"rate<100":         "",
+		"throughput<100":   "throughput<100: it is 90.0/s",
+		"throughput<90":    "",
 	} {
 		l, err := parseLimit(text)
 		if err != nil {
@@ -71,7 +73,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s of nothing: %v, %s", text, broken, instead)
 		}
 	}
-	for _, text := range []string{"", "p99", "p99>", "p99>5", "p99>5%", "p100>1s", "p99=5ms", "errors>5ms", "rate>5%", "p99>5ms x", "latency>1s", "errors>1..2"} {
+	for _, text := range []string{"", "p99", "p99>", "p99>5", "p99>5%", "p100>1s", "p99=5ms", "errors>5ms", "rate>5%", "p99>5ms x", "latency>1s", "errors>1..2", "throughput>5%"} {
 		if l, err := parseLimit(text); err == nil {
 			t.Errorf("%q is taken for %+v", text, l)
 		}
@@ -188,7 +190,7 @@ func TestLoadSchedule(t *testing.T) {
 		"-r 50 --arrival constant --ramp 10s": load.Ramp(0, 50, 10*second),
 		"-c 5 --ramp 10s":                     nil,
 	} {
-		r := loadFlagsOf(t, args).runner(nil)
+		r := loadFlagsOf(t, args).runner(new(exchange.Exchanges))
 		if (r.Pacer == nil) != (want == nil) || r.Ramp != 10*second && strings.Contains(args, "ramp") {
 			t.Errorf("%s: schedule %v, ramp %v", args, r.Pacer, r.Ramp)
 			continue
@@ -239,7 +241,7 @@ func TestLoadProgress(t *testing.T) {
 		i := &load.Interval{Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Outcomes: map[string]int64{"ok": 98, "reset": 2}, Succeeded: 98}
 		if n == 2 {
 			i.End = i.Start + time.Second/2
-			i.Tail = time.Second / 4
+			i.Wait = time.Second / 4
 		}
 		for k := range 98 {
 			i.Latency.Record(time.Millisecond)
@@ -249,6 +251,7 @@ func TestLoadProgress(t *testing.T) {
 		}
 		p.tell(i)
 	}
+	p.flush()
 	var empty bytes.Buffer
 	(&progress{json: &empty}).tell(&load.Interval{End: time.Second, Outcomes: map[string]int64{}})
 	if o := valid(t, empty.Bytes()); len(o) != 1 || o[0]["p50"] != nil || o[0]["p99"] != nil || o[0]["max"] != nil {
@@ -269,7 +272,7 @@ func TestLoadProgress(t *testing.T) {
 	}
 	type told struct {
 		At, Seconds, Rate float64
-		RateOK            float64 `json:"rate_ok"`
+		Throughput        float64
 	}
 	var got []told
 	for text := range strings.Lines(lines.String()) {
@@ -333,10 +336,14 @@ func TestLoadPhases(t *testing.T) {
 			}
 		})
 		f := loadFlagsOf(t, "-n 4 -c 1 --warmup 50ms")
-		x := f.exchanger("localhost:1060")
-		x.client.Dial = ln.Dial
+		x := f.exchanges("localhost:1060")
+		x.Client.Dial = ln.Dial
 		var line bytes.Buffer
-		total := load.Total(f.measure(t.Context(), x, &progress{line: &line}).Intervals)
+		record, err := f.measure(t.Context(), x, "", &progress{line: &line})
+		if err != nil {
+			t.Fatal(err)
+		}
+		total := load.Total(record.Intervals)
 		ln.Close()
 		server.Wait()
 		if !strings.HasPrefix(line.String(), "\r\x1b[Kwarming up for 50ms\r\x1b[K") {
@@ -349,18 +356,6 @@ func TestLoadPhases(t *testing.T) {
 			}
 		}
 	})
-}
-
-// What the kernel says of each connection is in the sum.
-func TestLoadKernel(t *testing.T) {
-	x := new(exchanger)
-	for n := range uint32(3) {
-		x.count(tcpinfo.Info{Retransmissions: new(n + 1), RTT: new(time.Duration(n+1) * time.Millisecond), Unread: new(int(n))}, n > 0)
-	}
-	x.count(tcpinfo.Info{}, true) // a system that tells less
-	if k := x.kernel(); k.Connections != 4 || k.Retransmissions != 6 || k.RTT.Count() != 3 || x.surplus != 2 {
-		t.Errorf("%+v, %d with a surplus", k, x.surplus)
-	}
 }
 
 // A run that never began changes no file.
@@ -402,23 +397,23 @@ func TestLoadJSON(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	type times struct{ Mean, P50, Max float64 }
 	var sum struct {
-		Schema, Loop string
-		Connections  int
-		Exchanges    int64
-		RateAsked    *float64 `json:"rate_asked"`
-		Rate         float64
-		Seconds      float64
-		Outcomes     map[string]int64
-		Latency      times
-		Service      times
-		Phases       map[string]times
-		Generator    map[string]any
+		Schema, Loop  string
+		Connections   int
+		Exchanges     int64
+		RateRequested *float64 `json:"rate_requested"`
+		Rate          float64
+		Seconds       float64
+		Outcomes      map[string]int64
+		Latency       times
+		Service       times
+		Phases        map[string]times
+		Generator     map[string]any
 	}
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &sum); err != nil || code != 0 {
 		t.Fatalf("exit %d, %v\n%s%s", code, err, out, errs)
 	}
-	if sum.Schema != "bothends.load/v1" || sum.Loop != "closed" || sum.Connections != 2 || sum.Exchanges != 50 || sum.Outcomes["ok"] != 50 ||
-		sum.RateAsked == nil || sum.Rate <= 0 || sum.Seconds <= 0 || sum.Latency.P50 <= 0 || sum.Service.Max < sum.Service.P50 ||
+	if sum.Schema != "bothends.load/v2" || sum.Loop != "closed" || sum.Connections != 2 || sum.Exchanges != 50 || sum.Outcomes["ok"] != 50 ||
+		sum.RateRequested == nil || sum.Rate <= 0 || sum.Seconds <= 0 || sum.Latency.P50 <= 0 || sum.Service.Max < sum.Service.P50 ||
 		sum.Phases["connect"].P50 <= 0 || sum.Phases["wait"].Mean <= 0 || len(sum.Generator) == 0 {
 		t.Errorf("%+v", sum)
 	}
@@ -457,38 +452,30 @@ func TestLoadFaults(t *testing.T) {
 	}
 }
 
-// What fails for a limit of this machine is not the server's error, and makes the run fail
-// all the same.
+// What fails because of a limit of this machine makes the run fail too, with a hint.
 func TestLoadLocalLimits(t *testing.T) {
-	connect := func(call string, n syscall.Errno) error {
-		return &net.OpError{Op: "dial", Err: os.NewSyscallError(call, n)}
-	}
-	for _, err := range []error{connect("socket", syscall.EMFILE), connect("connect", syscall.EADDRNOTAVAIL), connect("bind", syscall.EADDRINUSE)} {
-		x := new(exchanger)
-		x.failed(err, 0)
-		total := &load.Interval{Outcomes: map[string]int64{outcomeName(err): 2, "ok": 8}, Succeeded: 8}
-		if total.Outcomes["local"] != 2 || succeeded(err) || timed(err) || errorsIn(total) != 0 || !failsAtOnce(err) {
-			t.Errorf("%v: %v, %d errors", err, total.Outcomes, errorsIn(total))
-		}
+	for _, err := range []error{os.NewSyscallError("socket", syscall.EMFILE), os.NewSyscallError("connect", syscall.EADDRNOTAVAIL), os.NewSyscallError("bind", syscall.EADDRINUSE)} {
+		total := &load.Interval{Outcomes: map[string]int64{load.Local: 2, "ok": 8}, Succeeded: 8}
 		l, _ := parseLimit("errors>0")
 		for _, limits := range [][]limit{nil, {l}} {
 			var failed *failure
-			if err := new(loadFlags).verdict(total, limits, x); !errors.As(err, &failed) || failed.code != 1 || !strings.HasPrefix(failed.err.Error(), "2 of 10 exchanges failed on this machine; the first: ") || failed.hint == "" {
+			if err := new(loadFlags).verdict(total, limits, &exchange.Stats{Local: err}); !errors.As(err, &failed) || failed.code != 1 || !strings.HasPrefix(failed.err.Error(), "2 of 10 exchanges failed on this machine; the first: ") || failed.hint == "" {
 				t.Errorf("verdict: %v", err)
 			}
 		}
 	}
+	connect := func(call string, n syscall.Errno) error {
+		return &net.OpError{Op: "dial", Err: os.NewSyscallError(call, n)}
+	}
 	// Both kinds are named, each with its own first error, and so they are in the progress.
-	x := new(exchanger)
-	x.failed(connect("read", syscall.ECONNRESET), 0)
-	x.failed(connect("socket", syscall.EMFILE), 0)
+	stats := &exchange.Stats{First: connect("read", syscall.ECONNRESET), Local: connect("socket", syscall.EMFILE)}
 	total := &load.Interval{End: time.Second, Outcomes: map[string]int64{"local": 2, "reset": 1, "ok": 7}, Succeeded: 7}
 	want := "1 of 10 exchanges failed; the first: dial: read: connection reset by peer; 2 failed on this machine; the first: dial: socket: too many open files"
-	if err := new(loadFlags).verdict(total, nil, x); !strings.Contains(err.Error(), want) {
+	if err := new(loadFlags).verdict(total, nil, stats); !strings.Contains(err.Error(), want) {
 		t.Errorf("verdict: %v", err)
 	}
 	total.Outcomes, total.Succeeded = map[string]int64{"reset": 1}, 0
-	if err := new(loadFlags).verdict(total, nil, new(exchanger)); !strings.HasPrefix(err.Error(), "bothends: 1 of 1 exchanges failed") {
+	if err := new(loadFlags).verdict(total, nil, new(exchange.Stats)); !strings.HasPrefix(err.Error(), "bothends: 1 of 1 exchanges failed") {
 		t.Errorf("verdict without the first error: %v", err)
 	}
 	var line bytes.Buffer
@@ -497,14 +484,6 @@ func TestLoadLocalLimits(t *testing.T) {
 	if !strings.HasSuffix(line.String(), "0/s, p99 0s, 0 errors, 3 local") {
 		t.Errorf("progress: %q", line.String())
 	}
-	for _, err := range []error{connect("connect", syscall.ECONNREFUSED), connect("connect", syscall.EHOSTUNREACH)} {
-		if isLocal(err) || !failsAtOnce(err) {
-			t.Errorf("%v is taken for this machine's, or repeated at once", err)
-		}
-	}
-	if failsAtOnce(connect("read", syscall.ECONNRESET)) {
-		t.Error("a reset is followed by a wait")
-	}
 }
 
 // Where nothing listens, a closed loop does not spin, and says that it waited.
@@ -512,18 +491,18 @@ func TestLoadBacksOff(t *testing.T) {
 	t.Parallel()
 	out, _, code := loaded(t, refusing(t), "-c", "2", "-d", "400ms", "-o", "json")
 	var sum struct {
-		Exchanges int64
-		Rate      float64
-		RateOK    *float64 `json:"rate_ok"`
-		BackOffs  int64    `json:"back_offs"`
-		BackedOff float64  `json:"backed_off"`
+		Exchanges  int64
+		Rate       float64
+		Throughput *float64
+		BackOffs   int64   `json:"back_offs"`
+		BackedOff  float64 `json:"backed_off"`
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &sum); err != nil || code != 1 {
 		t.Fatalf("exit %d, %v", code, err)
 	}
 	// 1, 2, 4 and so on up to 64 ms, and then 100 ms.
-	if sum.Exchanges > 22 || sum.Exchanges < 2 || sum.BackOffs != sum.Exchanges || sum.BackedOff < 0.1 || sum.BackedOff > 0.8 || sum.RateOK == nil || *sum.RateOK != 0 {
+	if sum.Exchanges > 22 || sum.Exchanges < 2 || sum.BackOffs != sum.Exchanges || sum.BackedOff < 0.1 || sum.BackedOff > 0.8 || sum.Throughput == nil || *sum.Throughput != 0 {
 		t.Errorf("%+v", sum)
 	}
 }
@@ -575,12 +554,12 @@ func TestLookupKeepsZones(t *testing.T) {
 // What is due and never sent makes it fail too.
 func TestLoadUnsent(t *testing.T) {
 	total := &load.Interval{Outcomes: map[string]int64{"ok": 4}, Succeeded: 4, Unsent: 96}
-	err := new(loadFlags).verdict(total, nil, new(exchanger))
+	err := new(loadFlags).verdict(total, nil, new(exchange.Stats))
 	if err == nil || err.Error() != "bothends: 96 of 100 exchanges were due and never sent" {
 		t.Errorf("%v", err)
 	}
 	l, _ := parseLimit("unsent>96%")
-	if err := new(loadFlags).verdict(total, []limit{l}, new(exchanger)); err != nil {
+	if err := new(loadFlags).verdict(total, []limit{l}, new(exchange.Stats)); err != nil {
 		t.Errorf("the user allows them: %v", err)
 	}
 }
@@ -634,7 +613,7 @@ func TestLoadErrors(t *testing.T) {
 	if _, errs, code = loaded(t, addr, "-n", "5", "-q", "--fail-if", "errors>10%"); code != 1 || !strings.HasPrefix(errs, "bothends: --fail-if 'errors>10%': it is 100%; the first error: connect to 127.0.0.1:") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
-	if _, errs, code = loaded(t, addr, "-n", "5", "-q", "--fail-if", "errors>100%", "--fail-if", "rate<1"); code != 1 || !strings.HasPrefix(errs, "bothends: --fail-if 'rate<1': it is 0.0/s") {
+	if _, errs, code = loaded(t, addr, "-n", "5", "-q", "--fail-if", "errors>100%", "--fail-if", "throughput<1"); code != 1 || !strings.HasPrefix(errs, "bothends: --fail-if 'throughput<1': it is 0.0/s") {
 		t.Errorf("a rate of failures alone: exit %d: %s", code, errs)
 	}
 	if _, errs, code = loaded(t, "-n", "5", "-q", "--fail-if", "p50>1ns"); code != 1 || !strings.HasPrefix(errs, "bothends: --fail-if 'p50>1ns': it is ") {
@@ -650,23 +629,23 @@ func TestLoadErrors(t *testing.T) {
 	if _, errs, code = loaded(t, "-n", "0", "-d", "50ms", "-r", "100", "-q"); code != 0 {
 		t.Errorf("-n 0: exit %d: %s", code, errs)
 	}
-	if _, errs, code = loaded(t, "-n", "3", "-q", "--source", "192.0.2.1"); code != 1 || !strings.Contains(errs, "hint: --source takes addresses of this machine") {
+	if _, errs, code = loaded(t, "-n", "3", "-q", "--source", "192.0.2.1"); code != 1 || !strings.Contains(errs, "hint: use addresses of this machine with --source") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	for args, want := range map[string]string{
-		"-d 0":                            "without --duration it needs a --count",
-		"-4 -6":                           "-4 and -6 exclude each other",
+		"-d 0":                            "--duration 0 requires --count",
+		"-4 -6":                           "-4 and -6 cannot be used together",
 		"-c 0":                            "must be a whole number from 1 to 1000000",
-		"--start-at 2001-01-01T00:00:00Z": "is over",
-		"--persistent --per-connection 2": "exclude each other",
+		"--start-at 2001-01-01T00:00:00Z": "is in the past",
+		"--persistent --per-connection 2": "cannot be used together",
 		"-r -1":                           "--rate \"-1\": must be a number from 0 to 1000000000",
-		"-r 5 --fail-if p99":              "--fail-if \"p99\": want",
-		"--arrival poisson":               "--arrival is of a --rate",
+		"-r 5 --fail-if p99":              "--fail-if \"p99\": must be a condition",
+		"--arrival poisson":               "--arrival requires --rate",
 		"--arrival poisson -r 1000001":    "--arrival poisson needs a --rate of at most 1000000",
-		"-d 1s --warmup 2s":               "--warmup leaves nothing",
+		"-d 1s --warmup 2s":               "--warmup must be shorter",
 		"--start-at noon":                 "--start-at \"noon\"",
 		"--fault-share 5":                 "must be a percentage",
-		"--source here":                   "is no IP address",
+		"--source here":                   "is not an IP address",
 		"--expect abc --reply-size 4":     "--expect has 3 octets",
 	} {
 		if _, errs, code := loaded(t, strings.Fields(args)...); code != 2 || !strings.Contains(errs, want) {

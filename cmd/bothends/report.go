@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ measured: outcomes, latencies, phases, and whether the load generator may be the
 bottleneck.
 
 FILE - is standard input. report FILE... is report show FILE...; the other
-subcommands add runs up, compare them, and draw them on a page. "bothends help
+subcommands merge runs, compare them, and draw them on a page. "bothends help
 load-record" describes the format of the files. A FILE may have up to 1 GiB.`
 	cmd.Example = `  bothends report run.json
   bothends report merge one.json two.json --out both.json
@@ -64,7 +65,8 @@ func newReportShow() *cobra.Command {
 		Long: `show prints the summary that bothends load prints at the end of a run.
 Percentiles with too few samples are shown as a dash.
 
-With -o json it is one bothends.load/v1 object a line, times in seconds.`,
+With -o json it prints one bothends.load/v2 object per line. Times are in
+seconds.`,
 		Example: `  bothends report show run.json
   bothends report show -o json *.json | jq .latency.p99`,
 		Args: someFiles(1),
@@ -121,18 +123,13 @@ took turns with another. The time between them is left out.`,
 			if err := notOver(cmd, args, out); err != nil {
 				return err
 			}
-			runs, err := readRuns(cmd, args, load.ReadRecord)
-			if err != nil {
+			merged, notes, err := mergeFiles(cmd, args, concat)
+			if shown := (*failure)(nil); errors.As(err, &shown) {
 				return err
 			}
-			put := report.Merge
-			if concat {
-				put = report.Concat
-			}
-			merged, notes, err := put(runs)
 			if err != nil {
 				failed := usageError(cmd, err)
-				if errors.Is(err, report.ErrNotAtOnce) {
+				if errors.Is(err, report.ErrNoOverlap) {
 					failed.hint = "join runs that were made one after another with: bothends report merge --concat"
 				}
 				return failed
@@ -149,6 +146,42 @@ took turns with another. The time between them is left out.`,
 	flags.StringVar(&out, "out", "", "output `FILE`, instead of standard output")
 	return cmd
 }
+
+// mergeFiles merges the runs in the files, side by side or one after another.
+func mergeFiles(cmd *cobra.Command, names []string, concat bool) (*load.Record, []string, error) {
+	if concat {
+		runs, err := readRuns(cmd, names, load.ReadRecord)
+		if err != nil {
+			return nil, nil, err
+		}
+		return report.Concat(runs)
+	}
+	if err := oneStdin(cmd, names); err != nil {
+		return nil, nil, err
+	}
+	var sources []report.Source
+	for _, name := range names {
+		s := report.Source{Name: printable(name), Open: func() (io.ReadCloser, error) {
+			file, err := os.Open(name)
+			if err != nil {
+				return nil, fileFailure(cmd, name, reasonOf(err))
+			}
+			return file, nil
+		}}
+		if name == "-" { // it is read twice
+			text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), mostStdin))
+			if err != nil {
+				return nil, nil, fileFailure(cmd, name, err)
+			}
+			s.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+		}
+		sources = append(sources, s)
+	}
+	return report.MergeSources(sources)
+}
+
+// mostStdin is more than a record may have, so that a larger one is still an error.
+const mostStdin = 1<<30 + 1<<20
 
 // notOver returns an error if the output would be written over one of the inputs.
 func notOver(cmd *cobra.Command, inputs []string, out string) error {
@@ -178,18 +211,20 @@ func newReportCompare() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare A B [A B]...",
 		Short: "Say whether B is faster or slower than A",
-		Long: `compare shows whether run B is faster or slower than run A. It compares the rate
-and each latency percentile, and prints the ratio B/A with a confidence interval
-from the intervals of both runs. The verdict on each figure is one of:
+		Long: `compare shows whether run B is faster or slower than run A. It compares the
+throughput and each latency percentile, and prints the ratio B/A with a
+confidence interval from the intervals of both runs. The verdict on each figure
+is one of:
 
   slower, faster   it differs by --least or more, and by more than chance
   no difference    the whole confidence interval is within --least, up or down
   cannot tell      neither of these is known: the interval is too wide
   too few to say   fewer than 30 exchanges are beyond the percentile
 
-Runs of different kinds, and runs with fewer than 8 intervals, are rejected. An
-interval is one second. Longer runs have narrower confidence intervals: two runs
-of 10 seconds seldom show less than 10 %, and --least 2% needs a minute or more.
+Runs of different kinds, and runs with fewer than 8 intervals, are rejected. A
+run has at least 20 intervals, or one per second. Longer runs have narrower
+confidence intervals: two runs of 10 seconds seldom show less than 10 %, and
+--least 2% needs a minute or more.
 
 Two runs also differ because the machine was busy with other work. To reduce
 this effect, alternate the runs on the same machine: A B A B. With more than two
@@ -317,21 +352,34 @@ func readJoined(r io.Reader) (*load.Record, error) { return load.ReadJoined(r, m
 
 // readRuns reads the files; - is standard input.
 func readRuns(cmd *cobra.Command, names []string, read func(io.Reader) (*load.Record, error)) (runs []report.Run, err error) {
-	if first := slices.Index(names, "-"); first >= 0 && slices.Contains(names[first+1:], "-") {
-		return nil, usageError(cmd, errors.New("standard input can be read only once"))
+	if err := oneStdin(cmd, names); err != nil {
+		return nil, err
 	}
 	for _, name := range names {
 		r, err := readRun(cmd.InOrStdin(), name, read)
 		if err != nil {
-			failed := usageError(cmd, fmt.Errorf("%s: %w", name, err))
-			if errors.Is(err, fs.ErrNotExist) {
-				failed.hint = didYouMean(name, commandNames(cmd), cmd.CommandPath()+" ")
-			}
-			return nil, failed
+			return nil, fileFailure(cmd, name, err)
 		}
 		runs = append(runs, report.Run{Name: printable(name), Record: r})
 	}
 	return runs, nil
+}
+
+// oneStdin returns an error if standard input is named twice.
+func oneStdin(cmd *cobra.Command, names []string) error {
+	if first := slices.Index(names, "-"); first >= 0 && slices.Contains(names[first+1:], "-") {
+		return usageError(cmd, errors.New("standard input can be read only once"))
+	}
+	return nil
+}
+
+// fileFailure is how a command ends if a file cannot be read.
+func fileFailure(cmd *cobra.Command, name string, err error) *failure {
+	failed := usageError(cmd, fmt.Errorf("%s: %w", name, err))
+	if errors.Is(err, fs.ErrNotExist) {
+		failed.hint = didYouMean(name, commandNames(cmd), cmd.CommandPath()+" ")
+	}
+	return failed
 }
 
 func readRun(stdin io.Reader, name string, read func(io.Reader) (*load.Record, error)) (*load.Record, error) {

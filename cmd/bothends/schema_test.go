@@ -46,8 +46,8 @@ func valid(t *testing.T, lines []byte) (objects []map[string]any) {
 			continue
 		}
 		id, _ := object["schema"].(string)
-		name := strings.TrimSuffix(strings.TrimPrefix(id, "bothends."), "/v1")
-		if !slices.Contains(docs.Schemas(), name) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(id, "bothends."), "/")
+		if !slices.Contains(docs.Schemas(), name) || id != idOf(t, name) {
 			t.Errorf("there is no schema of %q: %s", id, line)
 			continue
 		}
@@ -57,6 +57,18 @@ func valid(t *testing.T, lines []byte) (objects []map[string]any) {
 		objects = append(objects, object)
 	}
 	return objects
+}
+
+// idOf returns the name of a schema with its version.
+func idOf(t *testing.T, schema string) string {
+	t.Helper()
+	var s struct {
+		Properties struct{ Schema struct{ Const string } }
+	}
+	if err := json.Unmarshal([]byte(docs.Page(schema+"-schema")), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s.Properties.Schema.Const
 }
 
 func schemaOf(t *testing.T, name string) *jsonschema.Schema {
@@ -145,7 +157,7 @@ func TestOutputsFollowTheSchemas(t *testing.T) {
 			delete(want, rare)
 		}
 		for property := range want {
-			if !s.names["bothends."+name+"/v1"][property] {
+			if !s.names[idOf(t, name)][property] {
 				t.Errorf("%s: nothing printed has %q", name, property)
 			}
 		}
@@ -401,7 +413,7 @@ func printsLoad(t *testing.T, s *seen) {
 		{"load", "-n", "5", "--message", "short", "--timeout", "20ms", "--reply-size", "17", "--expect", "Farewell, clients"},
 		{"load", refused, "-n", "5", "--save", file("refused.json")},
 		{"load", "-n", "5", "--fail-if", "p50>1ns"},
-		{"report", "show", file("closed.json"), file("open.json")},
+		{"report", "show", file("closed.json"), file("open.json"), file("slow.json")},
 		{"report", "compare", file("closed.json"), file("closed.json")}, // too short
 		{"report", "compare", file("slow.json"), file("fast.json")},
 	} {
@@ -428,11 +440,11 @@ func printsLoad(t *testing.T, s *seen) {
 // writeRun writes a run of eight seconds whose exchanges took about as long.
 func writeRun(t *testing.T, name string, took time.Duration) {
 	t.Helper()
-	r := &load.Record{Began: time.Unix(1, 0), Config: load.Config{Target: "192.0.2.1:1060", Loop: "closed"}, Host: load.Host{OS: "linux", Arch: "amd64"}}
+	r := &load.Record{Started: time.Unix(1, 0), Config: load.Config{Target: "192.0.2.1:1060", Loop: "closed", Success: []string{"ok"}}, Host: load.Host{OS: "linux", Arch: "amd64"}}
 	for n := range 8 {
 		i := &load.Interval{
-			Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Tail: time.Duration(n/7) * time.Millisecond,
-			Outcomes: map[string]int64{"ok": 200}, Succeeded: 200, Behind: int64(n / 7), Queued: 1, Unsent: 1, BackOffs: 1, BackedOff: time.Millisecond,
+			Start: time.Duration(n) * time.Second, End: time.Duration(n+1) * time.Second, Wait: time.Duration(n/7) * time.Millisecond,
+			Outcomes: map[string]int64{"ok": 200}, Succeeded: 200, Queued: 1, Unsent: 1, BackOffs: 1, BackedOff: time.Millisecond,
 			Health: load.Health{CPU: time.Millisecond, GCs: 1, GCPause: time.Microsecond},
 		}
 		for k := range 200 {
@@ -489,7 +501,7 @@ func TestSchemaExamples(t *testing.T) {
 		examples[object["schema"].(string)] = true
 	}
 	for _, name := range docs.Schemas() {
-		if id := "bothends." + name + "/v1"; !examples[id] {
+		if id := idOf(t, name); !examples[id] {
 			t.Errorf("there is no example of %s", id)
 		}
 		if row := fmt.Sprintf("[%s](%s.schema.json)", name, name); !strings.Contains(page, row) {
