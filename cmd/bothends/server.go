@@ -29,21 +29,7 @@ type serverFlags struct {
 	drain       timeoutFlag
 }
 
-func newServer() *cobra.Command {
-	f := serverFlags{
-		messageSize: bothends.DefaultMessageSize,
-		reply:       textFlag{octets: []byte(bothends.DefaultReply), shown: bothends.DefaultReply},
-		maxConns:    bothends.DefaultMaxConns,
-		drain:       timeoutFlag(10 * time.Second),
-	}
-	cmd := &cobra.Command{
-		Use:   "server [HOST]",
-		Short: "Answer exchanges until stopped",
-		Annotations: map[string]string{flagGroups: "What to do: message-size reply persistent fault seed\n" +
-			"How much: timeout max-conns drain\n" +
-			"Output: output trace quiet\n" +
-			"Network: port ipv4 ipv6"},
-		Long: `server listens on HOST and answers many clients at the same time. For each
+const serverHelp = `server listens on HOST and answers many clients at the same time. For each
 client it reads one request of a fixed length, sends a reply, and closes the
 connection first. It prints what happens at each step.
 
@@ -78,7 +64,23 @@ Exit status:
     1  connections were still open after --drain
     2  invalid command line
     3  cannot listen on HOST
-    129, 130, 143  ended by a second SIGHUP, SIGINT or SIGTERM`,
+    129, 130, 143  ended by a second SIGHUP, SIGINT or SIGTERM`
+
+func newServer() *cobra.Command {
+	f := serverFlags{
+		messageSize: bothends.DefaultMessageSize,
+		reply:       textFlag{octets: []byte(bothends.DefaultReply), shown: bothends.DefaultReply},
+		maxConns:    bothends.DefaultMaxConns,
+		drain:       timeoutFlag(10 * time.Second),
+	}
+	cmd := &cobra.Command{
+		Use:   "server [HOST]",
+		Short: "Answer exchanges until stopped",
+		Annotations: map[string]string{flagGroups: "What to do: message-size reply persistent fault seed\n" +
+			"How much: timeout max-conns drain\n" +
+			"Output: output trace quiet\n" +
+			"Network: port ipv4 ipv6"},
+		Long: serverHelp,
 		Example: `  bothends server
   bothends server 127.0.0.1 -o json
   bothends server --message-size 6 --reply '+PONG\r\n' --persistent`,
